@@ -18,6 +18,7 @@
     |-- LoadFailed                the worker could not load the model
     |-- WorkerDied                the worker went away in the middle of a request
     |-- GenerationFailed          the engine refused or broke one request
+    |-- AnswerTimedOut            the answer took longer than request_timeout_s
     |-- DaemonStopping
     |-- DaemonNotRunning
     |-- DaemonAlreadyRunning
@@ -152,6 +153,10 @@ class DaemonStopping(_Retryable):
 
 class GenerationFailed(SlmregError):
     code = "generation_failed"
+
+
+class AnswerTimedOut(SlmregError):
+    code = "answer_timed_out"
 
 
 class DaemonNotRunning(SlmregError):

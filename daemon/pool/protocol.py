@@ -48,7 +48,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generate:
-    """Answer a chat. ``messages`` and ``tools`` are in OpenAI's shape. ``max_tokens`` None: to the end of the context."""
+    """Answer a chat; ``messages`` and ``tools`` in OpenAI's shape. ``max_tokens`` None: to the end of the context."""
 
     request_id: str
     messages: list[dict[str, Any]]

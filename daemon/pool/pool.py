@@ -1,0 +1,448 @@
+"""The session pool: callers ask for a lease on a model; the pool loads, evicts and gives it.
+
+Invariants:
+* ``_decide`` has no ``await``: on the event loop it is atomic and needs no lock. Slow work (starting, loading, stopping
+  a process) runs in one task per session that ends by calling ``_decide`` again.
+* Only READY grants leases; a busy session that has to go drains first and is never cut off.
+* A session counts against the budget until its process has exited.
+* Loads start in order of arrival: while the oldest waiting load does not fit, no later one starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass
+
+from daemon.pool.eviction import Occupant, choose_victims
+from daemon.pool.launch import Event, Launcher, Worker
+from daemon.pool.protocol import Generate, Load, Ready
+from daemon.pool.session import LoadPlan, Session, SessionState
+from registry.errors import (
+    DaemonStopping,
+    LoadFailed,
+    OutOfBudget,
+    Overloaded,
+    SlmregError,
+)
+from registry.model import Model
+from selector.footprint import format_bytes
+
+log = logging.getLogger("slmreg.pool")
+
+MAX_DEATH_BACKOFF_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLimits:
+    """``budget_bytes`` None: only what the machine has available bounds the pool. See ``daemon.settings``."""
+
+    budget_bytes: int | None
+    max_concurrent: int
+    max_queue: int
+    load_timeout_s: float
+    queue_timeout_s: float
+    drain_timeout_s: float
+    failed_retry_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryMeter:
+    """How the pool sees memory: bytes that may still be taken (reserve already off), and a process's resident bytes."""
+
+    available_bytes: Callable[[], int]
+    resident_bytes: Callable[[int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSnapshot:
+    """One session at one moment, as ``slmreg ps`` shows it."""
+
+    model_id: str
+    state: SessionState
+    pid: int | None
+    resident_bytes: int
+    active: int
+    queued: int
+    device: str
+    threads: int
+    context_tokens: int
+    idle_s: float
+    failure: str | None
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    model: Model
+    plan: LoadPlan
+    granted: asyncio.Future[Lease]
+    since_s: float
+
+
+class Lease:
+    """The right to use one loaded model; the session cannot go away before it is given back."""
+
+    def __init__(self, session: Session, worker: Worker) -> None:
+        self._worker = worker
+        self.model = session.model
+        self.context_tokens = session.plan.context_tokens
+
+    def generate(self, request: Generate) -> AsyncGenerator[Event, None]:
+        """The events of one answer. Raises WorkerDied. Close the iterator to cancel the answer."""
+        return self._worker.generate(request)
+
+
+class SessionPool:
+    """All loaded models. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        limits: PoolLimits,
+        memory: MemoryMeter,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._launcher = launcher
+        self._limits = limits
+        self._memory = memory
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+        self._waiters: list[_Waiter] = []
+        self._is_stopping = False
+
+    def __repr__(self) -> str:
+        parts = [f"{s.model.id} {s.state} leases={s.leases}" for s in self._sessions.values()]
+        return f"<SessionPool {'; '.join(parts) or 'empty'}; waiting={len(self._waiters)}>"
+
+    @contextlib.asynccontextmanager
+    async def lease(self, model: Model, plan: LoadPlan) -> AsyncIterator[Lease]:
+        """Wait until ``model`` is loaded and use it. ``plan`` counts only if it has to be loaded.
+
+        Raises Overloaded (queue full, or waited too long), OutOfBudget (cannot fit), LoadFailed, DaemonStopping.
+        """
+        waiter = self._enqueue(model, plan)
+        try:
+            lease = await asyncio.wait_for(asyncio.shield(waiter.granted), self._limits.queue_timeout_s)
+        except TimeoutError:
+            self._give_up(waiter)
+            raise self._waited_too_long(model) from None
+        except BaseException:
+            self._give_up(waiter)
+            raise
+        try:
+            yield lease
+        finally:
+            self._give_back(model.id)
+
+    async def load(self, model: Model, plan: LoadPlan) -> None:
+        """Load ``model`` if it is not loaded, even if a recent load failed. Raises as ``lease`` does."""
+        session = self._sessions.get(model.id)
+        if session is not None and session.state is SessionState.FAILED:
+            session.retry_at_s = 0.0
+        async with self.lease(model, plan):
+            pass
+
+    async def unload(self, model_id: str) -> bool:
+        """Drain and stop a session; return when its process is gone. False if it was not loaded."""
+        session = self._sessions.get(model_id)
+        if session is None or session.state in (SessionState.UNLOADED, SessionState.FAILED):
+            return False
+        self._drain(session)
+        if session.task is not None:
+            await asyncio.wait({session.task})
+        return True
+
+    def forget(self, model_id: str) -> None:
+        """The model left the disk: its session takes no new requests and goes when its answers are done."""
+        session = self._sessions.get(model_id)
+        if session is not None and session.state in (SessionState.READY, SessionState.LOADING):
+            self._drain(session)
+
+    def snapshot(self) -> tuple[SessionSnapshot, ...]:
+        """The sessions that are loaded, on their way, or failed, by id.
+
+        The one method that other threads may call: it copies before it looks, and what it shows may be a moment old.
+        """
+        sessions = list(self._sessions.values())
+        return tuple(
+            self._snapshot_of(session)
+            for session in sorted(sessions, key=lambda session: session.model.id)
+            if session.state is not SessionState.UNLOADED
+        )
+
+    async def close(self) -> None:
+        """Take no more requests, let running answers finish within ``drain_timeout_s``, stop every process."""
+        self._is_stopping = True
+        for waiter in self._waiters:
+            _fail(waiter, DaemonStopping("The daemon is stopping; it takes no new requests."))
+        self._waiters.clear()
+        for session in self._sessions.values():
+            if session.state in (SessionState.READY, SessionState.LOADING):
+                self._drain(session)
+        tasks = {s.task for s in self._sessions.values() if s.task is not None}
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._limits.drain_timeout_s)
+            for session in self._sessions.values():
+                session.released.set()  # whoever is still answering has had the time that was promised
+            await asyncio.wait(tasks)
+
+    # -- deciding: no await below, so every step is atomic on the event loop
+
+    def _enqueue(self, model: Model, plan: LoadPlan) -> _Waiter:
+        if self._is_stopping:
+            raise DaemonStopping("The daemon is stopping; it takes no new requests.")
+        session = self._sessions.get(model.id)
+        waiting = self._queued(model.id) + (session.leases if session is not None else 0)
+        if waiting >= self._limits.max_queue:
+            raise Overloaded(
+                f"{model.id} has {waiting} requests already, and max_queue is {self._limits.max_queue}. Try later.",
+                retry_after_s=1.0,
+            )
+        waiter = _Waiter(model, plan, asyncio.get_running_loop().create_future(), self._clock())
+        self._waiters.append(waiter)
+        self._decide()
+        return waiter
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        """The client left: out of the queue, or, if it was granted just now, the lease goes straight back."""
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+            waiter.granted.cancel()
+            self._decide()
+        elif waiter.granted.done() and not waiter.granted.cancelled() and waiter.granted.exception() is None:
+            self._give_back(waiter.model.id)
+
+    def _give_back(self, model_id: str) -> None:
+        session = self._sessions[model_id]
+        session.leases -= 1
+        session.last_used_s = self._clock()
+        if session.state is SessionState.DRAINING and session.leases == 0:
+            session.released.set()
+        self._decide()
+
+    def _decide(self) -> None:
+        """Grant, refuse, start or wait, for everybody who waits, oldest first."""
+        may_load = True
+        for waiter in tuple(self._waiters):
+            session = self._session_for(waiter)
+            if session.state is SessionState.READY and session.worker is not None:
+                self._grant(waiter, session, session.worker)
+            elif self._is_held_back(session):
+                self._refuse(waiter, self._still_failed(session))
+            elif session.state is SessionState.UNLOADED and may_load:
+                may_load = self._try_load(waiter, session)
+
+    def _session_for(self, waiter: _Waiter) -> Session:
+        session = self._sessions.get(waiter.model.id)
+        if session is None:
+            session = self._sessions[waiter.model.id] = Session(waiter.model, waiter.plan)
+        if session.state is SessionState.FAILED and session.worker is None and not self._is_held_back(session):
+            session.advance(SessionState.UNLOADED)
+        if session.state is SessionState.UNLOADED:
+            session.model, session.plan = waiter.model, waiter.plan
+        return session
+
+    def _is_held_back(self, session: Session) -> bool:
+        return session.state is SessionState.FAILED and self._clock() < session.retry_at_s
+
+    def _grant(self, waiter: _Waiter, session: Session, worker: Worker) -> None:
+        self._waiters.remove(waiter)
+        session.leases += 1
+        session.last_used_s = self._clock()
+        waiter.granted.set_result(Lease(session, worker))
+
+    def _refuse(self, waiter: _Waiter, error: SlmregError) -> None:
+        self._waiters.remove(waiter)
+        _fail(waiter, error)
+
+    def _try_load(self, waiter: _Waiter, session: Session) -> bool:
+        """Start the load if it fits, make room if that can be done. False: it is this load's turn, and it waits."""
+        shortfall = session.plan.need_bytes - self._free_bytes()
+        if shortfall <= 0:
+            self._start_load(session)
+            return True
+        if any(s.state is SessionState.DRAINING for s in self._sessions.values()):
+            return False  # room is on its way; how much is known when those processes are gone
+        victims = choose_victims(self._occupants(), shortfall)
+        for model_id in victims:
+            log.info("session.evict id=%s for=%s", model_id, session.model.id)
+            self._drain(self._sessions[model_id])
+        if not victims and not self._is_any_loading():
+            self._refuse(waiter, self._cannot_fit(session))
+            return True
+        return False
+
+    def _free_bytes(self) -> int:
+        """What may still be loaded: the machine's available memory less what starting workers have yet to take."""
+        taken = {s.model.id: self._bytes_of(s) for s in self._sessions.values() if s.occupies_memory}
+        still_to_take = sum(
+            max(0, s.plan.need_bytes - self._resident(s))
+            for s in self._sessions.values()
+            if s.state is SessionState.LOADING
+        )
+        free = self._memory.available_bytes() - still_to_take
+        if self._limits.budget_bytes is not None:
+            free = min(free, self._limits.budget_bytes - sum(taken.values()))
+        return free
+
+    def _bytes_of(self, session: Session) -> int:
+        return max(session.plan.need_bytes, self._resident(session))
+
+    def _resident(self, session: Session) -> int:
+        return self._memory.resident_bytes(session.worker.pid) if session.worker is not None else 0
+
+    def _occupants(self) -> list[Occupant]:
+        """READY sessions and what stopping each gives back: under a budget the share it was counted with."""
+        weigh = self._resident if self._limits.budget_bytes is None else self._bytes_of
+        return [
+            Occupant(s.model.id, weigh(s), s.last_used_s, s.is_idle)
+            for s in self._sessions.values()
+            if s.state is SessionState.READY
+        ]
+
+    def _is_any_loading(self) -> bool:
+        return any(s.state is SessionState.LOADING for s in self._sessions.values())
+
+    def _start_load(self, session: Session) -> None:
+        session.advance(SessionState.LOADING)
+        session.failure = None
+        session.released = asyncio.Event()
+        session.task = asyncio.create_task(self._run(session), name=f"session-{session.model.id}")
+
+    def _drain(self, session: Session) -> None:
+        if session.state is SessionState.DRAINING:
+            return
+        session.advance(SessionState.DRAINING)
+        log.info("session.draining id=%s active=%d", session.model.id, session.leases)
+        if session.leases == 0:
+            session.released.set()
+
+    # -- slow work: one task per session, from the start of its process to the end of it
+
+    async def _run(self, session: Session) -> None:
+        """Live until the process ends by itself or nobody needs it any more; then see it gone."""
+        life = asyncio.create_task(self._live(session))
+        released = asyncio.create_task(session.released.wait())
+        try:
+            await asyncio.wait({life, released}, return_when=asyncio.FIRST_COMPLETED)
+            if session.worker is None:
+                await life  # released while the process was starting: it ends right after that
+        finally:
+            released.cancel()
+            if session.worker is not None:
+                await session.worker.stop()
+            await life
+            self._on_gone(session)
+
+    async def _live(self, session: Session) -> None:
+        started_s = self._clock()
+        try:
+            worker = session.worker = await self._launcher.start()
+            if session.released.is_set():
+                return
+            ready = await asyncio.wait_for(self._load(session, worker), self._limits.load_timeout_s)
+            self._on_ready(session, ready, self._clock() - started_s)
+            self._on_exit(session, await worker.wait())
+        except (SlmregError, OSError, TimeoutError) as error:
+            self._on_load_failed(session, error)
+
+    async def _load(self, session: Session, worker: Worker) -> Ready:
+        return await worker.load(
+            Load(
+                path=str(session.model.path),
+                execution_provider=session.model.execution_provider,
+                threads=session.plan.threads,
+                context_tokens=session.plan.context_tokens,
+                max_concurrent=self._limits.max_concurrent,
+            )
+        )
+
+    def _on_ready(self, session: Session, ready: Ready, seconds: float) -> None:
+        if session.state is not SessionState.LOADING:  # unloaded meanwhile
+            return
+        session.plan = LoadPlan(ready.context_tokens, session.plan.threads, session.plan.need_bytes)
+        session.advance(SessionState.READY)
+        session.last_used_s = self._clock()
+        log.info(
+            "session.ready id=%s pid=%s seconds=%.2f", session.model.id, session.worker and session.worker.pid, seconds
+        )
+        self._decide()
+
+    def _on_exit(self, session: Session, how: str) -> None:
+        if session.state is SessionState.READY:
+            session.deaths += 1
+            # The first death is forgiven: the next request loads again at once. A model that keeps dying is held back.
+            backoff_s = 0.0 if session.deaths == 1 else min(2.0**session.deaths, MAX_DEATH_BACKOFF_S)
+            self._fail(session, f"Its process {how}.", backoff_s)
+
+    def _on_load_failed(self, session: Session, error: Exception) -> None:
+        if session.state is not SessionState.LOADING:
+            return
+        reason = (
+            f"Loading took longer than load_timeout_s = {self._limits.load_timeout_s:g} s."
+            if isinstance(error, TimeoutError)
+            else str(error)
+        )
+        self._fail(session, reason, self._limits.failed_retry_s)
+        for waiter in [w for w in self._waiters if w.model.id == session.model.id]:
+            self._refuse(waiter, self._still_failed(session))
+
+    def _fail(self, session: Session, reason: str, backoff_s: float) -> None:
+        session.advance(SessionState.FAILED)
+        session.failure = reason
+        session.retry_at_s = self._clock() + backoff_s
+        log.error("session.failed id=%s reason=%r retry_s=%.0f", session.model.id, reason, backoff_s)
+
+    def _on_gone(self, session: Session) -> None:
+        session.worker = None
+        if session.state is SessionState.DRAINING:
+            session.advance(SessionState.UNLOADED)
+            log.info("session.unloaded id=%s", session.model.id)
+        self._decide()
+
+    # -- words and figures
+
+    def _queued(self, model_id: str) -> int:
+        return sum(w.model.id == model_id for w in tuple(self._waiters))
+
+    def _still_failed(self, session: Session) -> LoadFailed:
+        wait_s = max(0.0, session.retry_at_s - self._clock())
+        return LoadFailed(f"{session.model.id} could not be loaded: {session.failure}", retry_after_s=wait_s)
+
+    def _cannot_fit(self, session: Session) -> OutOfBudget:
+        free = format_bytes(max(0, self._free_bytes()))
+        return OutOfBudget(
+            f"{session.model.id} needs {format_bytes(session.plan.need_bytes)} and {free} can be had, even with every "
+            "other model unloaded. Close other programs, raise memory_budget_bytes, or choose a smaller model."
+        )
+
+    def _waited_too_long(self, model: Model) -> Overloaded:
+        others = ", ".join(s.model.id for s in self._sessions.values() if s.leases) or "nothing"
+        return Overloaded(
+            f"{model.id} was not free within queue_timeout_s = {self._limits.queue_timeout_s:g} s (busy: {others}).",
+            retry_after_s=5.0,
+        )
+
+    def _snapshot_of(self, session: Session) -> SessionSnapshot:
+        worker = session.worker
+        return SessionSnapshot(
+            model_id=session.model.id,
+            state=session.state,
+            pid=worker.pid if worker is not None else None,
+            resident_bytes=self._memory.resident_bytes(worker.pid) if worker is not None else 0,
+            active=session.leases,
+            queued=self._queued(session.model.id),
+            device=session.model.device,
+            threads=session.plan.threads,
+            context_tokens=session.plan.context_tokens,
+            idle_s=0.0 if session.leases else max(0.0, self._clock() - session.last_used_s),
+            failure=session.failure,
+        )
+
+
+def _fail(waiter: _Waiter, error: SlmregError) -> None:
+    if not waiter.granted.done():
+        waiter.granted.set_exception(error)

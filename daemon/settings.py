@@ -1,0 +1,163 @@
+"""Every setting in one frozen model: default < ``config.toml`` < ``SLMREG_*`` < command-line flag.
+
+Invariant: nothing else in slmreg reads the environment for a setting; ``SLMREG_HOME``, ``SLMREG_FOUNDRY_CACHES`` and
+``SLMREG_HF_CACHE`` say where things lie and are read here and by ``registry.sources``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from registry.errors import SettingsError
+
+DEFAULT_PORT = 7567
+ENV_PREFIX = "SLMREG_"
+# Not settings: they say where things lie.
+LOCATION_VARIABLES = frozenset({"SLMREG_HOME", "SLMREG_FOUNDRY_CACHES", "SLMREG_HF_CACHE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where slmreg keeps its own files. Model files are never among them."""
+
+    config: Path
+    database: Path
+    logs: Path
+    run_file: Path
+    hardware_cache: Path
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Everything under ``SLMREG_HOME`` if that is set, else in the platform's own user directories."""
+        home = environment.get("SLMREG_HOME")
+        if home:
+            root = Path(home).expanduser().absolute()
+            return cls.under(config=root, data=root, logs=root / "logs", run=root / "run", cache=root / "cache")
+        import platformdirs
+
+        dirs = platformdirs.PlatformDirs("slmreg", appauthor=False)
+        return cls.under(
+            config=Path(dirs.user_config_dir),
+            data=Path(dirs.user_data_dir),
+            logs=Path(dirs.user_log_dir),
+            run=Path(dirs.user_data_dir) / "run",
+            cache=Path(dirs.user_cache_dir),
+        )
+
+    @classmethod
+    def under(cls, *, config: Path, data: Path, logs: Path, run: Path, cache: Path) -> Self:
+        return cls(
+            config=config / "config.toml",
+            database=data / "registry.db",
+            logs=logs,
+            run_file=run / "daemon.json",
+            hardware_cache=cache / "hardware.json",
+        )
+
+
+class Settings(BaseModel):
+    """Units stand in the names. ``None`` means: worked out from the machine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on; only loopback addresses are accepted")
+    port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least severe level logged")
+
+    memory_budget_bytes: int | None = Field(
+        None, ge=0, description="most memory all loaded models may need together; unset: what the machine has available"
+    )
+    threads: int | None = Field(None, ge=1, le=1024, description="threads per model; unset: all usable cores")
+    max_context_tokens: int = Field(
+        8192, ge=256, description="longest prompt and answer a session is sized for, if model and memory allow"
+    )
+    max_concurrent: int = Field(4, ge=1, le=256, description="requests that one model answers at the same time")
+    max_queue: int = Field(64, ge=1, description="requests per model, running and waiting; beyond it: 429")
+
+    load_timeout_s: float = Field(300, gt=0, description="a load that takes longer has failed")
+    queue_timeout_s: float = Field(120, gt=0, description="a request that waits longer for its model gets 503")
+    request_timeout_s: float = Field(600, gt=0, description="an answer that takes longer is ended")
+    drain_timeout_s: float = Field(30, gt=0, description="time for running answers to finish when the daemon stops")
+    failed_retry_s: float = Field(15, ge=0, description="time until a model that failed to load is tried again")
+
+    settle_s: float = Field(1.0, ge=0.05, description="a new folder counts once its files were still for this long")
+    rescan_s: float = Field(900, ge=1, description="time between full rescans, which find what events missed")
+    max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="largest request body; beyond it: 413")
+    max_messages: int = Field(2048, ge=1, description="most messages in one request")
+
+    @field_validator("host")
+    @classmethod
+    def _loopback_only(cls, host: str) -> str:
+        try:
+            is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            is_loopback = False
+        if not is_loopback:
+            raise ValueError(
+                "only loopback addresses (127.0.0.1, ::1, localhost) are accepted: there are no API keys yet, "
+                "and anyone who reaches this port can use it"
+            )
+        return host
+
+
+def load_settings(
+    paths: Paths, environment: Mapping[str, str] = os.environ, flags: Mapping[str, Any] | None = None
+) -> Settings:
+    """The effective settings. ``flags`` with the value None are not given.
+
+    Raises SettingsError naming the file or variable, the key and what is wrong with it.
+    """
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for source, given in (
+        (str(paths.config), _from_file(paths.config)),
+        ("environment", _from_environment(environment)),
+        ("command line", {key: value for key, value in (flags or {}).items() if value is not None}),
+    ):
+        values |= given
+        origin |= dict.fromkeys(given, source)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(problem, origin) for problem in error.errors())) from error
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}. Correct that line or remove the file.") from error
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """SLMREG_* as settings; pydantic turns the strings into numbers. An empty value counts as not set."""
+    return {
+        name.removeprefix(ENV_PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(ENV_PREFIX) and name not in LOCATION_VARIABLES and value != ""
+    }
+
+
+def _explain(problem: Any, origin: Mapping[str, str]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    source = origin.get(key.split(".", maxsplit=1)[0], "settings")
+    name = f"{ENV_PREFIX}{key.upper()}" if source == "environment" else key
+    if problem["type"] != "extra_forbidden":
+        reason = str(problem["msg"]).removeprefix("Value error, ")
+        return f"{source}: {name} = {problem['input']!r} is not usable: {reason}."
+    near = difflib.get_close_matches(key, Settings.model_fields, n=1)
+    hint = f" Did you mean {near[0]}?" if near else " README lists every setting."
+    return f"{source}: there is no setting {name}.{hint}"

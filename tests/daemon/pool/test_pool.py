@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from daemon.pool.pool import MemoryMeter, PoolLimits, SessionPool
+from daemon.pool.protocol import Delta, Generate
+from daemon.pool.session import LoadPlan, SessionState
+from registry.errors import DaemonStopping, LoadFailed, OutOfBudget, Overloaded
+from tests.fakes import FakeClock, FakeLauncher, FakeWorker, a_model
+
+LIMITS: dict[str, Any] = {
+    "budget_bytes": None,
+    "max_concurrent": 4,
+    "max_queue": 64,
+    "load_timeout_s": 5.0,
+    "queue_timeout_s": 5.0,
+    "drain_timeout_s": 5.0,
+    "failed_retry_s": 15.0,
+}
+PLAN = LoadPlan(context_tokens=1024, threads=2, need_bytes=1000)
+A, B, C = a_model("a"), a_model("b"), a_model("c")
+
+
+class Bench:
+    """A pool with fakes around it."""
+
+    def __init__(self, launcher: FakeLauncher, **limits: Any) -> None:
+        self.launcher = launcher
+        self.clock = FakeClock()
+        memory = MemoryMeter(launcher.available_bytes, launcher.resident_bytes)
+        self.pool = SessionPool(launcher, PoolLimits(**{**LIMITS, **limits}), memory, self.clock)
+
+    def states(self) -> dict[str, str]:
+        return {session.model_id: str(session.state) for session in self.pool.snapshot()}
+
+    async def use(self, model: Any, plan: LoadPlan = PLAN) -> None:
+        self.clock.now_s += 1
+        async with self.pool.lease(model, plan):
+            pass
+
+    async def worker(self, index: int) -> FakeWorker:
+        """The index-th worker that was started, as soon as it has been told to load."""
+        for _ in range(200):
+            if len(self.launcher.workers) > index and self.launcher.workers[index].loaded:
+                break
+            await asyncio.sleep(0)
+        return self.launcher.workers[index]
+
+    async def until(self, states: dict[str, str]) -> None:
+        for _ in range(200):
+            if self.states() == states:
+                return
+            await asyncio.sleep(0)
+        assert self.states() == states
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 10))
+
+
+def test_a_lease_loads_the_model_and_answers() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher())
+        async with bench.pool.lease(A, PLAN) as lease:
+            events = [event async for event in lease.generate(Generate(request_id="1", messages=[]))]
+            assert any(isinstance(event, Delta) for event in events)
+            assert bench.pool.snapshot()[0].active == 1
+        assert bench.states() == {"a:1": "ready"}
+        loaded = bench.launcher.workers[0].loaded
+        assert loaded is not None
+        assert (loaded.threads, loaded.context_tokens) == (2, 1024)
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_many_waiters_share_one_load_and_one_leaving_does_not_abort_it() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(loads_at_once=False))
+        waiting = [asyncio.create_task(bench.use(A)) for _ in range(5)]
+        await bench.until({"a:1": "loading"})
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        (await bench.worker(0)).may_load.set()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(results[0], asyncio.CancelledError)
+        assert results[1:] == [None] * 4
+        assert len(bench.launcher.workers) == 1
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_the_least_recently_used_idle_session_makes_room() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(total_bytes=2500))
+        for model in (A, B, A):
+            await bench.use(model)
+        await bench.use(C)
+        await bench.until({"a:1": "ready", "c:1": "ready"})
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_a_busy_victim_drains_and_is_never_cut_off() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(total_bytes=1500))
+        async with bench.pool.lease(A, PLAN) as lease:
+            later = asyncio.create_task(bench.use(B))
+            await bench.until({"a:1": "draining"})
+            assert not bench.launcher.workers[0]._ended.done()
+            events = [event async for event in lease.generate(Generate(request_id="1", messages=[]))]
+            assert len(events) == 3
+            assert not later.done()
+        await later
+        await bench.until({"b:1": "ready"})
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_a_draining_session_counts_against_memory_until_its_process_is_gone() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(total_bytes=50_000), budget_bytes=1500)
+        async with bench.pool.lease(A, PLAN):
+            later = asyncio.create_task(bench.use(B))
+            await bench.until({"a:1": "draining"})
+            assert len(bench.launcher.workers) == 1
+        await later
+        assert len(bench.launcher.workers) == 2
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_loads_that_have_not_taken_their_memory_yet_are_counted() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(total_bytes=1500, loads_at_once=False))
+        first, second = asyncio.create_task(bench.use(A)), asyncio.create_task(bench.use(B))
+        await bench.until({"a:1": "loading"})
+        (await bench.worker(0)).may_load.set()
+        await first
+        (await bench.worker(1)).may_load.set()
+        await second
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_small_models_do_not_overtake_a_large_one_that_waits() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(total_bytes=3000))
+        large = LoadPlan(1024, 2, need_bytes=2500)
+        async with bench.pool.lease(A, PLAN):
+            waiting_large = asyncio.create_task(bench.use(B, large))
+            await bench.until({"a:1": "draining"})
+            waiting_small = asyncio.create_task(bench.use(C))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert len(bench.launcher.workers) == 1
+        await asyncio.gather(waiting_large, waiting_small)
+        assert [worker.loaded.path for worker in bench.launcher.workers if worker.loaded] == [
+            str(A.path),
+            str(B.path),
+            str(C.path),
+        ]
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_what_can_never_fit_is_refused_with_the_numbers() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(total_bytes=2000))
+        with pytest.raises(OutOfBudget, match="a:1 needs"):
+            await bench.use(A, LoadPlan(1024, 2, need_bytes=5000))
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_a_failed_load_is_told_to_all_and_remembered_for_a_while() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(loads_at_once=False))
+        waiting = [asyncio.create_task(bench.use(A)) for _ in range(3)]
+        await bench.until({"a:1": "loading"})
+        worker = await bench.worker(0)
+        worker.load_error = "model.onnx is damaged"
+        worker.may_load.set()
+        for result in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(result, LoadFailed)
+            assert "model.onnx is damaged" in result.message
+        with pytest.raises(LoadFailed) as caught:
+            await bench.use(A)
+        assert caught.value.retry_after_s is not None
+        assert 0 < caught.value.retry_after_s <= 15
+        assert len(bench.launcher.workers) == 1
+        bench.clock.now_s += 15
+        bench.launcher.loads_at_once = True
+        await bench.use(A)
+        assert bench.states() == {"a:1": "ready"}
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_an_explicit_load_tries_again_at_once() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher())
+        bench.launcher.start_error = OSError("no processes left")
+        with pytest.raises(LoadFailed, match="no processes left"):
+            await bench.use(A)
+        bench.launcher.start_error = None
+        await bench.pool.load(A, PLAN)
+        assert bench.states() == {"a:1": "ready"}
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_a_load_that_takes_too_long_has_failed() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(loads_at_once=False), load_timeout_s=0.005)
+        with pytest.raises(LoadFailed, match="load_timeout_s"):
+            await bench.use(A)
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_after_a_death_the_next_request_loads_afresh_and_a_second_death_is_held_back() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher())
+        await bench.use(A)
+        bench.launcher.workers[0].die()
+        await bench.until({"a:1": "failed"})
+        await bench.use(A)
+        assert bench.states() == {"a:1": "ready"}
+        bench.launcher.workers[1].die()
+        await bench.until({"a:1": "failed"})
+        with pytest.raises(LoadFailed, match="SIGKILL"):
+            await bench.use(A)
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_unload_waits_for_the_running_answer_and_is_no_error_when_nothing_is_loaded() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher())
+        assert await bench.pool.unload("a:1") is False
+        async with bench.pool.lease(A, PLAN):
+            unloading = asyncio.create_task(bench.pool.unload("a:1"))
+            await bench.until({"a:1": "draining"})
+            assert not unloading.done()
+        assert await unloading is True
+        assert bench.states() == {}
+        assert bench.launcher.resident == {}
+
+    run(scenario())
+
+
+def test_unload_during_a_load_stops_it_and_a_waiter_loads_again() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(loads_at_once=False))
+        waiting = asyncio.create_task(bench.use(A))
+        await bench.until({"a:1": "loading"})
+        bench.launcher.loads_at_once = True
+        assert await bench.pool.unload("a:1") is True
+        await waiting
+        assert len(bench.launcher.workers) == 2
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_a_full_queue_is_refused_and_others_are_not_touched() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(loads_at_once=False), max_queue=2)
+        waiting = [asyncio.create_task(bench.use(A)) for _ in range(2)]
+        await bench.until({"a:1": "loading"})
+        with pytest.raises(Overloaded, match="max_queue is 2"):
+            await bench.use(A)
+        (await bench.worker(0)).may_load.set()
+        assert await asyncio.gather(*waiting) == [None, None]
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_who_waits_too_long_is_told_what_is_busy() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(total_bytes=1500), queue_timeout_s=0.005)
+        async with bench.pool.lease(A, PLAN):
+            with pytest.raises(Overloaded, match="busy: a:1"):
+                await bench.use(B)
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_close_lets_answers_finish_refuses_new_ones_and_stops_every_process() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher())
+        await bench.use(B)
+        async with bench.pool.lease(A, PLAN):
+            closing = asyncio.create_task(bench.pool.close())
+            await bench.until({"a:1": "draining"})
+            with pytest.raises(DaemonStopping):
+                await bench.use(A)
+            assert not closing.done()
+        await closing
+        assert bench.launcher.resident == {}
+        assert bench.states() == {}
+
+    run(scenario())
+
+
+def test_close_does_not_wait_longer_than_it_promises() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(), drain_timeout_s=0.005)
+        async with bench.pool.lease(A, PLAN):
+            await bench.pool.close()
+            assert bench.launcher.resident == {}
+
+    run(scenario())
+
+
+def test_a_model_that_left_the_disk_is_drained() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher())
+        await bench.use(A)
+        bench.pool.forget("a:1")
+        bench.pool.forget("unknown:1")
+        await bench.until({})
+        assert bench.pool.snapshot() == ()
+
+    run(scenario())
+
+
+def test_repr_is_a_status_line() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher())
+        assert repr(bench.pool) == "<SessionPool empty; waiting=0>"
+        await bench.use(A)
+        assert repr(bench.pool) == f"<SessionPool a:1 {SessionState.READY} leases=0; waiting=0>"
+        await bench.pool.close()
+
+    run(scenario())

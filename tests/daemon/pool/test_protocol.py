@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+
+from daemon.pool.protocol import (
+    MAX_FRAME_BYTES,
+    Accepted,
+    Cancel,
+    Delta,
+    Failed,
+    Finished,
+    Generate,
+    Load,
+    LoadFailed,
+    Message,
+    ProtocolError,
+    Ready,
+    Sampling,
+    decode,
+    encode,
+    frame_size,
+)
+
+MESSAGES: list[Message] = [
+    Load(path="/m", execution_provider="cpu", threads=2, context_tokens=4096, max_concurrent=4),
+    Generate(
+        request_id="r",
+        messages=[{"role": "user", "content": "grüße \u2028 \U0001f600"}],
+        tools=[{"type": "function", "function": {"name": "f"}}],
+        max_tokens=5,
+        stop=["\n"],
+        sampling=Sampling(temperature=0.5, seed=-3),
+    ),
+    Cancel("r"),
+    Ready(model_type="qwen2", device="cpu", context_tokens=4096, load_s=0.5, template_source="chat_template.jinja"),
+    LoadFailed("missing_file", "no model.onnx"),
+    Accepted("r", 7),
+    Delta("r", "é", 1),
+    Finished(
+        request_id="r",
+        finish_reason="stop",
+        prompt_tokens=7,
+        completion_tokens=1,
+        queue_s=0.0,
+        ttft_s=0.1,
+        decode_s=0.2,
+    ),
+    Failed(request_id="r", code="context_length_exceeded", message="too long", prompt_tokens=9, context_tokens=8),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_every_message_comes_back_equal(message: Message) -> None:
+    frame = encode(message)
+    assert frame_size(frame[:4]) == len(frame) - 4
+    assert decode(frame[4:]) == message
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b"[]", b"{}", b'{"type": "Nothing"}', b'{"type": "Cancel"}', b"\xff", b'{"type": []}']
+)
+def test_other_bytes_are_a_protocol_error(body: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode(body)
+
+
+def test_a_header_that_announces_too_much_is_refused_before_anything_is_read() -> None:
+    assert frame_size(MAX_FRAME_BYTES.to_bytes(4, "big")) == MAX_FRAME_BYTES
+    with pytest.raises(ProtocolError, match="over the limit"):
+        frame_size((MAX_FRAME_BYTES + 1).to_bytes(4, "big"))

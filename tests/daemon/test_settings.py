@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from daemon.settings import Paths, Settings, load_settings
+from registry.errors import SettingsError
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths.from_environment({"SLMREG_HOME": str(tmp_path)})
+
+
+def write(paths: Paths, text: str) -> None:
+    paths.config.write_text(text, encoding="utf-8")
+
+
+def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(paths: Paths) -> None:
+    assert load_settings(paths, {}).port == 7567
+    write(paths, "port = 1001\nthreads = 3\n")
+    assert load_settings(paths, {}).port == 1001
+    assert load_settings(paths, {"SLMREG_PORT": "1002"}).port == 1002
+    settings = load_settings(paths, {"SLMREG_PORT": "1002"}, {"port": 1003, "host": None})
+    assert (settings.port, settings.threads, settings.host) == (1003, 3, "127.0.0.1")
+
+
+def test_home_holds_everything(tmp_path: Path, paths: Paths) -> None:
+    for path in (paths.config, paths.database, paths.logs, paths.run_file, paths.hardware_cache):
+        assert path.is_relative_to(tmp_path)
+
+
+def test_without_a_home_the_platform_decides() -> None:
+    assert "slmreg" in str(Paths.from_environment({}).database)
+
+
+def test_an_unknown_key_is_an_error_with_a_suggestion(paths: Paths) -> None:
+    write(paths, "max_contxt_tokens = 5000\n")
+    with pytest.raises(
+        SettingsError, match=r"config\.toml: there is no setting max_contxt_tokens\. Did you mean max_context_tokens"
+    ):
+        load_settings(paths, {})
+
+
+def test_a_wrong_type_names_the_variable_and_the_value(paths: Paths) -> None:
+    with pytest.raises(SettingsError, match="environment: SLMREG_PORT = 'many' is not usable"):
+        load_settings(paths, {"SLMREG_PORT": "many"})
+
+
+def test_broken_toml_names_the_file(paths: Paths) -> None:
+    write(paths, "port = \n")
+    with pytest.raises(SettingsError, match=r"config\.toml is not valid TOML"):
+        load_settings(paths, {})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "example.com", "::"])  # noqa: S104
+def test_only_loopback_addresses_can_be_listened_on(paths: Paths, host: str) -> None:
+    with pytest.raises(SettingsError, match="loopback"):
+        load_settings(paths, {"SLMREG_HOST": host})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.0.0.2"])
+def test_loopback_addresses_are_fine(paths: Paths, host: str) -> None:
+    assert load_settings(paths, {"SLMREG_HOST": host}).host == host
+
+
+def test_locations_are_not_settings(paths: Paths) -> None:
+    assert (
+        load_settings(paths, {"SLMREG_HOME": "x", "SLMREG_FOUNDRY_CACHES": "y", "SLMREG_HF_CACHE": "z"}) == Settings()
+    )
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_every_limit_says_what_it_is() -> None:
+    assert all(field.description for field in Settings.model_fields.values())

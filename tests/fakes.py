@@ -1,0 +1,116 @@
+"""Stand-ins for what a unit test cannot wait for: worker processes, memory and time. tests/e2e has the real ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+from daemon.pool.launch import Event
+from daemon.pool.protocol import Accepted, Delta, Finished, Generate, Load, Ready
+from registry.errors import LoadFailed, WorkerDied
+from registry.model import Model, Source, Task
+
+
+def a_model(name: str = "m", version: str = "1", **fields: Any) -> Model:
+    defaults: dict[str, Any] = {
+        "alias": name,
+        "path": Path(f"/models/{name}"),
+        "source": Source.FOLDER,
+        "tasks": (Task.CHAT,),
+        "weight_bytes": 1000,
+        "size_bytes": 1000,
+        "context_tokens": 4096,
+    }
+    return Model(name=name, version=version, **{**defaults, **fields})
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class FakeWorker:
+    """A worker whose load and death the test decides."""
+
+    def __init__(self, pid: int, launcher: FakeLauncher) -> None:
+        self.pid = pid
+        self._launcher = launcher
+        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.may_load = asyncio.Event()
+        self.load_error: str | None = None
+        self.loaded: Load | None = None
+        if launcher.loads_at_once:
+            self.may_load.set()
+
+    async def load(self, message: Load) -> Ready:
+        self.loaded = message
+        waiting = asyncio.create_task(self.may_load.wait())
+        await asyncio.wait({waiting, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self._ended.done() or self.load_error is not None:
+            raise LoadFailed(self.load_error or "ended")
+        self._launcher.resident[self.pid] = self._launcher.bytes_per_model
+        return Ready(
+            model_type="fake",
+            device="cpu",
+            context_tokens=message.context_tokens,
+            load_s=0.0,
+            template_source="none",
+        )
+
+    async def generate(self, request: Generate) -> AsyncGenerator[Event, None]:
+        yield Accepted(request.request_id, 3)
+        if self._ended.done():
+            raise WorkerDied("ended")
+        yield Delta(request.request_id, "hi", 1)
+        yield Finished(
+            request_id=request.request_id,
+            finish_reason="stop",
+            prompt_tokens=3,
+            completion_tokens=1,
+            queue_s=0,
+            ttft_s=0,
+            decode_s=0,
+        )
+
+    async def wait(self) -> str:
+        return await asyncio.shield(self._ended)
+
+    async def stop(self) -> None:
+        await asyncio.sleep(0)
+        self.die("stopped")
+
+    def die(self, how: str = "was killed by SIGKILL") -> None:
+        self._launcher.resident.pop(self.pid, None)
+        if not self._ended.done():
+            self._ended.set_result(how)
+
+
+class FakeLauncher:
+    """Starts FakeWorkers and keeps the books on memory."""
+
+    def __init__(self, total_bytes: int = 10_000, bytes_per_model: int = 1000, *, loads_at_once: bool = True) -> None:
+        self.total_bytes = total_bytes
+        self.bytes_per_model = bytes_per_model
+        self.loads_at_once = loads_at_once
+        self.workers: list[FakeWorker] = []
+        self.resident: dict[int, int] = {}
+        self.start_error: OSError | None = None
+
+    async def start(self) -> FakeWorker:
+        if self.start_error is not None:
+            raise self.start_error
+        worker = FakeWorker(len(self.workers) + 1, self)
+        self.workers.append(worker)
+        return worker
+
+    def available_bytes(self) -> int:
+        return self.total_bytes - sum(self.resident.values())
+
+    def resident_bytes(self, pid: int) -> int:
+        return self.resident.get(pid, 0)

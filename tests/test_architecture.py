@@ -1,0 +1,91 @@
+"""The house rules that a reader should be able to rely on, read from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("registry", "selector", "daemon")
+
+# Which of our modules each package may import.
+MAY_IMPORT = {
+    "registry": ("registry",),
+    "selector": ("selector", "registry.model", "registry.errors"),
+    "daemon": ("daemon", "selector", "registry"),
+}
+
+# Each third-party library has one owner: a folder or a file.
+OWNERS = {
+    "sqlmodel": ("registry/",),
+    "sqlalchemy": ("registry/",),
+    "alembic": ("registry/",),
+    "watchdog": ("registry/watch.py",),
+    "psutil": ("selector/hardware/",),
+    "cpuinfo": ("selector/hardware/",),
+    "onnxruntime": ("daemon/worker/",),
+    "onnxruntime_genai": ("daemon/worker/",),
+    "jinja2": ("daemon/worker/",),
+    "fastapi": ("daemon/api/", "daemon/app.py"),
+    "starlette": ("daemon/api/",),
+    "uvicorn": ("daemon/cli/",),
+    "click": ("daemon/cli/",),
+    "rich": ("daemon/cli/",),
+    "httpx": ("daemon/cli/",),
+}
+
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Every module that ``file`` imports, also inside functions and under TYPE_CHECKING."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            module = node.module or ""
+            # "from registry import errors" imports the module registry.errors
+            yield from (f"{module}.{alias.name}" if _is_module(module, alias.name) else module for alias in node.names)
+
+
+def _is_module(package: str, name: str) -> bool:
+    folder = ROOT / package.replace(".", "/")
+    return (folder / f"{name}.py").is_file() or (folder / name).is_dir()
+
+
+def _is_within(module: str, allowed: str) -> bool:
+    return module == allowed or module.startswith(f"{allowed}.")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_go_one_way_and_every_library_has_one_owner(file: Path) -> None:
+    where = file.relative_to(ROOT).as_posix()
+    package = where.split("/", maxsplit=1)[0]
+    for module in imports(file):
+        top = module.split(".", maxsplit=1)[0]
+        if top in PACKAGES:
+            assert any(_is_within(module, allowed) for allowed in MAY_IMPORT[package]), f"{where} imports {module}"
+        assert top not in ("tests", "scripts", "benchmarks"), f"{where} imports {module}"
+        if top in OWNERS:
+            assert where.startswith(OWNERS[top]), f"{where} imports {top}, which belongs to {OWNERS[top]}"
+
+
+def test_the_top_level_is_what_it_should_be() -> None:
+    allowed = {"registry", "selector", "daemon", "tests", "benchmarks", "scripts", "docs"}
+    tops = {path.parent.relative_to(ROOT).parts[0] for path in ROOT.glob("*/*.py")}
+    assert {top for top in tops if not top.startswith(".")} <= allowed
+
+
+def test_selection_is_importable_without_heavy_libraries() -> None:
+    """Pure floors stay pure: the selector's core pulls in neither psutil nor numpy nor the database."""
+    import subprocess
+    import sys
+
+    heavy = ("psutil", "numpy", "sqlmodel", "cpuinfo")
+    code = f"import sys, selector.select; print(*[m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
