@@ -10,11 +10,15 @@ from registry.model import Device, Task
 
 @dataclass(frozen=True, slots=True)
 class SelectionRequest:
-    """``context_tokens`` is what the caller needs at least (prompt and answer), None for the task's own minimum."""
+    """``context_tokens`` is what the caller needs at least (prompt and answer), None for the task's own minimum.
+
+    ``context_limit_tokens`` is the longest context a session is ever sized for, None for the model's own.
+    """
 
     task: Task
     context_tokens: int | None = None
     needs_tools: bool = False
+    context_limit_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,8 @@ class SessionFacts:
 class Candidate:
     """A model that could serve. ``terms`` are quality points, and their sum is ``utility``.
 
-    ``context_tokens`` is the longest context that fits, ``evidence`` the source of each prediction by name.
+    ``context_tokens`` is the longest context that fits, ``need_bytes`` what the model needs at the context that was
+    asked for (or at the task's minimum), ``evidence`` the source of each prediction by name.
     """
 
     model_id: str

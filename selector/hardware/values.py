@@ -20,7 +20,7 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """``available_bytes`` already respects ``limit_bytes``, the smallest cgroup limit above this process (None: none)."""
+    """``available_bytes`` already respects ``limit_bytes``, the smallest cgroup limit above this process, or None."""
 
     total_bytes: int
     available_bytes: int
@@ -29,7 +29,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """A GPU or NPU. ``usable`` only if an execution provider of this installation can drive it; else ``reason`` says why."""
+    """A GPU or NPU. ``usable`` if an execution provider of this installation can drive it; else ``reason`` says why.
+
+    ``execution_providers`` are the installed ones that can. Memory is None where it is unknown or the machine's RAM.
+    """
 
     name: str
     device: Device
@@ -37,6 +40,7 @@ class Accelerator:
     memory_available_bytes: int | None = None
     usable: bool = False
     reason: str | None = None
+    execution_providers: tuple[ExecutionProvider, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
