@@ -1,0 +1,174 @@
+"""Writes the folder: graph and weights, tokenizer files, and last the genai_config.json that makes it a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from scripts.model_factory.graph import MICROSOFT, DecoderGraph, build_graph
+from scripts.model_factory.spec import PRESETS, DecoderSpec, Quantization
+from scripts.model_factory.tokenizer import TokenizerFiles, byte_level_tokenizer, unprintable_ids
+from scripts.model_factory.weights import GivenWeights, RandomWeights
+
+EXTERNAL_DATA_BYTES = 1 << 20
+"""A model whose arrays are larger than this together keeps them in model.onnx.data."""
+
+_INLINE_BYTES = 1024  # onnx's own limit: smaller arrays stay in the graph
+_ALIGNMENT = 1 << 16  # allocation granularity of Windows, a multiple of every page size: arrays can be mapped
+_CONFIG = "genai_config.json"
+_WRITTEN = (_CONFIG, "inference_model.json", "model.onnx", "model.onnx.data")
+_IR_VERSION, _OPSET = 10, 22  # what the model builder writes
+
+
+def write_model(
+    folder: Path,
+    spec: DecoderSpec,
+    *,
+    quantization: Quantization,
+    weights: Mapping[str, np.ndarray] | None = None,
+    tokenizer: TokenizerFiles | None = None,
+    name: str | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write a complete model folder and return it; a model that was there before is replaced.
+
+    Args:
+        weights: Arrays under Hugging Face's Qwen2 names, matrices [out, in]; None draws them from ``seed``.
+        tokenizer: None gives a byte-level vocabulary with ChatML's special tokens and a chat template with tools.
+        name: Written to inference_model.json as the model id, as Foundry's caches have it; None writes no such file.
+
+    Raises:
+        ValueError: The weights do not fit ``spec``, or its vocabulary is too small for the default tokenizer.
+    """
+    quiet_ids = unprintable_ids() if tokenizer is None else frozenset(tokenizer.eos_token_ids)
+    tokenizer = tokenizer or byte_level_tokenizer(spec.vocab_size, spec.context_tokens)
+    source = RandomWeights(spec, seed, quiet_ids) if weights is None else GivenWeights(spec, weights)
+    graph = build_graph(spec, quantization, source)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in _WRITTEN:
+        (folder / stale).unlink(missing_ok=True)
+    _write_graph(folder, graph)
+    _write_text(folder / "tokenizer.json", tokenizer.tokenizer_json)
+    _write_json(folder / "tokenizer_config.json", tokenizer.tokenizer_config)
+    _write_text(folder / "chat_template.jinja", tokenizer.chat_template)
+    if name is not None:
+        _write_json(folder / "inference_model.json", {"Name": name, "PromptTemplate": None})
+    unfinished = folder / f"{_CONFIG}.tmp"
+    _write_json(unfinished, _genai_config(spec, tokenizer))
+    unfinished.replace(folder / _CONFIG)
+    return folder
+
+
+def write_preset(
+    preset: str,
+    folder: Path,
+    *,
+    quantization: Quantization | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    **overrides: Any,
+) -> Path:
+    """Write one of PRESETS with random weights; ``overrides`` replace fields of its DecoderSpec.
+
+    Raises ValueError for a preset that does not exist.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"Unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    chosen = PRESETS[preset]
+    spec = dataclasses.replace(chosen.spec, **overrides)
+    return write_model(folder, spec, quantization=quantization or chosen.quantization, name=name, seed=seed)
+
+
+def _write_graph(folder: Path, graph: DecoderGraph) -> None:
+    if sum(array.nbytes for array in graph.arrays.values()) > EXTERNAL_DATA_BYTES:
+        initializers = _write_external(folder / "model.onnx.data", graph.arrays)
+    else:
+        initializers = [numpy_helper.from_array(array, name) for name, array in graph.arrays.items()]
+    proto = helper.make_graph(graph.nodes, "main_graph", graph.inputs, graph.outputs, initializers)
+    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(MICROSOFT, 1)]
+    model = helper.make_model(proto, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="slmreg-model-factory")
+    (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _write_external(path: Path, arrays: Mapping[str, np.ndarray]) -> list[onnx.TensorProto]:
+    """Stream the arrays into one file, and return the tensors that point into it."""
+    tensors = []
+    with path.open("wb") as file:
+        for name, array in arrays.items():
+            if array.nbytes < _INLINE_BYTES:
+                tensors.append(numpy_helper.from_array(array, name))
+                continue
+            file.write(bytes(-file.tell() % _ALIGNMENT))
+            tensors.append(_external_tensor(name, array, path.name, file.tell()))
+            file.write(np.ascontiguousarray(array).data)
+    return tensors
+
+
+def _external_tensor(name: str, array: np.ndarray, location: str, offset: int) -> onnx.TensorProto:
+    tensor = TensorProto(name=name, dims=array.shape, data_type=helper.np_dtype_to_tensor_dtype(array.dtype))
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", offset), ("length", array.nbytes)):
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+
+def _genai_config(spec: DecoderSpec, tokenizer: TokenizerFiles) -> dict[str, Any]:
+    decoder = {
+        "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
+        "filename": "model.onnx",
+        "head_size": spec.head_size,
+        "hidden_size": spec.hidden_size,
+        "inputs": {
+            "input_ids": "input_ids",
+            "attention_mask": "attention_mask",
+            "past_key_names": "past_key_values.%d.key",
+            "past_value_names": "past_key_values.%d.value",
+        },
+        "outputs": {
+            "logits": "logits",
+            "present_key_names": "present.%d.key",
+            "present_value_names": "present.%d.value",
+        },
+        "num_attention_heads": spec.heads,
+        "num_hidden_layers": spec.layers,
+        "num_key_value_heads": spec.kv_heads,
+    }
+    search = {
+        "do_sample": False,
+        "max_length": spec.context_tokens,
+        "min_length": 0,
+        "num_beams": 1,
+        "num_return_sequences": 1,
+        "past_present_share_buffer": True,
+        "repetition_penalty": 1.0,
+        "temperature": 1.0,
+        "top_k": 50,
+        "top_p": 1.0,
+    }
+    model = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "context_length": spec.context_tokens,
+        "decoder": decoder,
+        "eos_token_id": list(tokenizer.eos_token_ids),
+        "pad_token_id": tokenizer.pad_token_id,
+        "type": spec.model_type,
+        "vocab_size": spec.vocab_size,
+    }
+    return {"model": model, "search": search}
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    _write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    """UTF-8 with line feeds on every system: the same model has the same bytes everywhere."""
+    path.write_bytes(text.encode("utf-8"))
