@@ -1,0 +1,112 @@
+"""The backend for every model that onnxruntime-genai runs: one ``Generator`` per row.
+
+A generator's key-value cache is allocated whole when it is made, so each row's is as long as its request needs, never
+as long as the model's context. Tokens are sampled outside: appending a chosen token costs what the library's own
+sampling costs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime_genai as og
+
+from daemon.worker.sampling import Logits
+from registry.errors import GenerationFailed
+from registry.model import ExecutionProvider
+
+# The names onnxruntime-genai wants where they are not the short ones. Without any provider it uses the CPU.
+_PROVIDER_NAMES = {
+    ExecutionProvider.CUDA: "cuda",
+    ExecutionProvider.TENSORRT_RTX: "NvTensorRtRtx",
+    ExecutionProvider.DIRECTML: "DML",
+    ExecutionProvider.WEBGPU: "WebGPU",
+    ExecutionProvider.OPENVINO: "OpenVINO",
+    ExecutionProvider.QNN: "QNN",
+    ExecutionProvider.VITIS_AI: "VitisAI",
+    ExecutionProvider.MIGRAPHX: "MIGraphX",
+}
+
+
+def engine_config(folder: Path, provider: ExecutionProvider, threads: int) -> og.Config:
+    """The folder's configuration, set to run on ``provider`` with ``threads`` intra-op threads.
+
+    The library's default is half the hardware threads, which is half the speed where a core is one thread.
+    """
+    config = og.Config(str(folder))
+    config.overlay(json.dumps(_thread_overlay(threads)))
+    configured = _configured_providers(folder)
+    name = _PROVIDER_NAMES.get(provider)
+    if name is None or name.lower() not in configured:
+        config.clear_providers()
+        if name is not None:
+            config.append_provider(name)
+    return config
+
+
+class GeneratorBackend:
+    """Rows of one loaded model."""
+
+    def __init__(self, model: og.Model) -> None:
+        self._model = model
+        self._rows: dict[int, og.Generator] = {}
+        self._numbers = itertools.count()
+
+    def open(self, room_tokens: int) -> int:
+        try:
+            params = og.GeneratorParams(self._model)
+            # The folder's own search settings must not interfere with one row and sampling outside.
+            params.set_search_options(
+                max_length=room_tokens, batch_size=1, num_beams=1, num_return_sequences=1, do_sample=False, min_length=0
+            )
+            generator = og.Generator(self._model, params)
+        except Exception as error:
+            raise _converted(error) from error
+        row = next(self._numbers)
+        self._rows[row] = generator
+        return row
+
+    def extend(self, row: int, tokens: Sequence[int]) -> Logits:
+        generator = self._rows[row]
+        try:
+            generator.append_tokens(np.asarray(tokens, dtype=np.int32))
+            logits = generator.get_logits()
+        except Exception as error:
+            raise _converted(error) from error
+        last: Logits = logits.reshape(-1, logits.shape[-1])[-1]
+        return last
+
+    def decode(self, batch: Sequence[tuple[int, int]]) -> list[Logits | GenerationFailed]:
+        results: list[Logits | GenerationFailed] = []
+        for row, token in batch:
+            try:
+                results.append(self.extend(row, [token]))
+            except GenerationFailed as error:
+                results.append(error)
+        return results
+
+    def close(self, row: int) -> None:
+        self._rows.pop(row, None)
+
+
+def _converted(error: Exception) -> GenerationFailed:
+    """The library raises plain RuntimeErrors; the first line has the reason, the rest is its source code."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return GenerationFailed(f"The engine failed at this request: {reason}")
+
+
+def _thread_overlay(threads: int) -> dict[str, Any]:
+    session_options = {"intra_op_num_threads": threads, "session.intra_op.allow_spinning": "1"}
+    return {"model": {"decoder": {"session_options": session_options}}}
+
+
+def _configured_providers(folder: Path) -> set[str]:
+    """Names, in lower case, of the providers that the folder's configuration itself asks for, with its own options."""
+    config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8-sig"))
+    options = config.get("model", {}).get("decoder", {}).get("session_options", {}).get("provider_options", [])
+    return {name.lower() for entry in options for name in entry}

@@ -1,0 +1,72 @@
+"""One loaded model as the daemon sees it: messages in, messages out. Knows nothing of pipes and native libraries."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from daemon.pool.protocol import Cancel, Failed, Generate, Load, ToDaemon, ToWorker
+from daemon.worker.prompt import ChatTemplate
+from daemon.worker.sampling import Sampler
+from daemon.worker.scheduler import Job, Scheduler
+from daemon.worker.text import AnswerText, TextDecoder
+from registry.errors import GenerationFailed, InvalidRequest, SlmregError
+
+
+class Tokenizer(TextDecoder, Protocol):
+    def encode(self, text: str) -> list[int]: ...
+
+
+class Engine:
+    """Turns each Generate into a job of the scheduler; ``end_ids`` are the tokens that end an answer."""
+
+    def __init__(
+        self, *, scheduler: Scheduler, tokenizer: Tokenizer, template: ChatTemplate, end_ids: frozenset[int]
+    ) -> None:
+        self._scheduler = scheduler
+        self._tokenizer = tokenizer
+        self._template = template
+        self._end_ids = end_ids
+
+    @property
+    def is_idle(self) -> bool:
+        return self._scheduler.is_idle
+
+    def step(self) -> list[ToDaemon]:
+        return self._scheduler.step()
+
+    def handle(self, message: ToWorker) -> list[ToDaemon]:
+        """What to answer at once. A model is loaded only once: a second Load is ignored."""
+        match message:
+            case Generate():
+                return self._submit(message)
+            case Cancel(request_id):
+                return self._scheduler.cancel(request_id)
+            case Load():
+                return []
+
+    def _submit(self, request: Generate) -> list[ToDaemon]:
+        try:
+            job = self._job(request)
+        except SlmregError as error:
+            return [Failed(request_id=request.request_id, code=error.code, message=error.message)]
+        except Exception as error:  # one odd request must not end the others; its text may be in the message
+            message = f"The request could not be prepared: {type(error).__name__}. Check the form of its messages."
+            return [Failed(request_id=request.request_id, code=InvalidRequest.code, message=message)]
+        return self._scheduler.submit(job)
+
+    def _job(self, request: Generate) -> Job:
+        text = self._template.render(request.messages, request.tools)
+        try:
+            prompt = self._tokenizer.encode(text)
+        except RuntimeError as error:
+            raise GenerationFailed(f"The model's tokenizer failed at this prompt: {error}") from error
+        if not prompt:
+            raise InvalidRequest("The chat makes an empty prompt: there is nothing to answer.", param="messages")
+        return Job(
+            request_id=request.request_id,
+            prompt=prompt,
+            max_tokens=request.max_tokens,
+            end_ids=self._end_ids,
+            sampler=Sampler(request.sampling),
+            text=AnswerText(self._tokenizer, request.stop),
+        )

@@ -1,0 +1,89 @@
+"""A model folder before any native library reads it: is everything there, and is it safe to load?
+
+Folders come from strangers. What would make onnxruntime load native code from the folder, or read outside of it, is
+refused here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from daemon.worker.errors import LoadCode, LoadError
+
+_CONFIG_FILE = "genai_config.json"
+# Settings whose value is a native library to load.
+_LIBRARY_KEYS = frozenset({"custom_ops_library", "backend_path"})
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The checked ``genai_config.json`` of a folder. Raises LoadError."""
+    if not folder.is_dir():
+        raise LoadError(LoadCode.MISSING_FILE, f"{folder} is not a folder. Scan again: `slmreg scan`.")
+    config = _read_json(folder / _CONFIG_FILE)
+    model = config.get("model")
+    decoder = model.get("decoder") if isinstance(model, dict) else None
+    if not isinstance(decoder, dict):
+        raise LoadError(
+            LoadCode.UNSUPPORTED, f"{folder / _CONFIG_FILE} describes no decoder: this model cannot answer chats."
+        )
+    for key, value in _settings(config):
+        _check_setting(folder, key, value)
+    if not (folder / "tokenizer.json").is_file():
+        raise LoadError(
+            LoadCode.MISSING_FILE, f"{folder} has no tokenizer.json. Copy it from the original model into the folder."
+        )
+    return config
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise LoadError(LoadCode.MISSING_FILE, f"{path} is missing. Copy the folder again.") from error
+    except OSError as error:
+        raise LoadError(LoadCode.MISSING_FILE, f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise LoadError(LoadCode.INVALID_FILE, f"{path} is not valid JSON: {error}. Copy the file again.") from error
+    if not isinstance(config, dict):
+        raise LoadError(LoadCode.INVALID_FILE, f"{path} does not hold a JSON object. Copy the file again.")
+    return config
+
+
+def _settings(value: Any) -> Iterator[tuple[str, str]]:
+    """Every key with a text value, however deep."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, str):
+                yield key, item
+            else:
+                yield from _settings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _settings(item)
+
+
+def _check_setting(folder: Path, key: str, value: str) -> None:
+    if key == "custom_ops_library" or (key in _LIBRARY_KEYS and not _is_bare_name(value)):
+        raise LoadError(
+            LoadCode.UNSUPPORTED,
+            f"{folder / _CONFIG_FILE} asks to load the native library {value!r} ({key}). Code from model folders is "
+            "never run.",
+        )
+    if key != "filename" or not value:
+        return
+    if not _stays_inside(value):
+        raise LoadError(LoadCode.UNSUPPORTED, f"{folder / _CONFIG_FILE} names a file outside of its folder: {value!r}.")
+    if not (folder / value).is_file():
+        raise LoadError(LoadCode.MISSING_FILE, f"{folder / value} is missing. Copy the folder again.")
+
+
+def _is_bare_name(value: str) -> bool:
+    return PurePosixPath(value).name == value and PureWindowsPath(value).name == value
+
+
+def _stays_inside(value: str) -> bool:
+    paths = (PurePosixPath(value), PureWindowsPath(value))
+    return not any(path.anchor or ".." in path.parts for path in paths)

@@ -1,0 +1,225 @@
+"""A chat becomes the text that a model was trained to continue.
+
+Sources, the first that is there: ``chat_template.jinja``; ``chat_template`` in ``tokenizer_config.json``, one template
+or several named ones; ``PromptTemplate`` in ``inference_model.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from jinja2 import Template, TemplateSyntaxError
+
+from daemon.worker.bounded_jinja import BoundedEnvironment
+from daemon.worker.errors import LoadCode, LoadError
+from registry.errors import InvalidRequest
+
+_JINJA_FILE = "chat_template.jinja"
+_TOKENIZER_FILE = "tokenizer_config.json"
+_FOUNDRY_FILE = "inference_model.json"
+_MAX_FILE_BYTES = 16 * 1024 * 1024
+_SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+class ChatTemplate(Protocol):
+    """``source`` is the name of the file the template stands in."""
+
+    @property
+    def source(self) -> str: ...
+
+    def render(self, messages: Messages, tools: Sequence[Mapping[str, Any]]) -> str:
+        """The prompt, up to where the assistant's answer begins. Raises InvalidRequest."""
+        ...
+
+
+def load_chat_template(folder: Path) -> ChatTemplate:
+    """The template of a model folder. Raises LoadError if there is none or it cannot be read."""
+    tokens = load_special_tokens(folder)
+    jinja_file = folder / _JINJA_FILE
+    if jinja_file.is_file():
+        return JinjaTemplate(_JINJA_FILE, {"default": _read_text(jinja_file)}, tokens)
+    named = _named_templates(_read_object(folder / _TOKENIZER_FILE).get("chat_template"))
+    if named:
+        return JinjaTemplate(_TOKENIZER_FILE, named, tokens)
+    parts = _read_object(folder / _FOUNDRY_FILE).get("PromptTemplate")
+    if isinstance(parts, dict) and isinstance(parts.get("prompt"), str):
+        return PlaceholderTemplate({role: text for role, text in parts.items() if isinstance(text, str)})
+    raise LoadError(
+        LoadCode.UNSUPPORTED,
+        f"{folder} has no chat template: there is no {_JINJA_FILE}, no chat_template in {_TOKENIZER_FILE} and no "
+        f"PromptTemplate in {_FOUNDRY_FILE}. Copy the file {_JINJA_FILE} of the original model into the folder.",
+    )
+
+
+class JinjaTemplate:
+    """Hugging Face's kind. Of several named templates ``tool_use`` is taken when there are tools, else ``default``."""
+
+    def __init__(self, source: str, named: Mapping[str, str], tokens: Mapping[str, str]) -> None:
+        self.source = source
+        self._tokens = tokens
+        self._environment = BoundedEnvironment()
+        self._named = {name: self._compiled(name, text) for name, text in named.items()}
+        self._roles = {} if any("developer" in text for text in named.values()) else {"developer": "system"}
+
+    def render(self, messages: Messages, tools: Sequence[Mapping[str, Any]]) -> str:
+        template = self._named.get("tool_use" if tools else "default")
+        if template is None:
+            template = self._named.get("default") or next(iter(self._named.values()))
+        variables = {
+            **self._tokens,
+            "messages": [_normalized(message, self._roles) for message in messages],
+            "tools": list(tools) or None,
+            "documents": None,
+            "add_generation_prompt": True,
+        }
+        try:
+            return self._environment.render(template, variables)
+        except Exception as error:  # a template is a program of the model's maker: it can raise anything
+            message = str(error) or type(error).__name__
+            raise InvalidRequest(f"The model's chat template refused this chat: {message}", param="messages") from error
+
+    def _compiled(self, name: str, text: str) -> Template:
+        try:
+            return self._environment.from_string(text)
+        except TemplateSyntaxError as error:
+            raise LoadError(
+                LoadCode.INVALID_FILE,
+                f"The chat template {name!r} in {self.source} is not valid Jinja: line {error.lineno}: "
+                f"{error.message}. Replace the file with the one of the original model.",
+            ) from error
+
+
+class PlaceholderTemplate:
+    """Foundry's kind: one text per role with ``{Content}`` in it, and ``prompt`` for the user's turn to be answered.
+
+    Where the folder has no text for a role: a user's turn is written like ``prompt`` and an assistant's as its bare
+    content, a system message stands in front of the user's next turn, and a tool's result is a user's turn.
+    """
+
+    source = _FOUNDRY_FILE
+
+    def __init__(self, parts: Mapping[str, str]) -> None:
+        self._prompt = parts["prompt"]
+        self._user = parts.get("user") or self._prompt
+        self._assistant = parts.get("assistant") or "{Content}"
+        self._system = parts.get("system")
+        self._tool = parts.get("tool") or self._user
+
+    def render(self, messages: Messages, tools: Sequence[Mapping[str, Any]]) -> str:
+        """``tools`` are left out: this form has no place for them."""
+        text = ""
+        preface = ""
+        last = len(messages) - 1
+        for index, message in enumerate(_normalized(message, {"developer": "system"}) for message in messages):
+            role, content = message.get("role"), message["content"]
+            if role == "system" and not self._system:
+                preface += content + "\n\n"
+                continue
+            if role == "user":
+                content, preface = preface + content, ""
+            text += _fill(self._of_role(role, is_last=index == last), content)
+        return text + (self._answer_opening() if messages[last].get("role") != "user" else "")
+
+    def _of_role(self, role: object, *, is_last: bool) -> str:
+        if role == "user":
+            return self._prompt if is_last else self._user
+        by_role = {"system": self._system, "assistant": self._assistant, "tool": self._tool}
+        template = by_role.get(str(role))
+        if template is None:
+            raise InvalidRequest(
+                f"The role {role!r} is not known; use system, user, assistant or tool.", param="messages"
+            )
+        return template
+
+    def _answer_opening(self) -> str:
+        """What ``prompt`` has after a user's turn, as far as that can be told."""
+        return self._prompt.removeprefix(self._user) if self._prompt.startswith(self._user) else ""
+
+
+def load_special_tokens(folder: Path) -> dict[str, str]:
+    """The special tokens that ``tokenizer_config.json`` names, each given as a string or as ``{"content": ...}``."""
+    config = _read_object(folder / _TOKENIZER_FILE)
+    tokens = {}
+    for name in _SPECIAL_TOKENS:
+        token = config.get(name)
+        text = token.get("content") if isinstance(token, dict) else token
+        if isinstance(text, str):
+            tokens[name] = text
+    return tokens
+
+
+def _fill(template: str, content: str) -> str:
+    return template.replace("{Content}", content).replace("{Tool}", content)
+
+
+def _normalized(message: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, Any]:
+    """A message as templates expect it: text content, arguments of tool calls as objects, nothing that is null."""
+    normal = {key: value for key, value in message.items() if value is not None}
+    normal["role"] = roles.get(str(message.get("role")), message.get("role"))
+    normal["content"] = _flattened(message.get("content"))
+    if "tool_calls" in normal:
+        normal["tool_calls"] = [_with_object_arguments(call) for call in normal["tool_calls"]]
+    return normal
+
+
+def _flattened(content: Any) -> str:
+    """OpenAI's content, a string or a list of parts, as one text."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    if len(texts) != len(content) or not all(isinstance(text, str) for text in texts):
+        raise InvalidRequest(
+            "This model takes only text: every part of a message must be of type 'text'.", param="messages"
+        )
+    return "\n".join(map(str, texts))
+
+
+def _with_object_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenAI sends arguments as JSON text, and templates write them out as JSON again: text would be quoted twice."""
+    function = call.get("function")
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return dict(call)
+    try:
+        arguments = json.loads(function["arguments"])
+    except ValueError:
+        return dict(call)
+    return {**call, "function": {**function, "arguments": arguments}}
+
+
+def _named_templates(value: Any) -> dict[str, str]:
+    """``chat_template`` is one text, or a list of ``{"name": ..., "template": ...}``."""
+    if isinstance(value, str):
+        return {"default": value}
+    entries = value if isinstance(value, list) else []
+    pairs = [(entry.get("name"), entry.get("template")) for entry in entries if isinstance(entry, dict)]
+    return {name: text for name, text in pairs if isinstance(name, str) and isinstance(text, str)}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty if there is no file."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise LoadError(LoadCode.INVALID_FILE, f"{path} is not valid JSON: {error}. Copy the file again.") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _read_text(path: Path) -> str:
+    """A file's text, without a byte order mark."""
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise LoadError(LoadCode.INVALID_FILE, f"{path} is over {_MAX_FILE_BYTES} bytes: not a file of this kind.")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LoadError(LoadCode.INVALID_FILE, f"{path} is not UTF-8 text. Copy the file again.") from error
+    except OSError as error:
+        raise LoadError(LoadCode.MISSING_FILE, f"{path} cannot be read: {error.strerror}.") from error

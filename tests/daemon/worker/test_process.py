@@ -1,0 +1,327 @@
+"""A real worker process with a real model, over its pipes."""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import onnxruntime_genai as og
+import pytest
+
+from daemon.pool.protocol import (
+    Accepted,
+    Cancel,
+    Delta,
+    Failed,
+    Finished,
+    Generate,
+    Load,
+    LoadFailed,
+    Ready,
+    Sampling,
+    ToDaemon,
+    ToWorker,
+    decode,
+    encode,
+)
+from daemon.worker.prompt import load_chat_template
+from daemon.worker.text import AnswerText
+from daemon.worker.tokenizer import GenaiTokenizer
+
+REPOSITORY = Path(__file__).parents[3]
+GREEDY = Sampling(temperature=0)
+TIMEOUT_S = 30
+T = TypeVar("T", bound=ToDaemon)
+
+
+class Worker:
+    """A worker process, and what it has said."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "daemon.worker.main"],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._messages: queue.Queue[ToDaemon | None] = queue.Queue()
+        self.seen: list[ToDaemon] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait(TIMEOUT_S)
+        self._reader.join(TIMEOUT_S)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe
+            pipe.close()
+
+    def send(self, *messages: ToWorker) -> None:
+        self.send_bytes(b"".join(map(encode, messages)))
+
+    def send_bytes(self, data: bytes) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def next(self) -> ToDaemon:
+        message = self._messages.get(timeout=TIMEOUT_S)
+        assert message is not None, "the worker ended"
+        self.seen.append(message)
+        return message
+
+    def next_of(self, kind: type[T], request_id: str | None = None) -> T:
+        """Read on until there is a message of this kind (of this request)."""
+        while True:
+            message = self.next()
+            if isinstance(message, kind) and request_id in (None, getattr(message, "request_id", None)):
+                return message
+
+    def load(self, folder: Path, *, context_tokens: int = 2048, **changes: Any) -> ToDaemon:
+        fields = {"execution_provider": "cpu", "threads": 1, "max_concurrent": 4, **changes}
+        self.send(Load(path=str(folder), context_tokens=context_tokens, **fields))
+        return self.next()
+
+    def text(self, request_id: str) -> str:
+        return "".join(m.text for m in self.seen if isinstance(m, Delta) and m.request_id == request_id)
+
+    def close_input(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        with self.process.stdout as file:
+            while header := file.read(4):
+                message = decode(file.read(int.from_bytes(header, "big")))
+                assert not isinstance(message, (Load, Generate, Cancel))
+                self._messages.put(message)
+        self._messages.put(None)
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    with Worker() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_model: Path) -> Iterator[Worker]:
+    """A worker that several tests share; each uses its own request ids."""
+    with Worker() as running:
+        ready = running.load(tiny_model, context_tokens=1024)
+        assert isinstance(ready, Ready)
+        assert (ready.model_type, ready.device, ready.context_tokens) == ("qwen2", "cpu", 1024)
+        assert ready.template_source == "chat_template.jinja"
+        yield running
+
+
+def ask(request_id: str, content: str = "Hello there", **fields: Any) -> Generate:
+    given = {"max_tokens": 40, "sampling": GREEDY, **fields}
+    return Generate(request_id=request_id, messages=[{"role": "user", "content": content}], **given)
+
+
+def plain_greedy(folder: Path, content: str, count: int) -> str:
+    """What the library's own loop answers, as text, with all tokens at once in the prompt."""
+    config = og.Config(str(folder))
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": 1}}}}))
+    model = og.Model(config)
+    tokenizer = GenaiTokenizer(model)
+    prompt = tokenizer.encode(load_chat_template(folder).render([{"role": "user", "content": content}], []))
+    params = og.GeneratorParams(model)
+    params.set_search_options(max_length=len(prompt) + count, do_sample=False)
+    generator = og.Generator(model, params)
+    generator.append_tokens(prompt)
+    text = AnswerText(tokenizer, [])
+    shown = ""
+    while not generator.is_done():
+        generator.generate_next_token()
+        token = int(generator.get_next_tokens()[0])
+        if token not in tokenizer.end_ids:
+            shown += text.push(token)
+    return shown + text.flush()
+
+
+def finished(worker: Worker, request_id: str) -> Finished:
+    return worker.next_of(Finished, request_id)
+
+
+def test_greedy_answers_are_those_of_the_librarys_own_loop(loaded: Worker, tiny_model: Path) -> None:
+    long = "a long question " * 30
+    loaded.send(ask("greedy-1"), ask("greedy-2", long))
+    ends: Sequence[Finished] = [loaded.next_of(Finished), loaded.next_of(Finished)]
+    assert {end.request_id for end in ends} == {"greedy-1", "greedy-2"}
+    assert loaded.text("greedy-1") == plain_greedy(tiny_model, "Hello there", 40) != ""
+    assert loaded.text("greedy-2") == plain_greedy(tiny_model, long, 40) != ""
+
+
+def test_an_answer_is_accepted_streamed_and_ends_at_its_length(loaded: Worker) -> None:
+    loaded.send(ask("length", max_tokens=7))
+    accepted = loaded.next()
+    end = finished(loaded, "length")
+    assert accepted == Accepted("length", end.prompt_tokens)
+    assert (end.finish_reason, end.completion_tokens) == ("length", 7)
+    assert 0 <= end.queue_s <= end.ttft_s < TIMEOUT_S
+    assert 0 < end.decode_s < TIMEOUT_S
+
+
+def test_two_requests_at_once_are_interleaved(loaded: Worker) -> None:
+    start = len(loaded.seen)
+    loaded.send(
+        ask("turns-1", max_tokens=60, sampling=Sampling(seed=1)),
+        ask("turns-2", max_tokens=60, sampling=Sampling(seed=2)),
+    )
+    loaded.next_of(Finished)
+    shown = Counter[str]()
+    for message in loaded.seen[start:]:
+        if isinstance(message, Delta):
+            shown[message.request_id] += message.tokens
+    loaded.next_of(Finished)
+    assert min(shown["turns-1"], shown["turns-2"]) > 10
+    assert abs(shown["turns-1"] - shown["turns-2"]) <= 10
+
+
+def test_a_seed_gives_the_same_text_alone_and_beside_others(loaded: Worker) -> None:
+    seeded = Sampling(temperature=0.8, top_p=0.95, seed=42)
+    loaded.send(ask("alone", sampling=seeded))
+    finished(loaded, "alone")
+    loaded.send(ask("noise", sampling=Sampling(), max_tokens=80), ask("beside", sampling=seeded))
+    loaded.next_of(Finished)
+    loaded.next_of(Finished)
+    assert loaded.text("alone") == loaded.text("beside") != ""
+
+
+def test_a_request_can_be_cancelled_in_the_middle(loaded: Worker) -> None:
+    loaded.send(ask("cancelled", max_tokens=900, sampling=Sampling(seed=5)))
+    loaded.next_of(Delta, "cancelled")
+    asked = time.monotonic()
+    loaded.send(Cancel("cancelled"))
+    end = finished(loaded, "cancelled")
+    assert time.monotonic() - asked < 1
+    assert end.finish_reason == "cancelled"
+    assert 0 < end.completion_tokens < 900
+
+
+def test_a_stop_string_ends_the_answer(loaded: Worker) -> None:
+    loaded.send(ask("whole"))
+    finished(loaded, "whole")
+    stop = loaded.text("whole")[4:6]
+    loaded.send(ask("stopped", stop=[stop]))
+    assert finished(loaded, "stopped").finish_reason == "stop"
+    assert loaded.text("stopped") == loaded.text("whole").partition(stop)[0]
+
+
+def test_a_prompt_beyond_the_context_is_refused_with_both_numbers(loaded: Worker) -> None:
+    loaded.send(ask("too-long", "word " * 3000))
+    failed = loaded.next_of(Failed, "too-long")
+    assert failed.code == "context_length_exceeded"
+    assert failed.context_tokens == 1024
+    assert failed.prompt_tokens is not None
+    assert failed.prompt_tokens > 1024
+    assert str(failed.prompt_tokens) in failed.message
+
+
+def test_messages_that_the_template_refuses_are_the_callers_fault(loaded: Worker) -> None:
+    loaded.send(Generate(request_id="refused", messages=[{"role": "user", "content": [{"type": "image_url"}]}]))
+    assert loaded.next_of(Failed, "refused").code == "invalid_request"
+
+
+def test_the_context_is_at_most_the_models_own(worker: Worker, tiny_model: Path) -> None:
+    ready = worker.load(tiny_model, context_tokens=100_000)
+    assert isinstance(ready, Ready)
+    assert ready.context_tokens == 2048
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("genai_config.json", None, "missing_file"),
+        ("genai_config.json", b"{oops", "invalid_file"),
+        ("model.onnx", None, "missing_file"),
+        ("model.onnx", b"garbage" * 99, "invalid_file"),
+        ("tokenizer.json", b"{}", "invalid_file"),
+        ("chat_template.jinja", b"{% for %}", "invalid_file"),
+    ],
+)
+def test_a_damaged_folder_fails_to_load_with_a_reason(
+    worker: Worker, folder: Path, name: str, content: bytes | None, code: str
+) -> None:
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+    failed = worker.load(folder)
+    assert isinstance(failed, LoadFailed)
+    assert failed.code == code
+    assert str(folder) in failed.message or name in failed.message
+    assert "Traceback" not in failed.message
+    assert worker.process.wait(TIMEOUT_S) == 1
+
+
+def test_a_model_type_that_the_library_does_not_know_is_unsupported(worker: Worker, folder: Path) -> None:
+    config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
+    config["model"]["type"] = "martian"
+    (folder / "genai_config.json").write_text(json.dumps(config), encoding="utf-8")
+    failed = worker.load(folder)
+    assert isinstance(failed, LoadFailed)
+    assert (failed.code, "martian" in failed.message) == ("unsupported", True)
+
+
+@pytest.mark.parametrize("provider", ["qnn", "vitisai", "bogus"])
+def test_a_provider_that_is_not_installed_is_named(worker: Worker, tiny_model: Path, provider: str) -> None:
+    failed = worker.load(tiny_model, execution_provider=provider)
+    assert isinstance(failed, LoadFailed)
+    assert failed.code == "provider_missing"
+    assert provider in failed.message.lower()
+
+
+def test_the_process_ends_when_its_input_does_even_while_generating(worker: Worker, tiny_model: Path) -> None:
+    worker.load(tiny_model)
+    worker.send(ask("endless", max_tokens=None, sampling=Sampling(seed=1)))
+    worker.next_of(Delta)
+    worker.close_input()
+    assert worker.process.wait(1) == 0
+
+
+def test_the_process_ends_when_its_input_does_before_anything_was_loaded(worker: Worker) -> None:
+    worker.close_input()
+    assert worker.process.wait(TIMEOUT_S) == 0
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\0\0\0\2[]", encode(Cancel("x"))])
+def test_input_that_is_no_conversation_ends_the_process(worker: Worker, data: bytes) -> None:
+    worker.send_bytes(data)
+    assert worker.process.wait(TIMEOUT_S) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to send to a single process")
+def test_an_interrupt_from_the_terminal_is_not_for_the_worker(worker: Worker, tiny_model: Path) -> None:
+    worker.load(tiny_model)
+    worker.process.send_signal(signal.SIGINT)
+    worker.send(ask("after", max_tokens=3))
+    assert finished(worker, "after").finish_reason == "length"
+
+
+def test_nothing_of_a_prompt_is_printed(worker: Worker, tiny_model: Path) -> None:
+    worker.load(tiny_model)
+    worker.send(ask("secret", "xyzzy-secret", max_tokens=3), ask("secret-2", "xyzzy-secret " * 2000))
+    while not {Finished, Failed} <= {type(message) for message in worker.seen}:
+        worker.next()
+    worker.close_input()
+    worker.process.wait(TIMEOUT_S)
+    assert worker.process.stderr
+    assert b"xyzzy" not in worker.process.stderr.read()

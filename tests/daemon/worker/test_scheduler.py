@@ -1,0 +1,372 @@
+"""The scheduler against a backend that is only bookkeeping: what it does is known from what it was asked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Sampling, ToDaemon
+from daemon.worker.sampling import Logits, Sampler
+from daemon.worker.scheduler import Job, Scheduler
+from daemon.worker.text import AnswerText
+from registry.errors import GenerationFailed
+
+VOCAB = 64
+END = 0
+CONTEXT = 1024
+
+
+class Letters:
+    """A tokenizer whose token 1 is "b", 2 is "c" and so on."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(chr(ord("a") + token % 26) for token in ids)
+
+    def is_silent(self, token: int) -> bool:
+        return False
+
+
+class FakeBackend:
+    """The next token is always the last one plus one, so each row's answer follows from its prompt."""
+
+    def __init__(self) -> None:
+        self.rooms: dict[int, int] = {}
+        self.rows: dict[int, list[int]] = {}
+        self.calls: list[tuple[str, tuple[int, ...], int]] = []
+        self.broken_tokens: set[int] = set()
+        self.most_reserved = 0
+        self.opened = 0
+
+    def open(self, room_tokens: int) -> int:
+        if room_tokens in self.broken_tokens:
+            raise GenerationFailed("no memory")
+        row, self.opened = self.opened, self.opened + 1
+        self.rooms[row], self.rows[row] = room_tokens, []
+        self.most_reserved = max(self.most_reserved, sum(self.rooms.values()))
+        return row
+
+    def extend(self, row: int, tokens: Sequence[int]) -> Logits:
+        self.calls.append(("extend", (row,), len(tokens)))
+        return self._advance(row, tokens)
+
+    def decode(self, batch: Sequence[tuple[int, int]]) -> list[Logits | GenerationFailed]:
+        self.calls.append(("decode", tuple(row for row, _ in batch), 1))
+        results: list[Logits | GenerationFailed] = []
+        for row, token in batch:
+            try:
+                results.append(self._advance(row, [token]))
+            except GenerationFailed as error:
+                results.append(error)
+        return results
+
+    def close(self, row: int) -> None:
+        del self.rooms[row], self.rows[row]
+
+    def _advance(self, row: int, tokens: Sequence[int]) -> Logits:
+        if self.broken_tokens & set(tokens):
+            raise GenerationFailed("broken row")
+        self.rows[row] += tokens
+        assert len(self.rows[row]) <= self.rooms[row]
+        logits = np.zeros(VOCAB, dtype=np.float32)
+        logits[(tokens[-1] + 1) % VOCAB] = 9
+        return logits
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def job(
+    name: str, prompt: Sequence[int] = (1,), max_tokens: int | None = 4, stop: Sequence[str] = (), end: int = END
+) -> Job:
+    return Job(
+        request_id=name,
+        prompt=list(prompt),
+        max_tokens=max_tokens,
+        end_ids=frozenset({end}),
+        sampler=Sampler(Sampling(temperature=0)),
+        text=AnswerText(Letters(), stop),
+    )
+
+
+def scheduler(backend: FakeBackend, *, max_concurrent: int = 4, clock: Clock | None = None) -> Scheduler:
+    return Scheduler(backend, context_tokens=CONTEXT, max_concurrent=max_concurrent, clock=clock or Clock())
+
+
+def run(subject: Scheduler, limit: int = 10_000) -> list[ToDaemon]:
+    events: list[ToDaemon] = []
+    while not subject.is_idle:
+        events += subject.step()
+        limit -= 1
+        assert limit > 0, "the scheduler does not come to an end"
+    return events
+
+
+def text_of(events: Sequence[ToDaemon], name: str) -> str:
+    return "".join(event.text for event in events if isinstance(event, Delta) and event.request_id == name)
+
+
+def end_of(events: Sequence[ToDaemon], name: str) -> Finished | Failed:
+    ends = [event for event in events if isinstance(event, (Finished, Failed)) and event.request_id == name]
+    assert len(ends) == 1, f"{name} ended {len(ends)} times"
+    return ends[0]
+
+
+def reason_of(events: Sequence[ToDaemon], name: str) -> str:
+    end = end_of(events, name)
+    return end.finish_reason if isinstance(end, Finished) else end.code
+
+
+def order_of_ends(events: Sequence[ToDaemon]) -> list[str]:
+    return [event.request_id for event in events if isinstance(event, Finished)]
+
+
+def test_a_request_is_accepted_then_streamed_then_finished_at_its_length() -> None:
+    subject = scheduler(FakeBackend())
+    assert subject.submit(job("a", prompt=[5, 6])) == [Accepted("a", 2)]
+    events = run(subject)
+    assert text_of(events, "a") == "hijk"
+    end = end_of(events, "a")
+    assert isinstance(end, Finished)
+    assert (end.finish_reason, end.prompt_tokens, end.completion_tokens) == ("length", 2, 4)
+    assert sum(event.tokens for event in events if isinstance(event, Delta)) == 4
+
+
+def test_the_end_token_stops_an_answer_and_is_counted_but_never_shown() -> None:
+    subject = scheduler(FakeBackend())
+    subject.submit(job("a", prompt=[VOCAB - 3], max_tokens=10))
+    events = run(subject)
+    assert text_of(events, "a") == Letters().decode([VOCAB - 2, VOCAB - 1])
+    end = end_of(events, "a")
+    assert isinstance(end, Finished)
+    assert (end.finish_reason, end.completion_tokens) == ("stop", 3)
+
+
+def test_a_stop_string_ends_the_answer_before_it() -> None:
+    subject = scheduler(FakeBackend())
+    subject.submit(job("a", prompt=[1], max_tokens=20, stop=["fg"]))
+    events = run(subject)
+    assert text_of(events, "a") == "cde"
+    assert reason_of(events, "a") == "stop"
+
+
+def test_text_held_for_a_stop_string_is_shown_when_the_length_ends_the_answer() -> None:
+    subject = scheduler(FakeBackend())
+    subject.submit(job("a", prompt=[1], max_tokens=3, stop=["ef"]))
+    assert text_of(run(subject), "a") == "cde"
+
+
+def test_without_max_tokens_the_context_is_the_bound() -> None:
+    subject = scheduler(FakeBackend())
+    subject.submit(job("a", max_tokens=None, end=VOCAB))
+    end = end_of(run(subject), "a")
+    assert isinstance(end, Finished)
+    assert (end.finish_reason, end.completion_tokens) == ("length", CONTEXT - 1)
+
+
+def test_a_prompt_that_fills_the_context_is_refused_with_both_numbers() -> None:
+    subject = scheduler(FakeBackend())
+    (failed,) = subject.submit(job("a", prompt=[1] * CONTEXT))
+    assert isinstance(failed, Failed)
+    assert failed.code == "context_length_exceeded"
+    assert (failed.prompt_tokens, failed.context_tokens) == (CONTEXT, CONTEXT)
+    assert subject.is_idle
+
+
+def test_a_prompt_one_token_short_of_the_context_gets_one_token() -> None:
+    subject = scheduler(FakeBackend())
+    subject.submit(job("a", prompt=[1] * (CONTEXT - 1), max_tokens=50))
+    end = end_of(run(subject), "a")
+    assert isinstance(end, Finished)
+    assert (end.finish_reason, end.completion_tokens) == ("length", 1)
+
+
+def test_rows_that_generate_advance_together_token_by_token() -> None:
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    subject.submit(job("a", prompt=[1], max_tokens=6))
+    subject.submit(job("b", prompt=[2], max_tokens=6))
+    run(subject)
+    together = [rows for kind, rows, _ in backend.calls if kind == "decode" and len(rows) == 2]
+    assert len(together) == 4
+
+
+def test_a_long_prompt_is_read_in_chunks_between_the_tokens_of_others() -> None:
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    subject.submit(job("stream", prompt=[1], max_tokens=50))
+    subject.step()
+    subject.submit(job("long", prompt=[1] * 600, max_tokens=1))
+    run(subject)
+    chunks = [index for index, (kind, rows, _) in enumerate(backend.calls) if kind == "extend" and rows == (1,)]
+    assert [backend.calls[index][2] for index in chunks] == [128, 128, 128, 128, 88]
+    between = [later - earlier for earlier, later in itertools.pairwise(chunks)]
+    assert between == [2, 2, 2, 2]
+
+
+def test_a_short_prompt_does_not_wait_for_a_long_one_to_be_read() -> None:
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    subject.submit(job("long", prompt=[1] * 600, max_tokens=1))
+    subject.step()
+    subject.submit(job("short", prompt=[1] * 16, max_tokens=4))
+    steps = 0
+    while not any(isinstance(event, Delta) and event.request_id == "short" for event in subject.step()):
+        steps += 1
+    assert steps <= 2
+
+
+def test_no_more_rows_are_open_than_allowed() -> None:
+    backend = FakeBackend()
+    subject = scheduler(backend, max_concurrent=2)
+    for name in "abcde":
+        subject.submit(job(name))
+    while not subject.is_idle:
+        subject.step()
+        assert len(backend.rooms) <= 2
+    assert backend.opened == 5
+
+
+def test_requests_are_admitted_in_order_even_if_a_later_one_would_fit() -> None:
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    subject.submit(job("first", max_tokens=600))
+    subject.submit(job("large", max_tokens=900))
+    subject.submit(job("small", max_tokens=1))
+    assert order_of_ends(run(subject)) == ["first", "large", "small"]
+    assert backend.most_reserved <= CONTEXT
+
+
+def test_reserved_room_is_prompt_and_answer_rounded_up_and_at_most_the_context() -> None:
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    subject.submit(job("a", prompt=[1] * 250, max_tokens=7))
+    subject.step()
+    assert (list(backend.rooms.values()), subject.reserved_tokens) == ([512], 512)
+    run(subject)
+    assert subject.reserved_tokens == 0
+    subject.submit(job("b", max_tokens=None))
+    subject.step()
+    assert list(backend.rooms.values()) == [CONTEXT]
+
+
+def test_a_waiting_request_can_be_cancelled() -> None:
+    backend = FakeBackend()
+    subject = scheduler(backend, max_concurrent=1)
+    subject.submit(job("a"))
+    subject.step()
+    subject.submit(job("b"))
+    (end,) = subject.cancel("b")
+    assert isinstance(end, Finished)
+    assert (end.finish_reason, end.completion_tokens, end.ttft_s) == ("cancelled", 0, 0.0)
+    assert order_of_ends(run(subject)) == ["a"]
+    assert backend.opened == 1
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7])
+def test_a_running_request_is_cancelled_at_once_and_its_row_closed(steps: int) -> None:
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    subject.submit(job("a", prompt=[1] * 300, max_tokens=50))
+    for _ in range(steps):
+        subject.step()
+    assert reason_of(subject.cancel("a"), "a") == "cancelled"
+    assert backend.rooms == {}
+    assert subject.is_idle
+    assert subject.cancel("a") == []
+
+
+def test_cancelling_an_unknown_request_is_ignored() -> None:
+    assert scheduler(FakeBackend()).cancel("nobody") == []
+
+
+def test_a_row_that_breaks_while_generating_fails_alone() -> None:
+    backend = FakeBackend()
+    backend.broken_tokens = {13}
+    subject = scheduler(backend)
+    subject.submit(job("bad", prompt=[10], max_tokens=20))
+    subject.submit(job("good", prompt=[30], max_tokens=8))
+    events = run(subject)
+    assert reason_of(events, "bad") == "generation_failed"
+    assert reason_of(events, "good") == "length"
+    assert backend.rooms == {}
+
+
+def test_a_row_that_breaks_in_its_prompt_fails_alone() -> None:
+    backend = FakeBackend()
+    backend.broken_tokens = {50}
+    subject = scheduler(backend)
+    subject.submit(job("bad", prompt=[50]))
+    subject.submit(job("good", prompt=[30]))
+    events = run(subject)
+    assert (reason_of(events, "bad"), reason_of(events, "good")) == ("generation_failed", "length")
+
+
+def test_a_row_that_cannot_be_opened_fails_alone() -> None:
+    backend = FakeBackend()
+    backend.broken_tokens = {512}
+    subject = scheduler(backend)
+    subject.submit(job("bad", max_tokens=300))
+    subject.submit(job("good"))
+    events = run(subject)
+    assert (reason_of(events, "bad"), reason_of(events, "good")) == ("generation_failed", "length")
+
+
+def test_times_are_counted_from_submission() -> None:
+    clock = Clock()
+    subject = scheduler(FakeBackend(), max_concurrent=1, clock=clock)
+    subject.submit(job("a", max_tokens=1))
+    subject.submit(job("b", max_tokens=3))
+    clock.now += 2
+    subject.step()
+    clock.now += 5
+    subject.step()
+    clock.now += 1
+    end = end_of(run(subject), "b")
+    assert isinstance(end, Finished)
+    assert (end.queue_s, end.ttft_s, end.decode_s) == (7.0, 7.0, 1.0)
+
+
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), st.integers(1, 1100), st.one_of(st.none(), st.integers(1, 60))),
+        st.tuples(st.just("cancel"), st.integers(0, 12), st.none()),
+        st.tuples(st.just("step"), st.integers(1, 9), st.none()),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(actions=actions, broken=st.sets(st.integers(0, VOCAB - 1), max_size=2), concurrent=st.integers(1, 4))
+def test_whatever_happens_every_request_ends_once_and_the_budget_holds(
+    actions: list[tuple[str, int, int | None]], broken: set[int], concurrent: int
+) -> None:
+    backend = FakeBackend()
+    backend.broken_tokens = broken
+    subject = scheduler(backend, max_concurrent=concurrent)
+    events: list[ToDaemon] = []
+    submitted = 0
+    for kind, number, max_tokens in actions:
+        if kind == "submit":
+            events += subject.submit(job(str(submitted), prompt=[number % VOCAB] * number, max_tokens=max_tokens))
+            submitted += 1
+        elif kind == "cancel":
+            events += subject.cancel(str(number))
+        else:
+            for _ in range(number):
+                events += subject.step()
+    events += run(subject)
+    for name in map(str, range(submitted)):
+        end_of(events, name)
+    assert backend.rooms == {}
+    assert backend.most_reserved <= CONTEXT
