@@ -1,0 +1,50 @@
+"""The ``slmreg`` command. Each command parses, calls and prints; nothing is decided here.
+
+Heavy libraries are imported inside the command that needs them: ``slmreg --help`` must feel instant.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from daemon import __version__
+from daemon.cli import chat, choose, demo, models, serve, sessions
+from registry.errors import SlmregError
+
+
+class SlmregGroup(click.Group):
+    """Turns our errors into one clear line and exit code 1; click keeps 2 for wrong usage."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SlmregError as error:
+            raise click.ClickException(error.message) from error
+        except BrokenPipeError:
+            # The reader of our output (head, less) went away: that is not an error. Keep the interpreter from
+            # complaining when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+
+
+@click.group(cls=SlmregGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="slmreg")
+def main() -> None:
+    """Find the ONNX models on this machine, pick the best one for a task, and serve it locally.
+
+    \b
+    slmreg demo              see it work, with a model that comes along
+    slmreg serve             start the daemon on http://127.0.0.1:7567
+    slmreg list              the models of this machine
+    slmreg select chat       which one is best for a task, and why
+    slmreg run auto "Hello"  talk to it
+    """
+
+
+for group in (serve, demo, models, choose, sessions, chat):
+    for command in group.COMMANDS:
+        main.add_command(command)

@@ -178,6 +178,8 @@ class WorkerProcess:
         code = await self._process.wait()
         await errors
         self._ended = _describe_exit(code)
+        if code != 0:
+            log.warning("worker.died pid=%d how=%r last_words=%r", self.pid, self._ended, list(self._last_words)[-3:])
         if not self._loaded.done():
             self._loaded.set_result(None)
         for events in self._requests.values():

@@ -38,11 +38,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """``temperature`` 0 is greedy. ``seed`` None draws a fresh one. ``top_k`` 0 is off."""
+    """``temperature`` 0 is greedy, ``top_k`` 0 is off; None is the model's own. ``seed`` None is a fresh one."""
 
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
     seed: int | None = None
 
 
@@ -136,7 +136,9 @@ class ProtocolError(Exception):
 
 def encode(message: Message) -> bytes:
     """One whole frame."""
-    body = json.dumps({"type": type(message).__name__, **asdict(message)}, ensure_ascii=False).encode()
+    text = json.dumps({"type": type(message).__name__, **asdict(message)}, ensure_ascii=False)
+    # JSON from a client may hold half a surrogate pair; json.loads takes it back in the same way.
+    body = text.encode("utf-8", "surrogatepass")
     return len(body).to_bytes(4, "big") + body
 
 

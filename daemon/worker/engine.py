@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from daemon.pool.protocol import Cancel, Failed, Generate, Load, ToDaemon, ToWorker
+from daemon.worker.defaults import with_defaults
 from daemon.worker.prompt import ChatTemplate
-from daemon.worker.sampling import Sampler
+from daemon.worker.sampling import Sampler, SamplingParams
 from daemon.worker.scheduler import Job, Scheduler
 from daemon.worker.text import AnswerText, TextDecoder
 from registry.errors import GenerationFailed, InvalidRequest, SlmregError
@@ -17,15 +18,25 @@ class Tokenizer(TextDecoder, Protocol):
 
 
 class Engine:
-    """Turns each Generate into a job of the scheduler; ``end_ids`` are the tokens that end an answer."""
+    """Turns each Generate into a job of the scheduler.
+
+    ``end_ids`` are the tokens that end an answer; ``defaults`` count for what a request leaves open.
+    """
 
     def __init__(
-        self, *, scheduler: Scheduler, tokenizer: Tokenizer, template: ChatTemplate, end_ids: frozenset[int]
+        self,
+        *,
+        scheduler: Scheduler,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        end_ids: frozenset[int],
+        defaults: SamplingParams,
     ) -> None:
         self._scheduler = scheduler
         self._tokenizer = tokenizer
         self._template = template
         self._end_ids = end_ids
+        self._defaults = defaults
 
     @property
     def is_idle(self) -> bool:
@@ -67,6 +78,6 @@ class Engine:
             prompt=prompt,
             max_tokens=request.max_tokens,
             end_ids=self._end_ids,
-            sampler=Sampler(request.sampling),
+            sampler=Sampler(with_defaults(request.sampling, self._defaults)),
             text=AnswerText(self._tokenizer, request.stop),
         )

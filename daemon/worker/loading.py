@@ -10,6 +10,7 @@ import onnxruntime_genai as og
 
 from daemon.pool.protocol import Load, Ready
 from daemon.worker.backends.generator import GeneratorBackend, engine_config
+from daemon.worker.defaults import sampling_defaults
 from daemon.worker.engine import Engine
 from daemon.worker.errors import LoadCode, LoadError
 from daemon.worker.folder import read_config
@@ -59,7 +60,13 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
         raise _explained(folder, str(error)) from error
     context_tokens = min(load.context_tokens, int(config["model"].get("context_length") or load.context_tokens))
     scheduler = Scheduler(GeneratorBackend(model), context_tokens=context_tokens, max_concurrent=load.max_concurrent)
-    engine = Engine(scheduler=scheduler, tokenizer=tokenizer, template=template, end_ids=tokenizer.end_ids)
+    engine = Engine(
+        scheduler=scheduler,
+        tokenizer=tokenizer,
+        template=template,
+        end_ids=tokenizer.end_ids,
+        defaults=sampling_defaults(folder, config),
+    )
     ready = Ready(
         model_type=str(model.type),
         device=str(model.device_type).lower(),

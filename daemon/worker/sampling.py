@@ -8,12 +8,12 @@ Order of the steps: temperature, then top-k, then top-p over what is left.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from daemon.pool.protocol import Sampling
 from registry.errors import GenerationFailed
 
 Logits = npt.NDArray[np.floating[Any]]
@@ -28,10 +28,20 @@ _DRAW_BLOCK = 512
 _LEAST_TEMPERATURE = 1e-4
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """``temperature`` 0 is greedy. ``top_k`` 0 and ``top_p`` 1 are off. ``seed`` None draws a fresh one."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+
+
 class Sampler:
     """Picks tokens for one request."""
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, sampling: SamplingParams) -> None:
         self._sampling = sampling
         # Seeds of 64 bits with sign are legal in OpenAI's API; numpy takes no negative ones.
         seed = None if sampling.seed is None else sampling.seed % 2**64

@@ -4,6 +4,10 @@ Invariants: requests are admitted strictly in order of arrival; at most ``max_co
 reserved tokens together never exceed ``context_tokens``; every accepted request ends with exactly one Finished or
 Failed; a row is closed when its request ends; what goes wrong in one row ends only that request.
 
+A row cannot grow, and most clients do not say how long their answer may get. Such a request starts with an equal share
+of the context, so that others can run beside it. One that outgrows its row gives it back, waits in front of everybody
+who came later, and has its tokens read again into a row of twice the room.
+
 One step is one call of the backend, either one prompt chunk of one row or one token for every row that is generating,
 in turn. So a cancel waits for one such call at most, a stream pauses for one chunk at most while another prompt is
 read, and prompts that are read at the same time take turns.
@@ -11,6 +15,7 @@ read, and prompts that are read at the same time take turns.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,6 +31,8 @@ from registry.errors import ContextLengthExceeded, GenerationFailed
 PREFILL_CHUNK_TOKENS = 128
 # Reserved room is rounded up to this, so that a backend sees few different sizes.
 ROOM_STEP_TOKENS = 256
+# Room for an answer of unknown length behind a prompt that takes more than half of its share of the context.
+FIRST_ANSWER_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +49,17 @@ class Job:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Request:
-    """A job on its way. Times are the clock's; ``generated`` counts every sampled token, ``unreported`` those without
-    a delta so far."""
+    """A job on its way. Times are the clock's.
+
+    ``tokens`` are the prompt and the answer so far, of which the first ``prefilled`` are in the row; ``generated``
+    counts every sampled token, ``unreported`` those without a delta so far.
+    """
 
     job: Job
     max_tokens: int
     room_tokens: int
+    tokens: list[int]
+    arrival: int
     submitted_at: float
     admitted_at: float | None = None
     first_token_at: float | None = None
@@ -55,7 +67,6 @@ class _Request:
     prefilled: int = 0
     generated: int = 0
     unreported: int = 0
-    last_token: int = 0
 
 
 class Scheduler:
@@ -84,6 +95,7 @@ class Scheduler:
         self._prefilling: deque[_Request] = deque()
         self._decoding: list[_Request] = []
         self._is_decode_turn = False
+        self._arrivals = itertools.count()
 
     @property
     def is_idle(self) -> bool:
@@ -110,11 +122,16 @@ class Scheduler:
             )
             return [failed]
         max_tokens = left if job.max_tokens is None else min(job.max_tokens, left)
-        room = -(-(prompt_tokens + max_tokens) // ROOM_STEP_TOKENS) * ROOM_STEP_TOKENS
+        room = prompt_tokens + max_tokens
+        if job.max_tokens is None:
+            share = self._context_tokens // self._max_concurrent
+            room = min(room, share if 2 * prompt_tokens <= share else prompt_tokens + FIRST_ANSWER_TOKENS)
         request = _Request(
             job=job,
             max_tokens=max_tokens,
-            room_tokens=min(room, self._context_tokens),
+            room_tokens=self._rounded(room),
+            tokens=list(job.prompt),
+            arrival=next(self._arrivals),
             submitted_at=self._clock(),
         )
         self._waiting.append(request)
@@ -138,6 +155,9 @@ class Scheduler:
             return events + self._prefill(self._prefilling[0])
         return events
 
+    def _rounded(self, tokens: int) -> int:
+        return min(-(-tokens // ROOM_STEP_TOKENS) * ROOM_STEP_TOKENS, self._context_tokens)
+
     def _active(self) -> tuple[_Request, ...]:
         return (*self._prefilling, *self._decoding)
 
@@ -155,19 +175,19 @@ class Scheduler:
                 continue
             self._waiting.popleft()
             self._prefilling.append(request)
-            request.admitted_at = self._clock()
+            if request.admitted_at is None:
+                request.admitted_at = self._clock()
         return events
 
     def _prefill(self, request: _Request) -> list[ToDaemon]:
-        prompt = request.job.prompt
-        chunk = prompt[request.prefilled : request.prefilled + self._chunk_tokens]
+        chunk = request.tokens[request.prefilled : request.prefilled + self._chunk_tokens]
         try:
             logits = self._backend.extend(_row(request), chunk)
         except GenerationFailed as error:
             return self._fail(request, error)
         request.prefilled += len(chunk)
         self._prefilling.popleft()
-        if request.prefilled < len(prompt):
+        if request.prefilled < len(request.tokens):
             self._prefilling.append(request)
             return []
         self._decoding.append(request)
@@ -175,7 +195,7 @@ class Scheduler:
 
     def _decode(self) -> list[ToDaemon]:
         requests = list(self._decoding)
-        results = self._backend.decode([(_row(request), request.last_token) for request in requests])
+        results = self._backend.decode([(_row(request), request.tokens[-1]) for request in requests])
         events: list[ToDaemon] = []
         for request, result in zip(requests, results, strict=True):
             if isinstance(result, GenerationFailed):
@@ -195,14 +215,25 @@ class Scheduler:
         request.generated += 1
         if token in request.job.end_ids:
             return self._finish(request, "stop")
-        request.last_token = token
+        request.tokens.append(token)
         request.unreported += 1
         delta = self._delta(request, request.job.text.push(token))
         if request.job.text.is_stopped:
             return delta + self._finish(request, "stop")
         if request.generated >= request.max_tokens:
             return delta + self._finish(request, "length")
+        if len(request.tokens) > request.room_tokens:
+            self._outgrow(request)
         return delta
+
+    def _outgrow(self, request: _Request) -> None:
+        """Back to the queue, for a row of twice the room. Holding nothing while it waits, it cannot block others."""
+        self._remove(request)
+        request.row = None
+        request.prefilled = 0
+        request.room_tokens = self._rounded(2 * request.room_tokens)
+        self._waiting.append(request)
+        self._waiting = deque(sorted(self._waiting, key=lambda waiting: waiting.arrival))
 
     def _delta(self, request: _Request, text: str) -> list[ToDaemon]:
         if not text:

@@ -31,6 +31,7 @@ MESSAGES: list[Message] = [
         stop=["\n"],
         sampling=Sampling(temperature=0.5, seed=-3),
     ),
+    Generate(request_id="r", messages=[{"role": "user", "content": "half a pair: \ud800"}]),
     Cancel("r"),
     Ready(model_type="qwen2", device="cpu", context_tokens=4096, load_s=0.5, template_source="chat_template.jinja"),
     LoadFailed("missing_file", "no model.onnx"),

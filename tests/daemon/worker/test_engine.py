@@ -7,7 +7,7 @@ import pytest
 
 from daemon.pool.protocol import Accepted, Cancel, Failed, Finished, Generate, Load, ToDaemon
 from daemon.worker.engine import Engine
-from daemon.worker.sampling import Logits
+from daemon.worker.sampling import Logits, SamplingParams
 from daemon.worker.scheduler import Scheduler
 from registry.errors import GenerationFailed, InvalidRequest
 
@@ -55,7 +55,13 @@ class FirstContent:
 @pytest.fixture
 def engine() -> Engine:
     scheduler = Scheduler(NoBackend(), context_tokens=256, max_concurrent=1)
-    return Engine(scheduler=scheduler, tokenizer=Characters(), template=FirstContent(), end_ids=frozenset())
+    return Engine(
+        scheduler=scheduler,
+        tokenizer=Characters(),
+        template=FirstContent(),
+        end_ids=frozenset(),
+        defaults=SamplingParams(),
+    )
 
 
 def ask(engine: Engine, messages: list[Any]) -> ToDaemon:

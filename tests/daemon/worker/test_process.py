@@ -182,8 +182,8 @@ def test_an_answer_is_accepted_streamed_and_ends_at_its_length(loaded: Worker) -
 def test_two_requests_at_once_are_interleaved(loaded: Worker) -> None:
     start = len(loaded.seen)
     loaded.send(
-        ask("turns-1", max_tokens=60, sampling=Sampling(seed=1)),
-        ask("turns-2", max_tokens=60, sampling=Sampling(seed=2)),
+        ask("turns-1", max_tokens=60, sampling=Sampling(temperature=1, seed=1)),
+        ask("turns-2", max_tokens=60, sampling=Sampling(temperature=1, seed=2)),
     )
     loaded.next_of(Finished)
     shown = Counter[str]()
@@ -199,14 +199,14 @@ def test_a_seed_gives_the_same_text_alone_and_beside_others(loaded: Worker) -> N
     seeded = Sampling(temperature=0.8, top_p=0.95, seed=42)
     loaded.send(ask("alone", sampling=seeded))
     finished(loaded, "alone")
-    loaded.send(ask("noise", sampling=Sampling(), max_tokens=80), ask("beside", sampling=seeded))
+    loaded.send(ask("noise", sampling=Sampling(temperature=1), max_tokens=80), ask("beside", sampling=seeded))
     loaded.next_of(Finished)
     loaded.next_of(Finished)
     assert loaded.text("alone") == loaded.text("beside") != ""
 
 
 def test_a_request_can_be_cancelled_in_the_middle(loaded: Worker) -> None:
-    loaded.send(ask("cancelled", max_tokens=900, sampling=Sampling(seed=5)))
+    loaded.send(ask("cancelled", max_tokens=900, sampling=Sampling(temperature=1, seed=5)))
     loaded.next_of(Delta, "cancelled")
     asked = time.monotonic()
     loaded.send(Cancel("cancelled"))
@@ -291,7 +291,7 @@ def test_a_provider_that_is_not_installed_is_named(worker: Worker, tiny_model: P
 
 def test_the_process_ends_when_its_input_does_even_while_generating(worker: Worker, tiny_model: Path) -> None:
     worker.load(tiny_model)
-    worker.send(ask("endless", max_tokens=None, sampling=Sampling(seed=1)))
+    worker.send(ask("endless", max_tokens=None, sampling=Sampling(temperature=1, seed=1)))
     worker.next_of(Delta)
     worker.close_input()
     assert worker.process.wait(1) == 0

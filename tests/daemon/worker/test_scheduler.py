@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Sampling, ToDaemon
-from daemon.worker.sampling import Logits, Sampler
+from daemon.pool.protocol import Accepted, Delta, Failed, Finished, ToDaemon
+from daemon.worker.sampling import Logits, Sampler, SamplingParams
 from daemon.worker.scheduler import Job, Scheduler
 from daemon.worker.text import AnswerText
 from registry.errors import GenerationFailed
@@ -93,7 +93,7 @@ def job(
         prompt=list(prompt),
         max_tokens=max_tokens,
         end_ids=frozenset({end}),
-        sampler=Sampler(Sampling(temperature=0)),
+        sampler=Sampler(SamplingParams(temperature=0)),
         text=AnswerText(Letters(), stop),
     )
 
@@ -254,9 +254,63 @@ def test_reserved_room_is_prompt_and_answer_rounded_up_and_at_most_the_context()
     assert (list(backend.rooms.values()), subject.reserved_tokens) == ([512], 512)
     run(subject)
     assert subject.reserved_tokens == 0
-    subject.submit(job("b", max_tokens=None))
+    subject.submit(job("b", prompt=[1] * 1000, max_tokens=1000))
     subject.step()
     assert list(backend.rooms.values()) == [CONTEXT]
+
+
+NEVER = -1
+
+
+def test_requests_of_unknown_length_share_the_context_and_run_together() -> None:
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    for name in "abcd":
+        subject.submit(job(name, max_tokens=None))
+    for _ in range(8):
+        subject.step()
+    assert list(backend.rooms.values()) == [CONTEXT // 4] * 4
+
+
+def test_an_answer_that_outgrows_its_row_goes_on_in_a_larger_one_as_if_nothing_had_happened() -> None:
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    subject.submit(job("a", prompt=[1, 2], max_tokens=None, end=NEVER))
+    events = run(subject)
+    assert backend.opened == 3  # 256, 512, 1024
+    whole = CONTEXT - 2
+    assert text_of(events, "a") == Letters().decode([(3 + step) % VOCAB for step in range(whole)])
+    end = end_of(events, "a")
+    assert isinstance(end, Finished)
+    assert (end.finish_reason, end.prompt_tokens, end.completion_tokens) == ("length", 2, whole)
+
+
+def test_who_outgrows_a_row_waits_before_those_who_came_later_and_not_for_ever() -> None:
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    for name in "abcdef":
+        subject.submit(job(name, max_tokens=None, end=NEVER))
+    events = run(subject)
+    assert backend.most_reserved <= CONTEXT
+    assert order_of_ends(events) == list("abcdef")
+    assert {reason_of(events, name) for name in "abcdef"} == {"length"}
+
+
+def test_a_request_that_waits_for_a_larger_row_can_be_cancelled() -> None:
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    subject.submit(job("a", max_tokens=None, end=NEVER))
+    subject.submit(job("b", max_tokens=CONTEXT // 2, end=NEVER))
+    subject.submit(job("c", max_tokens=CONTEXT // 4 - 1, end=NEVER))
+    subject.step()
+    while 0 in backend.rooms:
+        subject.step()
+    assert list(backend.rooms) == [1]  # "b" goes on; neither "a" nor, behind it, "c" fits beside it
+    (*_, finished) = subject.cancel("a")
+    assert isinstance(finished, Finished)
+    assert finished.finish_reason == "cancelled"
+    assert finished.completion_tokens == CONTEXT // 4
+    assert reason_of(run(subject), "b") == "length"
 
 
 def test_a_waiting_request_can_be_cancelled() -> None:

@@ -1,0 +1,1 @@
+"""What README's performance section is made with. Each prints ratios within one run, because machines are noisy."""

@@ -1,0 +1,110 @@
+"""``/slmreg``: the registry, the selector and the sessions, for apps and for our own command line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from daemon.admin import Admin
+from daemon.catalog import Catalog
+from daemon.pool.pool import SessionPool
+from daemon.shapes import Json, session_json
+
+MAX_PAGE = 1000
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SelectBody(_Body):
+    task: str
+    context_tokens: int | None = Field(None, ge=1, description="prompt and answer together, at least")
+    tools: bool = Field(False, description="only models that can call tools")
+
+
+class PinBody(_Body):
+    task: str
+    model: str
+
+
+class ModelBody(_Body):
+    model: str
+
+
+def admin_router(admin: Admin, catalog: Catalog, pool: SessionPool, status: Callable[[], Json]) -> APIRouter:
+    """Handlers that touch the disk are plain functions: they run in threads, off the event loop.
+
+    There is no route that takes a path: roots are added with the command line, by someone who may read them.
+    """
+    router = APIRouter(prefix="/slmreg", tags=["slmreg"])
+
+    @router.get("/status")
+    def get_status() -> Json:
+        return status()
+
+    @router.get("/models")
+    def list_models(
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE, offset: Annotated[int, Query(ge=0)] = 0
+    ) -> Json:
+        models = admin.models()
+        end = offset + limit
+        return {"data": models[offset:end], "total": len(models), "next": end if end < len(models) else None}
+
+    @router.get("/models/{reference:path}")
+    def get_model(reference: str) -> Json:
+        return admin.model(reference)
+
+    @router.get("/problems")
+    def list_problems() -> Json:
+        return {"data": admin.problems()}
+
+    @router.post("/scan")
+    def scan() -> Json:
+        return admin.scan()
+
+    @router.get("/roots")
+    def list_roots() -> Json:
+        return {"data": admin.roots()}
+
+    @router.post("/select")
+    def select(body: SelectBody) -> Json:
+        return admin.select(body.task, context_tokens=body.context_tokens, needs_tools=body.tools)
+
+    @router.get("/pins")
+    def list_pins() -> Json:
+        return {"data": admin.pins()}
+
+    @router.post("/pins")
+    def pin(body: PinBody) -> Json:
+        return admin.pin(body.task, body.model)
+
+    @router.delete("/pins/{task}")
+    def unpin(task: str) -> Json:
+        admin.unpin(task)
+        return {"unpinned": task}
+
+    @router.get("/hardware")
+    def hardware() -> Json:
+        return admin.hardware()
+
+    @router.get("/sessions")
+    async def sessions() -> list[Json]:
+        return [session_json(session) for session in pool.snapshot()]
+
+    @router.post("/load")
+    async def load(body: ModelBody) -> Json:
+        resolved = await asyncio.to_thread(catalog.resolve, body.model)
+        await pool.load(resolved.model, resolved.plan)
+        return next(session_json(s) for s in pool.snapshot() if s.model_id == resolved.model.id)
+
+    @router.post("/unload")
+    async def unload(body: ModelBody) -> Json:
+        model = await asyncio.to_thread(catalog.get, body.model)
+        return {"id": model.id, "unloaded": await pool.unload(model.id)}
+
+    return router

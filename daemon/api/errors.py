@@ -1,0 +1,133 @@
+"""From an error to what a client sees: one table of statuses, and OpenAI's envelope.
+
+Invariant: every subclass of SlmregError has its own row (a test holds this), and no response carries a stack or a path
+of the program.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from registry import errors
+
+log = logging.getLogger("slmreg.api")
+
+STATUS: dict[type[errors.SlmregError], int] = {
+    errors.SlmregError: 500,
+    errors.InvalidRequest: 400,
+    errors.UnknownTask: 400,
+    errors.UnsupportedParameter: 400,
+    errors.ContextLengthExceeded: 400,
+    errors.SettingsError: 500,
+    errors.InvalidRoot: 400,
+    errors.InvalidModelFolder: 409,
+    errors.DatabaseError: 500,
+    errors.ModelNotFound: 404,
+    errors.ModelNotUsable: 409,
+    errors.NoModelForTask: 503,
+    errors.PinnedModelNotUsable: 409,
+    errors.OutOfBudget: 503,
+    errors.Overloaded: 429,
+    errors.LoadFailed: 503,
+    errors.WorkerDied: 502,
+    errors.GenerationFailed: 500,
+    errors.AnswerTimedOut: 504,
+    errors.DaemonStopping: 503,
+    errors.DaemonNotRunning: 503,
+    errors.DaemonAlreadyRunning: 409,
+    errors.AddressInUse: 409,
+}
+
+
+def status_of(error: errors.SlmregError) -> int:
+    return STATUS[type(error)]
+
+
+def envelope(message: str, *, status: int, code: str | None, param: str | None = None) -> dict[str, Any]:
+    """OpenAI's error object. ``type`` follows from the status, as there."""
+    kind = {
+        400: "invalid_request_error",
+        403: "permission_error",
+        404: "not_found_error",
+        409: "conflict_error",
+        413: "invalid_request_error",
+        415: "invalid_request_error",
+        429: "rate_limit_error",
+        503: "service_unavailable_error",
+    }.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    # What a client sent may stand in here, and half a surrogate pair in JSON is no text that could be sent back.
+    message = message.encode("utf-8", "replace").decode()
+    param = param.encode("utf-8", "replace").decode() if param is not None else None
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def error_body(error: errors.SlmregError) -> dict[str, Any]:
+    return envelope(error.message, status=status_of(error), code=error.code, param=getattr(error, "param", None))
+
+
+def error_response(error: errors.SlmregError) -> JSONResponse:
+    wait_s = getattr(error, "retry_after_s", None)
+    headers = {"Retry-After": str(math.ceil(wait_s))} if wait_s is not None else None
+    return JSONResponse(error_body(error), status_code=status_of(error), headers=headers)
+
+
+def plain_error(message: str, *, status: int, code: str, param: str | None = None) -> JSONResponse:
+    return JSONResponse(envelope(message, status=status, code=code, param=param), status_code=status)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(errors.SlmregError, _on_slmreg_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_body)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+async def _on_slmreg_error(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, errors.SlmregError):
+        raise error
+    return error_response(error)
+
+
+async def _on_invalid_body(_: Request, error: Exception) -> JSONResponse:
+    """The first thing that is wrong with the body, by its path in the JSON."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", "syntax error")
+        return plain_error(f"The body is not valid JSON: {reason}.", status=400, code="invalid_json")
+    where = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
+    param = ".".join(where) or None
+    message = f"{param}: {first['msg']}." if param else f"The request is not usable: {first['msg']}."
+    code = "unsupported_parameter" if first["type"] == "extra_forbidden" else "invalid_request"
+    if code == "unsupported_parameter":
+        message = f"The parameter {param!r} is not supported. Leave it out."
+    return plain_error(message, status=400, code=code, param=param)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    status = error.status_code
+    messages = {
+        404: f"There is nothing at {request.method} {request.url.path}.",
+        405: f"{request.method} is not possible at {request.url.path}.",
+    }
+    code = "body_too_large" if status == 413 else f"http_{status}"
+    return plain_error(messages.get(status, str(error.detail)), status=status, code=code)
+
+
+async def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    log.error("api.bug path=%s", request.url.path, exc_info=error)
+    return plain_error(
+        "slmreg failed on this request; this is a bug. The log of the daemon has the details.",
+        status=500,
+        code="internal_error",
+    )

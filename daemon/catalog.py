@@ -1,0 +1,226 @@
+"""What the API and the command line both do with the registry and the selector; needs no sessions.
+
+Every method is synchronous and safe to call from several threads: the API runs them off the event loop.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from daemon.machine import Machine
+from daemon.pool.session import LoadPlan
+from daemon.settings import Settings
+from registry.errors import (
+    InvalidRequest,
+    ModelNotUsable,
+    NoModelForTask,
+    OutOfBudget,
+    PinnedModelNotUsable,
+    UnknownTask,
+)
+from registry.model import Changes, FolderProblem, Model, Pin, Root, Status, Task
+from registry.scan import scan
+from registry.sources import find_roots
+from registry.store import Registry
+from selector.budget import accelerator_bytes, available_bytes
+from selector.footprint import CONTEXT_STEP, footprint, format_bytes, longest_context, need_bytes
+from selector.hardware import Hardware
+from selector.select import select
+from selector.selection import Selection, SelectionRequest, SessionFacts
+
+AUTO = "auto"
+# What a chat completion can be asked of; the others have endpoints of their own.
+TEXT_TASKS = frozenset({Task.CHAT, Task.CODE, Task.REASONING, Task.MATH, Task.TOOLS})
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A model ready to be leased; ``selection`` is the ledger if slmreg made the choice."""
+
+    model: Model
+    plan: LoadPlan
+    selection: Selection | None = None
+
+
+class Catalog:
+    """The models of this machine and the choice among them."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        machine: Machine,
+        settings: Settings,
+        environment: Mapping[str, str],
+        sessions: Callable[[], Sequence[SessionFacts]] = tuple,
+    ) -> None:
+        self._registry = registry
+        self._machine = machine
+        self._settings = settings
+        self._environment = environment
+        self._sessions = sessions
+        self._scanning = threading.Lock()
+
+    # -- what is here
+
+    def models(self, *, include_missing: bool = True) -> tuple[Model, ...]:
+        return self._registry.models(include_missing=include_missing)
+
+    def get(self, reference: str) -> Model:
+        """By id, name or alias. Raises ModelNotFound with near names."""
+        return self._registry.get(reference)
+
+    def problems(self) -> tuple[FolderProblem, ...]:
+        return self._registry.problems()
+
+    def roots(self) -> tuple[Root, ...]:
+        return find_roots(self._environment, self._registry.user_roots())
+
+    def add_root(self, path: Path) -> Changes:
+        """Remember a folder of models and index it. Raises InvalidRoot."""
+        self._registry.add_root(path)
+        return self.scan()
+
+    def remove_root(self, path: Path) -> None:
+        self._registry.remove_root(path)
+
+    def has_scanned(self) -> bool:
+        return self._registry.has_scanned()
+
+    def scan(self, under: Path | None = None) -> Changes:
+        """Index every root, or only what lies ``under`` one folder of them. One scan at a time."""
+        with self._scanning:
+            report = scan(self.roots(), known=self._registry.known(), under=under)
+            return self._registry.apply(report)
+
+    # -- the choice
+
+    def pins(self) -> tuple[Pin, ...]:
+        return self._registry.pins()
+
+    def pin(self, task: Task, reference: str) -> Pin:
+        """Pin a model that is here. Raises ModelNotFound, ModelNotUsable if it cannot do the task."""
+        model = self.get(reference)
+        if task not in model.tasks:
+            can = ", ".join(model.tasks) or "nothing"
+            raise ModelNotUsable(f"{model.id} cannot do {task}; it can do {can}.")
+        self._registry.pin(task, model.id)
+        return Pin(task, model.id)
+
+    def unpin(self, task: Task) -> None:
+        """Undo a pin; a task without one stays so."""
+        self._registry.unpin(task)
+
+    def hardware(self) -> Hardware:
+        return self._machine.hardware()
+
+    def select(self, request: SelectionRequest) -> Selection:
+        """Choose for a task among everything that is here, with what the sessions hold counted."""
+        return select(
+            replace(request, context_limit_tokens=self._settings.max_context_tokens),
+            self.models(),
+            self.hardware(),
+            sessions=self._sessions(),
+            pins=self.pins(),
+            memory_budget_bytes=self._settings.memory_budget_bytes,
+        )
+
+    # -- from a name in a request to a model that can be loaded
+
+    def resolve(self, reference: str, *, needs_tools: bool = False) -> Resolved:
+        """What ``model`` in a request means: an id, name or alias, ``auto``, or ``auto:<task>``.
+
+        Raises ModelNotFound, ModelNotUsable, UnknownTask, NoModelForTask, PinnedModelNotUsable, OutOfBudget.
+        """
+        if reference == AUTO or reference.startswith(f"{AUTO}:"):
+            return self._resolve_auto(_task_of(reference, needs_tools), needs_tools)
+        model = self._best_variant(reference)
+        require_usable(model)
+        return Resolved(model, self.plan(model))
+
+    def plan(self, model: Model) -> LoadPlan:
+        """Context, threads and expected bytes for loading ``model`` now. Raises OutOfBudget with the numbers."""
+        hardware = self.hardware()
+        available = accelerator_bytes(hardware, model)
+        if available is None:
+            available = available_bytes(
+                hardware,
+                self._sessions(),
+                for_model=model.id,
+                memory_budget_bytes=self._settings.memory_budget_bytes,
+            )
+        context = min(longest_context(model, available), self._settings.max_context_tokens)
+        if context <= 0:
+            raise OutOfBudget(
+                f"{model.id} needs {footprint(model, CONTEXT_STEP)}; {format_bytes(available)} are available beside "
+                "the reserve. Close other programs, raise memory_budget_bytes, or choose a smaller model."
+            )
+        return LoadPlan(
+            context_tokens=context,
+            threads=self._settings.threads or hardware.cpu.usable_cores,
+            need_bytes=need_bytes(model, context),
+        )
+
+    def _resolve_auto(self, task: Task, needs_tools: bool) -> Resolved:
+        selection = self.select(SelectionRequest(task, needs_tools=needs_tools))
+        if selection.chosen is None:
+            raise (
+                PinnedModelNotUsable(selection.reason) if selection.pinned else NoModelForTask(explain_none(selection))
+            )
+        if task not in TEXT_TASKS:
+            raise InvalidRequest(f"{selection.chosen} can do {task}, but no endpoint serves that yet.", param="model")
+        model = self.get(selection.chosen)
+        return Resolved(model, self.plan(model), selection)
+
+    def _best_variant(self, reference: str) -> Model:
+        """An alias stands for several hardware variants: take the one the selector prefers here."""
+        variants = self._registry.candidates(reference)
+        if len(variants) > 1:
+            selection = select(
+                SelectionRequest(Task.CHAT, context_limit_tokens=self._settings.max_context_tokens),
+                variants,
+                self.hardware(),
+                sessions=self._sessions(),
+                memory_budget_bytes=self._settings.memory_budget_bytes,
+            )
+            if selection.chosen is not None:
+                return next(model for model in variants if model.id == selection.chosen)
+        return self.get(reference)
+
+
+def parse_task(name: str) -> Task:
+    """Raises UnknownTask, which lists the tasks."""
+    try:
+        return Task(name)
+    except ValueError:
+        raise UnknownTask(f"There is no task {name!r}. Tasks: {', '.join(Task)}.", param="model") from None
+
+
+def require_usable(model: Model) -> None:
+    """Raises ModelNotUsable with the reason if ``model`` cannot be loaded or cannot answer a chat."""
+    if model.status is not Status.READY:
+        why = " ".join(problem.message for problem in model.problems) or "See `slmreg show`."
+        raise ModelNotUsable(f"{model.id} is {model.status}: {why}")
+    if not TEXT_TASKS.intersection(model.tasks):
+        can = f"It can do {', '.join(model.tasks)}." if model.tasks else ""
+        why = " ".join(problem.message for problem in model.problems)
+        raise ModelNotUsable(f"{model.id} cannot answer a chat. {can or why}".strip())
+
+
+def explain_none(selection: Selection) -> str:
+    """Why no model can do the task: every rejection with its numbers."""
+    if not selection.rejected:
+        return (
+            "There is no model on this machine. Add a folder of ONNX Runtime GenAI models with "
+            f"`slmreg roots add PATH`, then ask again for {selection.task}."
+        )
+    turned_away = "; ".join(f"{r.model_id}: {r.message}" for r in selection.rejected)
+    return f"No model can do {selection.task} now. {turned_away}"
+
+
+def _task_of(reference: str, needs_tools: bool) -> Task:
+    if ":" in reference:
+        return parse_task(reference.partition(":")[2])
+    return Task.TOOLS if needs_tools else Task.CHAT

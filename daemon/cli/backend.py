@@ -1,0 +1,165 @@
+"""Where a command gets its answers: from the running daemon over HTTP, or straight from the registry without one.
+
+Both speak the contract's JSON shapes, so a command does not know which it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from daemon.cli.daemon_link import find_daemon
+from daemon.settings import Paths, load_settings
+from registry.errors import SlmregError
+
+Json = dict[str, Any]
+# A cold load of a large model from a slow disk; the daemon's own load_timeout_s ends it earlier by default.
+HTTP_TIMEOUT_S = 900.0
+
+
+class Backend(Protocol):
+    """What needs no loaded session. Every method raises SlmregError with a message for the person who asked."""
+
+    def models(self) -> list[Json]: ...
+    def model(self, reference: str) -> Json: ...
+    def problems(self) -> list[Json]: ...
+    def scan(self) -> Json: ...
+    def roots(self) -> list[Json]: ...
+    def select(self, task: str, *, context_tokens: int | None = None, needs_tools: bool = False) -> Json: ...
+    def pins(self) -> list[Json]: ...
+    def pin(self, task: str, reference: str) -> Json: ...
+    def unpin(self, task: str) -> None: ...
+    def hardware(self) -> Json: ...
+
+
+class DaemonRefused(SlmregError):
+    """The daemon answered with an error; ``message`` is its own."""
+
+    code = "daemon_refused"
+
+
+class HttpBackend:
+    """Asks the daemon at ``url``."""
+
+    def __init__(self, url: str) -> None:
+        import httpx
+
+        self._client = httpx.Client(base_url=url, trust_env=False, timeout=HTTP_TIMEOUT_S)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def models(self) -> list[Json]:
+        models: list[Json] = []
+        offset: int | None = 0
+        while offset is not None:
+            page = self._call("GET", f"/slmreg/models?offset={offset}")
+            models += page["data"]
+            offset = page["next"]
+        return models
+
+    def model(self, reference: str) -> Json:
+        return self._object("GET", f"/slmreg/models/{quote(reference)}")
+
+    def problems(self) -> list[Json]:
+        return self._list("/slmreg/problems")
+
+    def scan(self) -> Json:
+        return self._object("POST", "/slmreg/scan")
+
+    def roots(self) -> list[Json]:
+        return self._list("/slmreg/roots")
+
+    def select(self, task: str, *, context_tokens: int | None = None, needs_tools: bool = False) -> Json:
+        body = {"task": task, "context_tokens": context_tokens, "tools": needs_tools}
+        return self._object("POST", "/slmreg/select", body)
+
+    def pins(self) -> list[Json]:
+        return self._list("/slmreg/pins")
+
+    def pin(self, task: str, reference: str) -> Json:
+        return self._object("POST", "/slmreg/pins", {"task": task, "model": reference})
+
+    def unpin(self, task: str) -> None:
+        self._call("DELETE", f"/slmreg/pins/{quote(task, safe='')}")
+
+    def hardware(self) -> Json:
+        return self._object("GET", "/slmreg/hardware")
+
+    def sessions(self) -> list[Json]:
+        sessions: list[Json] = self._call("GET", "/slmreg/sessions")
+        return sessions
+
+    def load(self, reference: str) -> Json:
+        return self._object("POST", "/slmreg/load", {"model": reference})
+
+    def unload(self, reference: str) -> Json:
+        return self._object("POST", "/slmreg/unload", {"model": reference})
+
+    def status(self) -> Json:
+        return self._object("GET", "/slmreg/status")
+
+    def _object(self, method: str, path: str, body: Json | None = None) -> Json:
+        answer: Json = self._call(method, path, body)
+        return answer
+
+    def _list(self, path: str) -> list[Json]:
+        answer: list[Json] = self._call("GET", path)["data"]
+        return answer
+
+    def _call(self, method: str, path: str, body: Json | None = None) -> Any:
+        import httpx
+
+        try:
+            answer = self._client.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise DaemonRefused(f"The daemon at {self._client.base_url} does not answer: {error}.") from error
+        if answer.is_success:
+            return answer.json()
+        raise DaemonRefused(_message_of(answer.text, answer.status_code))
+
+
+@contextlib.contextmanager
+def open_backend(paths: Paths, *, scan_if_new: bool = True) -> Iterator[Backend]:
+    """The daemon of this home if one runs, else the registry itself.
+
+    ``scan_if_new``: index once where nothing was ever indexed, so that the first command has something to show.
+    """
+    running = find_daemon(paths.run_file)
+    if running is not None:
+        backend = HttpBackend(running.url)
+        try:
+            yield backend
+        finally:
+            backend.close()
+        return
+    with open_local(paths, scan_if_new=scan_if_new) as admin:
+        yield admin
+
+
+@contextlib.contextmanager
+def open_local(paths: Paths, *, scan_if_new: bool = True) -> Iterator[Any]:
+    """The registry of this home, without a daemon, as ``daemon.admin.Admin``."""
+    from daemon.admin import Admin
+    from daemon.catalog import Catalog
+    from daemon.machine import Machine
+    from registry.store import Registry
+
+    settings = load_settings(paths)
+    with Registry.open(paths.database) as registry:
+        catalog = Catalog(registry, Machine(paths.hardware_cache), settings, os.environ)
+        if scan_if_new and not catalog.has_scanned():
+            catalog.scan()
+        yield Admin(catalog)
+
+
+def _message_of(text: str, status: int) -> str:
+    import json
+
+    try:
+        return str(json.loads(text)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"the daemon answered with status {status}"

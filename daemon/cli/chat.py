@@ -1,0 +1,122 @@
+"""run: talk to a model in the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from daemon.cli.background import background_daemon
+from daemon.cli.daemon_link import find_daemon
+from daemon.cli.openai_stream import StreamedAnswer
+from daemon.cli.output import say
+from daemon.settings import Paths
+from registry.errors import SlmregError
+
+COMMANDS_HINT = "Ctrl-C stops an answer; /clear forgets the conversation; /bye or Ctrl-D ends."
+
+
+@click.command()
+@click.argument("model")
+@click.argument("prompt", required=False)
+@click.option("--system", help="System message.")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="0 is greedy [default: the model's own].")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer.")
+@click.option("--seed", type=int, help="Same seed, same answer.")
+def run(
+    model: str,
+    prompt: str | None,
+    system: str | None,
+    temperature: float | None,
+    max_tokens: int | None,
+    seed: int | None,
+) -> None:
+    """Chat with MODEL in the terminal.
+
+    MODEL is an id, a name, auto or auto:TASK. With PROMPT: answer it and end.
+    Where no daemon runs, one is started for this chat.
+
+    \b
+    Example: slmreg run auto "What is slmreg?"
+    """
+    options = {"model": model, "temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+    conversation = _Conversation({key: value for key, value in options.items() if value is not None}, system)
+    if prompt is None and not sys.stdin.isatty():
+        prompt = sys.stdin.read().strip()
+    with _daemon_url() as url:
+        if prompt is not None:
+            conversation.ask(url, prompt)
+        else:
+            _talk(url, conversation)
+
+
+class _Conversation:
+    """The messages so far; an answer that was stopped stays in it as far as it came."""
+
+    def __init__(self, options: dict[str, Any], system: str | None) -> None:
+        self._options = options
+        self._start = [{"role": "system", "content": system}] if system else []
+        self._messages = list(self._start)
+
+    def clear(self) -> None:
+        self._messages = list(self._start)
+
+    def ask(self, url: str, text: str) -> None:
+        """Print the answer as it comes. A question that could not be answered is forgotten. Raises SlmregError."""
+        messages = [*self._messages, {"role": "user", "content": text}]
+        answer = StreamedAnswer(url, {**self._options, "messages": messages})
+        said = ""
+        pieces = iter(answer)
+        try:
+            for piece in pieces:
+                said += piece
+                click.echo(piece, nl=False)
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            pieces.close()  # type: ignore[attr-defined]  # a generator: closing it closes the connection
+            said += " ..."
+            say("\n(stopped)")
+        else:
+            click.echo()
+        self._messages = [*messages, {"role": "assistant", "content": said}]
+
+
+def _talk(url: str, conversation: _Conversation) -> None:
+    say(COMMANDS_HINT)
+    while True:
+        try:
+            line = input(">>> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            say("")
+            return
+        if line == "/bye":
+            return
+        if line == "/clear":
+            conversation.clear()
+        elif line:
+            try:
+                conversation.ask(url, line)
+            except SlmregError as error:
+                say(f"Error: {error.message}")
+
+
+@contextlib.contextmanager
+def _daemon_url() -> Iterator[str]:
+    running = find_daemon(Paths.from_environment(os.environ).run_file)
+    if running is not None:
+        yield running.url
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="slmreg-") as scratch,
+        background_daemon(os.environ, Path(scratch) / "daemon.log") as daemon,
+    ):
+        yield daemon.url
+
+
+COMMANDS = (run,)

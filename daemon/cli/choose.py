@@ -1,0 +1,166 @@
+"""select, pin, unpin, pins, hw: which model for a task, and on what machine."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from daemon.cli.backend import open_backend
+from daemon.cli.output import gigabytes, print_json, print_table, say
+from daemon.settings import Paths
+
+Json = dict[str, Any]
+# The instruction sets that ONNX Runtime has int4 and int8 kernels for; --json has every flag.
+KERNEL_FLAGS = frozenset(
+    {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512vnni", "amx_int8", "asimddp", "i8mm", "sve", "neon"}
+)
+
+
+def _paths() -> Paths:
+    return Paths.from_environment(os.environ)
+
+
+@click.command()
+@click.argument("task")
+@click.option("--explain", is_flag=True, help="Show the whole ledger and every rejected model.")
+@click.option("--context", "context_tokens", type=click.IntRange(min=1), help="Tokens of context needed at least.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def select(ctx: click.Context, task: str, explain: bool, context_tokens: int | None, as_json: bool) -> None:
+    """Choose the best model for TASK.
+
+    Tasks: chat code reasoning math tools vision transcription embeddings.
+    The chosen id is the last line on standard output.
+
+    \b
+    Example: slmreg select code --explain
+    """
+    with open_backend(_paths()) as backend:
+        selection = backend.select(task, context_tokens=context_tokens)
+    if as_json:
+        print_json(selection)
+    elif explain:
+        _print_ledger(selection)
+    if selection["chosen"] is None:
+        if not as_json:
+            _print_rejected(selection, only_if=not explain)
+            say(f"No model for {task}. {selection['reason']}")
+        ctx.exit(1)
+    if not as_json:
+        say(selection["reason"])
+        click.echo(selection["chosen"])
+
+
+def _print_ledger(selection: Json) -> None:
+    ranking = selection["ranking"]
+    if ranking:
+        terms = list(dict.fromkeys(term for candidate in ranking for term in candidate["terms"]))
+        columns = ("MODEL", "UTILITY", *(term.upper() for term in terms), "NEEDS", "CONTEXT", "TOK/S", "TTFT")
+        rows = (
+            (
+                candidate["id"],
+                f"{candidate['utility']:.1f}",
+                *(f"{candidate['terms'].get(term, 0.0):+.1f}" for term in terms),
+                gigabytes(candidate["need_bytes"]),
+                str(candidate["context_tokens"]),
+                f"{candidate['tokens_per_second']:.1f}",
+                f"{candidate['ttft_s']:.2f} s",
+            )
+            for candidate in ranking
+        )
+        print_table(columns, rows, right=columns[1:])
+    _print_rejected(selection, only_if=True)
+
+
+def _print_rejected(selection: Json, *, only_if: bool) -> None:
+    if only_if and selection["rejected"]:
+        print_table(("REJECTED", "BECAUSE", ""), ((r["id"], r["code"], r["message"]) for r in selection["rejected"]))
+
+
+@click.command()
+@click.argument("task")
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def pin(task: str, model: str, as_json: bool) -> None:
+    """Always use MODEL for TASK.
+
+    A pinned model that cannot serve is an error; it is never replaced in silence.
+
+    \b
+    Example: slmreg pin chat phi-4-mini
+    """
+    with open_backend(_paths()) as backend:
+        pinned = backend.pin(task, model)
+    if as_json:
+        print_json(pinned)
+    else:
+        say(f"{pinned['model']} is pinned for {pinned['task']}.")
+
+
+@click.command()
+@click.argument("task")
+def unpin(task: str) -> None:
+    """Let slmreg choose for TASK again.
+
+    \b
+    Example: slmreg unpin chat
+    """
+    with open_backend(_paths()) as backend:
+        backend.unpin(task)
+    say(f"{task} is not pinned.")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def pins(as_json: bool) -> None:
+    """List the pins.
+
+    \b
+    Example: slmreg pins
+    """
+    with open_backend(_paths()) as backend:
+        found = backend.pins()
+    if as_json:
+        print_json(found)
+    else:
+        print_table(("TASK", "MODEL"), ((pin["task"], pin["model"]) for pin in found))
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def hw(as_json: bool) -> None:
+    """Show what this machine can do.
+
+    Cores, memory, accelerators, and the execution providers of this installation.
+
+    \b
+    Example: slmreg hw --json
+    """
+    with open_backend(_paths(), scan_if_new=False) as backend:
+        hardware = backend.hardware()
+    if as_json:
+        print_json(hardware)
+        return
+    cpu, memory = hardware["cpu"], hardware["memory"]
+    limit = f", limited to {gigabytes(memory['limit_bytes'])}" if memory["limit_bytes"] is not None else ""
+    cores = f"{cpu['usable_cores']} usable of {cpu['physical_cores']} cores, {cpu['logical_cores']} threads"
+    rows = [
+        ("CPU", f"{cpu['name']} ({cores})"),
+        ("kernels", " ".join(flag for flag in cpu["flags"] if flag in KERNEL_FLAGS) or "-"),
+        ("memory", f"{gigabytes(memory['available_bytes'])} available of {gigabytes(memory['total_bytes'])}{limit}"),
+        ("providers", " ".join(hardware["execution_providers"])),
+    ]
+    rows += [("accelerator", _describe(accelerator)) for accelerator in hardware["accelerators"]]
+    print_table(("", ""), rows)
+
+
+def _describe(accelerator: Json) -> str:
+    memory = accelerator.get("memory_total_bytes")
+    size = f", {gigabytes(memory)}" if memory is not None else ""
+    use = "usable" if accelerator.get("usable") else f"not used: {accelerator.get('reason')}"
+    return f"{accelerator['name']} ({accelerator['device']}{size}; {use})"
+
+
+COMMANDS = (select, pin, unpin, pins, hw)

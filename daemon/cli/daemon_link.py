@@ -1,0 +1,69 @@
+"""How the command line finds the daemon of this home: a file that ``serve`` writes, believed only if it answers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.errors import DaemonNotRunning
+
+PING_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDaemon:
+    """What the run file says."""
+
+    pid: int
+    url: str
+    version: str
+
+
+def find_daemon(run_file: Path) -> RunningDaemon | None:
+    """The daemon of this home, or None. A file left behind by a daemon that was killed counts as None."""
+    try:
+        running = RunningDaemon(**json.loads(run_file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    status = _ping(running.url)
+    return running if status is not None and status.get("pid") == running.pid else None
+
+
+def require_daemon(run_file: Path) -> RunningDaemon:
+    """Raises DaemonNotRunning, which says how to start it."""
+    running = find_daemon(run_file)
+    if running is None:
+        raise DaemonNotRunning("No slmreg daemon is running. Start it with `slmreg serve`.")
+    return running
+
+
+@contextlib.contextmanager
+def announced(run_file: Path, running: RunningDaemon) -> Iterator[None]:
+    """Write the run file while the daemon serves; readable by its owner only."""
+    run_file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = run_file.with_suffix(f".{running.pid}.tmp")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(asdict(running), file)
+    fresh.replace(run_file)
+    try:
+        yield
+    finally:
+        run_file.unlink(missing_ok=True)
+
+
+def _ping(url: str) -> dict[str, Any] | None:
+    import httpx
+
+    try:
+        # trust_env: a proxy in the environment must not see, or answer, requests to this machine.
+        with httpx.Client(trust_env=False, timeout=PING_TIMEOUT_S) as client:
+            answer = client.get(f"{url}/slmreg/status")
+            return dict(answer.json()) if answer.status_code == httpx.codes.OK else None
+    except (httpx.HTTPError, ValueError):
+        return None

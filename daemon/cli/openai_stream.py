@@ -1,0 +1,50 @@
+"""A small client of our own OpenAI endpoint: the text of a streamed answer, piece by piece."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from daemon.cli.backend import HTTP_TIMEOUT_S, DaemonRefused
+
+
+@dataclass(slots=True)
+class StreamedAnswer:
+    """Iterate once for the text; the other fields are filled as the answer arrives."""
+
+    url: str
+    body: dict[str, Any]
+    model: str = ""
+    finish_reason: str | None = None
+    usage: dict[str, int] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[str]:
+        """Raises DaemonRefused with the daemon's message. Closing the iterator stops the answer."""
+        import httpx
+
+        body = {**self.body, "stream": True, "stream_options": {"include_usage": True}}
+        try:
+            with (
+                httpx.Client(base_url=self.url, trust_env=False, timeout=HTTP_TIMEOUT_S) as client,
+                client.stream("POST", "/v1/chat/completions", json=body) as response,
+            ):
+                if not response.is_success:
+                    response.read()
+                    raise DaemonRefused(str(response.json()["error"]["message"]))
+                for line in response.iter_lines():
+                    if line.startswith("data: ") and line != "data: [DONE]":
+                        yield from self._take(json.loads(line.removeprefix("data: ")))
+        except httpx.HTTPError as error:
+            raise DaemonRefused(f"The connection to the daemon at {self.url} broke: {error}.") from error
+
+    def _take(self, chunk: dict[str, Any]) -> Iterator[str]:
+        if "error" in chunk:
+            raise DaemonRefused(str(chunk["error"]["message"]))
+        self.model = chunk["model"]
+        self.usage = chunk.get("usage") or self.usage
+        for choice in chunk["choices"]:
+            self.finish_reason = choice["finish_reason"] or self.finish_reason
+            if text := choice["delta"].get("content"):
+                yield text

@@ -1,0 +1,126 @@
+"""status, ps, load, unload: what the running daemon does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from daemon.cli.backend import HttpBackend
+from daemon.cli.daemon_link import find_daemon, require_daemon
+from daemon.cli.output import gigabytes, print_json, print_table, say
+from daemon.settings import Paths
+
+
+def _run_file() -> Any:
+    return Paths.from_environment(os.environ).run_file
+
+
+@contextlib.contextmanager
+def _daemon() -> Iterator[HttpBackend]:
+    backend = HttpBackend(require_daemon(_run_file()).url)
+    try:
+        yield backend
+    finally:
+        backend.close()
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Say whether the daemon runs, and where. Exit code 1 if it does not.
+
+    \b
+    Example: slmreg status --json
+    """
+    running = find_daemon(_run_file())
+    if running is None:
+        nothing = {
+            "running": False,
+            "pid": None,
+            "url": None,
+            "version": None,
+            "models": 0,
+            "sessions": 0,
+            "uptime_s": 0,
+        }
+        print_json(nothing) if as_json else say("No slmreg daemon is running. Start it with `slmreg serve`.")
+        ctx.exit(1)
+    with _daemon() as backend:
+        facts = {**backend.status(), "url": running.url}
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(
+            f"running at {facts['url']} (pid {facts['pid']}, version {facts['version']}): {facts['models']} models, "
+            f"{facts['sessions']} sessions, up {facts['uptime_s']:.0f} s"
+        )
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def ps(as_json: bool) -> None:
+    """List the loaded models.
+
+    \b
+    Example: slmreg ps
+    """
+    with _daemon() as backend:
+        sessions = backend.sessions()
+    if as_json:
+        print_json(sessions)
+        return
+    columns = ("ID", "STATE", "DEVICE", "MEMORY", "CONTEXT", "THREADS", "ACTIVE", "QUEUED", "IDLE", "PID")
+    rows = (
+        (
+            s["id"],
+            s["state"],
+            s["device"],
+            gigabytes(s["resident_bytes"]),
+            str(s["context_tokens"]),
+            str(s["threads"]),
+            str(s["active"]),
+            str(s["queued"]),
+            f"{s['idle_s']:.0f} s",
+            str(s["pid"] or "-"),
+        )
+        for s in sessions
+    )
+    print_table(columns, rows, right=columns[3:])
+
+
+@click.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def load(model: str, as_json: bool) -> None:
+    """Load MODEL ahead of the first request.
+
+    \b
+    Example: slmreg load phi-4-mini
+    """
+    with _daemon() as backend:
+        session = backend.load(model)
+    print_json(session) if as_json else say(f"{session['id']} is {session['state']} (pid {session['pid']}).")
+
+
+@click.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def unload(model: str, as_json: bool) -> None:
+    """Unload MODEL when its answers are done.
+
+    Unloading what is not loaded is fine.
+
+    \b
+    Example: slmreg unload phi-4-mini
+    """
+    with _daemon() as backend:
+        result = backend.unload(model)
+    print_json(result) if as_json else say(f"{result['id']} is not loaded.")
+
+
+COMMANDS = (status, ps, load, unload)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from daemon.api.chat import NEUTRAL, ChatRequest
+from registry.errors import InvalidRequest, UnsupportedParameter
+
+HI: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+def question(**fields: Any) -> Any:
+    return ChatRequest.model_validate({**HI, **fields}).as_question(max_messages=4)
+
+
+def test_content_parts_become_text_and_developer_becomes_system() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    messages = question(messages=[{"role": "developer", "content": parts}]).messages
+    assert messages == [{"role": "system", "content": "ab"}]
+
+
+def test_a_tool_round_trip_keeps_what_the_template_needs() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "assistant", "content": None, "tool_calls": [{**call, "index": 0}], "refusal": None},
+        {"role": "tool", "content": "42", "tool_call_id": "c1"},
+    ]
+    kept = question(messages=messages).messages
+    assert kept[0] == {"role": "assistant", "content": "", "tool_calls": [call]}
+    assert kept[1] == {"role": "tool", "content": "42", "tool_call_id": "c1"}
+
+
+def test_nulls_count_as_absent() -> None:
+    assert question(temperature=None, tools=[], stop=None, n=None, logprobs=None).stop == []
+
+
+def test_max_completion_tokens_is_the_newer_name() -> None:
+    assert question(max_tokens=5).max_tokens == 5
+    assert question(max_tokens=5, max_completion_tokens=7).max_tokens == 7
+
+
+def test_tool_choice_none_offers_no_tools() -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    assert len(question(tools=tools).tools) == 1
+    assert question(tools=tools, tool_choice="none").tools == []
+
+
+@pytest.mark.parametrize("name", sorted(NEUTRAL))
+def test_a_parameter_without_an_engine_behind_it_is_refused_unless_it_asks_for_nothing(name: str) -> None:
+    for neutral in NEUTRAL[name]:
+        question(**{name: neutral})
+    with pytest.raises(UnsupportedParameter, match=name) as caught:
+        question(**{name: "something special"})
+    assert caught.value.param == name
+
+
+def test_too_many_messages_are_refused_with_both_numbers() -> None:
+    with pytest.raises(InvalidRequest, match="5 messages are more than max_messages = 4"):
+        question(messages=HI["messages"] * 5)
+
+
+def test_images_are_refused_for_now() -> None:
+    image = [{"type": "image_url", "image_url": {"url": "data:,"}}]
+    with pytest.raises(ValidationError):
+        question(messages=[{"role": "user", "content": image}])

@@ -1,0 +1,122 @@
+"""Every route there is, against what a web page in the user's browser could send."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from daemon.app import create_app
+from daemon.settings import Paths, Settings
+from tests.fakes import FakeLauncher
+
+GOOD = {"host": "127.0.0.1:7567"}
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    home = tmp_path_factory.mktemp("home")
+    environment = {"SLMREG_HOME": str(home), "SLMREG_FOUNDRY_CACHES": str(home / "none")}
+    paths = Paths.from_environment(environment)
+    return create_app(Settings(max_body_bytes=2048), paths, environment, FakeLauncher())
+
+
+def routes(app: FastAPI) -> list[tuple[str, str]]:
+    found = [
+        (method, route.path)
+        for route in _flatten(app.routes)
+        if isinstance(route, APIRoute)
+        for method in sorted(route.methods or ())
+    ]
+    assert len(found) > 10
+    return [*found, ("GET", "/openapi.json"), ("POST", "/no/such/route")]
+
+
+def _flatten(routes: Any) -> list[Any]:
+    flat: list[Any] = []
+    for route in routes:
+        inner = getattr(route, "routes", None) or getattr(getattr(route, "original_router", None), "routes", None)
+        flat += _flatten(inner) if inner else [route]
+    return flat
+
+
+def call(app: FastAPI, method: str, path: str, headers: dict[str, str], content: Any = None) -> httpx.Response:
+    async def go() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7567") as client:
+            return await client.request(method, path, headers=headers, content=content)
+
+    return asyncio.run(go())
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "[::2]:7567", "192.168.0.4:7567", "[:"])
+def test_a_foreign_host_is_refused_on_every_route(app: FastAPI, host: str) -> None:
+    for method, path in routes(app):
+        response = call(app, method, path, {"host": host})
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "host_not_allowed"), path
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost.evil.example", "file://", "http://["]
+)
+def test_a_foreign_origin_is_refused_on_every_route(app: FastAPI, origin: str) -> None:
+    for method, path in routes(app):
+        response = call(app, method, path, {**GOOD, "origin": origin})
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "origin_not_allowed"), path
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+def test_a_body_that_skips_the_preflight_is_refused_on_every_route(app: FastAPI, kind: str) -> None:
+    for method, path in routes(app):
+        if method == "POST":
+            response = call(app, method, path, {**GOOD, "content-type": kind}, content=b'{"task": "chat"}')
+            assert (response.status_code, response.json()["error"]["code"]) == (415, "json_required"), path
+
+
+def test_nothing_changes_on_get(app: FastAPI) -> None:
+    changing = {"scan", "load", "unload", "select", "completions"}
+    for method, path in routes(app):
+        if path.rsplit("/", 1)[-1] in changing:
+            assert method != "GET", path
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:7567", "127.0.0.1", "[::1]:7567", "LOCALHOST:1"])
+def test_this_machine_is_welcome_under_its_names(app: FastAPI, host: str) -> None:
+    assert call(app, "GET", "/healthz", {"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:8080", "https://[::1]"])
+def test_local_pages_are_welcome(app: FastAPI, origin: str) -> None:
+    assert call(app, "GET", "/healthz", {**GOOD, "origin": origin}).status_code == 200
+
+
+def test_the_body_limit_holds_with_and_without_an_announced_length(app: FastAPI) -> None:
+    async def pieces() -> Any:
+        for _ in range(4):
+            yield b"x" * 1000
+
+    headers = {**GOOD, "content-type": "application/json"}
+    for content in (b"x" * 4000, pieces()):
+        response = call(app, "POST", "/slmreg/select", headers, content)
+        assert (response.status_code, response.json()["error"]["code"]) == (413, "body_too_large")
+
+
+def test_deep_json_is_an_error_and_not_a_crash(app: FastAPI) -> None:
+    deep = b'{"task": ' + b"[" * 1000 + b"]" * 1000 + b"}"
+    response = call(app, "POST", "/slmreg/select", {**GOOD, "content-type": "application/json"}, deep)
+    assert response.status_code == 400
+
+
+def test_readiness_is_503_until_the_first_scan(app: FastAPI) -> None:
+    assert call(app, "GET", "/readyz", GOOD).status_code == 503
+
+
+def test_the_app_can_be_built_twice_in_one_process(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        environment = {"SLMREG_HOME": str(tmp_path / name)}
+        create_app(Settings(), Paths.from_environment(environment), environment, FakeLauncher())
