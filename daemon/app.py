@@ -30,7 +30,7 @@ from daemon.pool.launch import Launcher, ProcessLauncher
 from daemon.pool.pool import MemoryMeter, PoolLimits, SessionPool
 from daemon.pool.session import SessionState
 from daemon.settings import Paths, Settings
-from registry.model import Changes, Status
+from registry.model import Changes, FolderProblem, Status
 from registry.store import Registry
 from registry.watch import RootWatcher
 from selector.budget import available_bytes
@@ -55,6 +55,7 @@ class Daemon:
         self.answers = Answers(self.catalog, self.pool, request_timeout_s=settings.request_timeout_s)
         self._watcher = RootWatcher(self._root_paths, self._on_settled, settle_s=settings.settle_s)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._told_problems: set[FolderProblem] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -83,10 +84,10 @@ class Daemon:
         }
 
     async def _scan_now_and_then(self) -> None:
-        """The first scan, then the watcher, then a rescan now and then for what events may have missed."""
+        """The watcher, the first scan, then a rescan now and then for what events may have missed."""
         await asyncio.to_thread(self.machine.hardware)
+        await asyncio.to_thread(self._watcher.start)  # before the scan: what changes meanwhile is not lost
         await self._rescan()
-        await asyncio.to_thread(self._watcher.start)
         self.is_ready = True
         log.info("daemon.ready")
         while True:
@@ -112,11 +113,16 @@ class Daemon:
         for kind, ids in (("added", changes.added), ("updated", changes.updated), ("missing", changes.missing)):
             for model_id in ids:
                 log.info("model.%s id=%s", kind, model_id)
-        for problem in changes.problems:
-            log.warning("model.problem path=%s code=%s", problem.path, problem.code)
+        self._tell_new_problems(changes)
         if not changes.is_empty:
             self._say_if_only_demo()
         return changes
+
+    def _tell_new_problems(self, changes: Changes) -> None:
+        """Once each: a rescan finds the same ones again."""
+        for problem in set(changes.problems) - self._told_problems:
+            log.warning("model.problem path=%s code=%s message=%r", problem.path, problem.code, problem.message)
+        self._told_problems |= set(changes.problems)
 
     def _say_if_only_demo(self) -> None:
         ready = [m for m in self.catalog.models(include_missing=False) if m.status is Status.READY]

@@ -87,7 +87,7 @@ class InvalidRoot(SlmregError):
 class InvalidModelFolder(SlmregError):
     """A folder that looks like a model but cannot be used.
 
-    ``code`` is one of the problem codes of ``registry.folder``; ``file`` is the file it was found in, relative to the
+    ``code`` is one of the problem codes of ``registry.problems``; ``file`` is the file it was found in, relative to the
     folder.
     """
 

@@ -1,0 +1,51 @@
+"""From ``model.type`` in genai_config.json to the family name people use, and to what such a model can be asked."""
+
+from __future__ import annotations
+
+# Longest prefix wins. Types are those of onnxruntime-genai 0.18.
+_FAMILIES = {
+    "chatglm": "glm",
+    "deepseek": "deepseek",
+    "ernie": "ernie",
+    "fara": "qwen",
+    "gemma": "gemma",
+    "gpt2": "gpt2",
+    "gptoss": "gpt-oss",
+    "granite": "granite",
+    "hunyuan": "hunyuan",
+    "internlm": "internlm",
+    "lfm2": "lfm",
+    "llama": "llama",
+    "marian": "marian",
+    "mistral": "mistral",
+    "nemotron": "nemotron",
+    "olmo": "olmo",
+    "parakeet": "parakeet",
+    "phi": "phi",
+    "qwen": "qwen",
+    "smollm": "smollm",
+    "whisper": "whisper",
+}
+_TRANSCRIBERS = ("whisper", "parakeet", "nemotron_speech")
+_ENCODERS = ("bert", "distilbert", "roberta", "xlm_roberta", "xlm-roberta", "nomic_bert", "modernbert", "embedding")
+
+
+def family_of(model_type: str) -> str:
+    """The family, or the type itself where no family is known."""
+    plain = model_type.lower()
+    prefixes = [prefix for prefix in _FAMILIES if plain.startswith(prefix)]
+    return _FAMILIES[max(prefixes, key=len)] if prefixes else plain
+
+
+def is_transcriber(model_type: str) -> bool:
+    return model_type.lower().startswith(_TRANSCRIBERS)
+
+
+def is_encoder(model_type: str) -> bool:
+    """True for models that turn a text into one vector."""
+    return model_type.lower() in _ENCODERS
+
+
+def is_translator(model_type: str) -> bool:
+    """Encoder-decoder text models: they answer nothing that slmreg has a task for."""
+    return model_type.lower().startswith("marian")
