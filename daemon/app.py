@@ -26,8 +26,9 @@ from daemon.api.openai import openai_router
 from daemon.api.security import Guard
 from daemon.catalog import Catalog
 from daemon.machine import Machine
+from daemon.pool.budget import MemoryMeter
 from daemon.pool.launch import Launcher, ProcessLauncher
-from daemon.pool.pool import MemoryMeter, PoolLimits, SessionPool
+from daemon.pool.pool import PoolLimits, SessionPool
 from daemon.pool.session import SessionState
 from daemon.settings import Paths, Settings
 from registry.model import Changes, FolderProblem, Status

@@ -50,7 +50,8 @@ class FakeWorker:
     async def load(self, message: Load) -> Ready:
         self.loaded = message
         waiting = asyncio.create_task(self.may_load.wait())
-        await asyncio.wait({waiting, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {waiting, self._ended}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if self._ended.done() or self.load_error is not None:
             raise LoadFailed(self.load_error or "ended")

@@ -26,6 +26,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logit_bias": ({},),
     "logprobs": (False,),
     "modalities": (["text"],),
+    "moderation": (),
     "n": (1,),
     "parallel_tool_calls": (True,),
     "prediction": (),
@@ -131,6 +132,7 @@ class ChatRequest(BaseModel):
     metadata: dict[str, str] | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
     service_tier: str | None = None
 
     @model_validator(mode="before")

@@ -17,7 +17,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 
-from daemon.pool.eviction import Occupant, choose_victims
+from daemon.pool.budget import MemoryBudget, MemoryMeter
+from daemon.pool.eviction import choose_victims
 from daemon.pool.launch import Event, Launcher, Worker
 from daemon.pool.protocol import Generate, Load, Ready
 from daemon.pool.session import LoadPlan, Session, SessionState
@@ -47,14 +48,6 @@ class PoolLimits:
     queue_timeout_s: float
     drain_timeout_s: float
     failed_retry_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryMeter:
-    """How the pool sees memory: bytes that may still be taken (reserve already off), and a process's resident bytes."""
-
-    available_bytes: Callable[[], int]
-    resident_bytes: Callable[[int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +100,7 @@ class SessionPool:
     ) -> None:
         self._launcher = launcher
         self._limits = limits
-        self._memory = memory
+        self._budget = MemoryBudget(memory, limits.budget_bytes)
         self._clock = clock
         self._sessions: dict[str, Session] = {}
         self._waiters: list[_Waiter] = []
@@ -260,13 +253,13 @@ class SessionPool:
 
     def _try_load(self, waiter: _Waiter, session: Session) -> bool:
         """Start the load if it fits, make room if that can be done. False: it is this load's turn, and it waits."""
-        shortfall = session.plan.need_bytes - self._free_bytes()
+        shortfall = session.plan.need_bytes - self._budget.free_bytes(self._sessions.values())
         if shortfall <= 0:
             self._start_load(session)
             return True
         if any(s.state is SessionState.DRAINING for s in self._sessions.values()):
             return False  # room is on its way; how much is known when those processes are gone
-        victims = choose_victims(self._occupants(), shortfall)
+        victims = choose_victims(self._budget.occupants(self._sessions.values()), shortfall)
         for model_id in victims:
             log.info("session.evict id=%s for=%s", model_id, session.model.id)
             self._drain(self._sessions[model_id])
@@ -274,34 +267,6 @@ class SessionPool:
             self._refuse(waiter, self._cannot_fit(session))
             return True
         return False
-
-    def _free_bytes(self) -> int:
-        """What may still be loaded: the machine's available memory less what starting workers have yet to take."""
-        taken = {s.model.id: self._bytes_of(s) for s in self._sessions.values() if s.occupies_memory}
-        still_to_take = sum(
-            max(0, s.plan.need_bytes - self._resident(s))
-            for s in self._sessions.values()
-            if s.state is SessionState.LOADING
-        )
-        free = self._memory.available_bytes() - still_to_take
-        if self._limits.budget_bytes is not None:
-            free = min(free, self._limits.budget_bytes - sum(taken.values()))
-        return free
-
-    def _bytes_of(self, session: Session) -> int:
-        return max(session.plan.need_bytes, self._resident(session))
-
-    def _resident(self, session: Session) -> int:
-        return self._memory.resident_bytes(session.worker.pid) if session.worker is not None else 0
-
-    def _occupants(self) -> list[Occupant]:
-        """READY sessions and what stopping each gives back: under a budget the share it was counted with."""
-        weigh = self._resident if self._limits.budget_bytes is None else self._bytes_of
-        return [
-            Occupant(s.model.id, weigh(s), s.last_used_s, s.is_idle)
-            for s in self._sessions.values()
-            if s.state is SessionState.READY
-        ]
 
     def _is_any_loading(self) -> bool:
         return any(s.state is SessionState.LOADING for s in self._sessions.values())
@@ -413,7 +378,7 @@ class SessionPool:
         return LoadFailed(f"{session.model.id} could not be loaded: {session.failure}", retry_after_s=wait_s)
 
     def _cannot_fit(self, session: Session) -> OutOfBudget:
-        free = format_bytes(max(0, self._free_bytes()))
+        free = format_bytes(max(0, self._budget.free_bytes(self._sessions.values())))
         return OutOfBudget(
             f"{session.model.id} needs {format_bytes(session.plan.need_bytes)} and {free} can be had, even with every "
             "other model unloaded. Close other programs, raise memory_budget_bytes, or choose a smaller model."
@@ -432,7 +397,7 @@ class SessionPool:
             model_id=session.model.id,
             state=session.state,
             pid=worker.pid if worker is not None else None,
-            resident_bytes=self._memory.resident_bytes(worker.pid) if worker is not None else 0,
+            resident_bytes=self._budget.resident_bytes(session),
             active=session.leases,
             queued=self._queued(session.model.id),
             device=session.model.device,

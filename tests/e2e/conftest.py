@@ -67,7 +67,8 @@ class Served:
         return self.daemon.process.pid
 
     @property
-    def openai(self) -> openai.OpenAI:
+    def openai(self) -> Any:
+        """The official client, untyped: its overloads do not take parameters from a dict."""
         return self.home.stack.enter_context(
             openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -14,7 +15,7 @@ from registry.sources import DEMO_ROOT
 from registry.store import Registry
 from tests.e2e.conftest import Home, Served, put
 
-ASK = [{"role": "user", "content": "What is slmreg?"}]
+ASK: Any = [{"role": "user", "content": "What is slmreg?"}]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_a_stream_says_the_same_as_the_whole_answer(served: Served) -> None:
 
 def test_max_tokens_bounds_the_answer(served: Served) -> None:
     for limit in ({"max_tokens": 5}, {"max_completion_tokens": 5}):
-        answer = served.openai.chat.completions.create(model="talker", messages=ASK, temperature=0, **limit)  # type: ignore[call-overload]
+        answer = served.openai.chat.completions.create(model="talker", messages=ASK, temperature=0, **limit)
         assert answer.choices[0].finish_reason == "length"
         assert answer.usage.completion_tokens == 5
 
@@ -88,7 +89,7 @@ def test_a_stop_string_ends_the_answer_and_is_not_in_it(served: Served) -> None:
 
 
 def test_the_same_seed_gives_the_same_text_and_others_differ(served: Served) -> None:
-    def ask(seed: int) -> str | None:
+    def ask(seed: int) -> Any:
         answer = served.openai.chat.completions.create(
             model="tiny-random", messages=ASK, temperature=1.5, top_p=0.95, seed=seed, max_tokens=24
         )
@@ -119,11 +120,11 @@ def test_offered_tools_come_back_as_structure_streamed_or_not(served: Served) ->
         "tools": [tool],
         "temperature": 0,
     }
-    answer = served.openai.chat.completions.create(model="talker", **ask)  # type: ignore[call-overload]
+    answer = served.openai.chat.completions.create(model="talker", **ask)
     (call,) = answer.choices[0].message.tool_calls
     assert (call.function.name, "Paris" in call.function.arguments) == ("get_weather", True)
     assert answer.choices[0].finish_reason == "tool_calls"
-    streamed = list(served.openai.chat.completions.create(model="talker", stream=True, **ask))  # type: ignore[call-overload]
+    streamed = list(served.openai.chat.completions.create(model="talker", stream=True, **ask))
     calls = [c for chunk in streamed for choice in chunk.choices for c in choice.delta.tool_calls or ()]
     assert [c.function.arguments for c in calls] == [call.function.arguments]
     assert streamed[-1].choices[0].finish_reason == "tool_calls"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from daemon.pool.pool import MemoryMeter, PoolLimits, SessionPool
+from daemon.pool.budget import MemoryMeter
+from daemon.pool.pool import PoolLimits, SessionPool
 from daemon.pool.protocol import Delta, Generate
 from daemon.pool.session import LoadPlan, SessionState
 from registry.errors import DaemonStopping, LoadFailed, OutOfBudget, Overloaded
