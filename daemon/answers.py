@@ -6,6 +6,7 @@ Invariant: whoever gets an ``Answer`` closes it, and closing it stops the genera
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
@@ -24,6 +25,8 @@ from registry.errors import (
     SlmregError,
 )
 from registry.model import Model
+
+log = logging.getLogger("slmreg.answers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,8 @@ class Answer:
         async for event in self._events:
             if isinstance(event, Failed):
                 raise as_error(event)
+            if isinstance(event, Finished):
+                _log_end(self.model, event)
             if isinstance(event, Delta | Finished):
                 yield event
 
@@ -105,6 +110,19 @@ class Answers:
             ) from None
         finally:
             await events.aclose()
+
+
+def _log_end(model: Model, end: Finished) -> None:
+    log.info(
+        "answer.finished id=%s model=%s reason=%s prompt_tokens=%d completion_tokens=%d ttft_s=%.3f decode_s=%.3f",
+        end.request_id,
+        model.id,
+        end.finish_reason,
+        end.prompt_tokens,
+        end.completion_tokens,
+        end.ttft_s,
+        end.decode_s,
+    )
 
 
 def as_error(event: Event) -> SlmregError:

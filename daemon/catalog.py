@@ -141,18 +141,21 @@ class Catalog:
         return Resolved(model, self.plan(model))
 
     def plan(self, model: Model) -> LoadPlan:
-        """Context, threads and expected bytes for loading ``model`` now. Raises OutOfBudget with the numbers."""
-        hardware = self.hardware()
+        """Context, threads and expected bytes for loading ``model`` now. Raises OutOfBudget with the numbers.
+
+        A model that is loaded is never out of budget: its memory is there already.
+        """
+        hardware, sessions = self.hardware(), self._sessions()
         available = accelerator_bytes(hardware, model)
         if available is None:
             available = available_bytes(
                 hardware,
-                self._sessions(),
+                sessions,
                 for_model=model.id,
                 memory_budget_bytes=self._settings.memory_budget_bytes,
             )
         context = min(longest_context(model, available), self._settings.max_context_tokens)
-        if context <= 0:
+        if context <= 0 and not any(session.model_id == model.id for session in sessions):
             raise OutOfBudget(
                 f"{model.id} needs {footprint(model, CONTEXT_STEP)}; {format_bytes(available)} are available beside "
                 "the reserve. Close other programs, raise memory_budget_bytes, or choose a smaller model."

@@ -15,7 +15,7 @@ from daemon.admin import Admin
 from daemon.answers import Answer, Answers
 from daemon.api.chat import ChatRequest
 from daemon.api.errors import error_body
-from daemon.api.streaming import ClientLeft, EventStream, unless_client_leaves
+from daemon.api.streaming import ClientLeft, EventStream, or_leave
 from daemon.pool.protocol import Finished
 from daemon.shapes import Json
 from daemon.worker.tools import ToolCall, ToolCallFilter
@@ -44,7 +44,7 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
         """Answer a chat, whole or as server-sent events."""
         question = body.as_question(max_messages=max_messages)
         try:
-            answer = await unless_client_leaves(answers.start(question), request)
+            answer = await or_leave(answers.start(question), request.receive)
         except ClientLeft:
             return Response(status_code=CLIENT_LEFT)
         headers = {"x-slmreg-model": answer.model.id}
@@ -54,7 +54,7 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
             return EventStream(answer, completion.frames(include_usage=include_usage), headers)
         async with answer:
             try:
-                whole = await unless_client_leaves(completion.whole(), request)
+                whole = await or_leave(completion.whole(), request.receive)
             except ClientLeft:
                 return Response(status_code=CLIENT_LEFT)
         return JSONResponse(whole, headers=headers)

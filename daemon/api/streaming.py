@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -66,8 +65,3 @@ async def or_leave(work: Coroutine[Any, Any, T], receive: Receive) -> T:
 async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def unless_client_leaves(work: Coroutine[Any, Any, T], request: Request) -> T:
-    """``or_leave`` for a handler."""
-    return await or_leave(work, request.receive)

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from daemon.catalog import Catalog
+from daemon.machine import Machine
+from daemon.settings import Settings
+from registry.errors import (
+    ModelNotFound,
+    ModelNotUsable,
+    NoModelForTask,
+    OutOfBudget,
+    PinnedModelNotUsable,
+    UnknownTask,
+)
+from registry.model import ExecutionProvider, Task
+from registry.store import Registry
+from scripts.model_factory import write_preset
+from selector.hardware import Cpu, Hardware, Memory
+from selector.selection import SessionFacts
+
+GIB = 1024**3
+
+
+class FixedMachine(Machine):
+    """A machine whose memory the test decides."""
+
+    def __init__(self, available_bytes: int) -> None:
+        memory = Memory(total_bytes=16 * GIB, available_bytes=available_bytes)
+        self.known = Hardware(Cpu("a CPU", 4, 8, 3), memory, execution_providers=(ExecutionProvider.CPU,))
+
+    def hardware(self) -> Hardware:
+        return self.known
+
+
+class Scene:
+    """A catalog over real folders in a real registry."""
+
+    def __init__(self, home: Path, available_bytes: int = 8 * GIB, **settings: int) -> None:
+        self.models = home / "models"
+        self.models.mkdir()
+        self.registry = Registry.open(home / "registry.db")
+        self.registry.add_root(self.models)
+        self.machine = FixedMachine(available_bytes)
+        self.sessions: Sequence[SessionFacts] = ()
+        environment = {"SLMREG_FOUNDRY_CACHES": ""}
+        self.catalog = Catalog(self.registry, self.machine, Settings(**settings), environment, lambda: self.sessions)
+
+    def with_tiny(self, *names: str) -> Scene:
+        for name in names:
+            write_preset("tiny", self.models / name)
+        self.catalog.scan()
+        return self
+
+
+MakeScene = Callable[..., Scene]
+
+
+@pytest.fixture
+def make_scene(tmp_path: Path) -> Iterator[MakeScene]:
+    with ExitStack() as stack:
+
+        def make(**arguments: int) -> Scene:
+            scene = Scene(tmp_path, **arguments)
+            stack.callback(scene.registry.close)
+            return scene
+
+        yield make
+
+
+@pytest.fixture
+def scene(make_scene: MakeScene) -> Scene:
+    return make_scene()
+
+
+def test_a_name_becomes_a_model_and_a_plan_sized_by_machine_model_and_settings(scene: Scene) -> None:
+    resolved = scene.with_tiny("one").catalog.resolve("ONE")
+    assert resolved.model.id == "one:0"
+    assert (resolved.plan.context_tokens, resolved.plan.threads) == (2048, 3)
+    assert resolved.plan.need_bytes > 0
+    assert resolved.selection is None
+
+
+def test_settings_bound_the_plan(make_scene: MakeScene) -> None:
+    plan = make_scene(max_context_tokens=512, threads=1).with_tiny("one").catalog.resolve("one").plan
+    assert (plan.context_tokens, plan.threads) == (512, 1)
+
+
+def test_auto_is_chat_or_tools_or_the_task_that_is_named(scene: Scene) -> None:
+    scene.with_tiny("one")
+    for reference, needs_tools, task in (
+        ("auto", False, Task.CHAT),
+        ("auto", True, Task.TOOLS),
+        ("auto:math", True, Task.MATH),
+    ):
+        selection = scene.catalog.resolve(reference, needs_tools=needs_tools).selection
+        assert selection is not None
+        assert (selection.task, selection.chosen) == (task, "one:0")
+
+
+def test_what_cannot_be_resolved_says_why(scene: Scene) -> None:
+    scene.with_tiny("one")
+    with pytest.raises(ModelNotFound, match="one"):
+        scene.catalog.resolve("onee")
+    with pytest.raises(UnknownTask, match="transcription"):
+        scene.catalog.resolve("auto:cooking")
+    with pytest.raises(NoModelForTask, match="one:0"):
+        scene.catalog.resolve("auto:vision")
+    with pytest.raises(ModelNotUsable, match="cannot do vision"):
+        scene.catalog.pin(Task.VISION, "one")
+
+
+def test_a_folder_without_a_template_cannot_answer_and_says_so(scene: Scene) -> None:
+    write_preset("tiny", scene.models / "base").joinpath("chat_template.jinja").unlink()
+    scene.catalog.scan()
+    with pytest.raises(ModelNotUsable, match="chat template"):
+        scene.catalog.resolve("base")
+
+
+def test_a_pin_that_cannot_serve_is_an_error_and_not_another_model(scene: Scene) -> None:
+    scene.with_tiny("one", "two")
+    scene.catalog.pin(Task.CHAT, "two")
+    assert scene.catalog.resolve("auto").model.id == "two:0"
+    scene.models.joinpath("two", "genai_config.json").unlink()
+    scene.catalog.scan()
+    with pytest.raises(PinnedModelNotUsable, match="two:0"):
+        scene.catalog.resolve("auto")
+    scene.catalog.unpin(Task.CHAT)
+    assert scene.catalog.resolve("auto").model.id == "one:0"
+
+
+def test_too_little_memory_is_said_with_numbers_unless_the_model_is_loaded_already(make_scene: MakeScene) -> None:
+    scene = make_scene(available_bytes=GIB).with_tiny("one")  # the reserve alone is 1.6 GiB
+    with pytest.raises(OutOfBudget, match=r"one:0 needs .* available"):
+        scene.catalog.resolve("one")
+    scene.sessions = (SessionFacts("one:0", 80_000_000, is_reclaimable=False),)
+    assert scene.catalog.resolve("one").model.id == "one:0"
+    assert scene.catalog.resolve("auto").model.id == "one:0"
+
+
+def test_idle_sessions_count_as_memory_that_can_be_had(make_scene: MakeScene) -> None:
+    scene = make_scene(memory_budget_bytes=150_000_000).with_tiny("one", "two")
+    busy = SessionFacts("two:0", 100_000_000, is_reclaimable=False)
+    scene.sessions = (busy,)
+    with pytest.raises(OutOfBudget):
+        scene.catalog.resolve("one")
+    scene.sessions = (replace(busy, is_reclaimable=True),)
+    assert scene.catalog.resolve("one").model.id == "one:0"
+
+
+def test_an_alias_stands_for_the_variant_that_can_run_here(scene: Scene) -> None:
+    for provider in ("cuda-gpu", "generic-cpu"):
+        write_preset("tiny", scene.models / provider, name=f"phi-x-{provider}:1")
+    scene.catalog.scan()
+    assert {model.alias for model in scene.catalog.models() if not model.is_demo} == {"phi-x"}
+    assert scene.catalog.resolve("phi-x").model.id == "phi-x-generic-cpu:1"
