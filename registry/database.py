@@ -55,7 +55,7 @@ class Database:
         self._snapshot: tuple[int, Snapshot] | None = None
         with self._translated("opened"):
             _make_private_file(path)
-            self._reader = sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+            self._reader = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         self._reader.row_factory = sqlite3.Row
         try:
             with self._translated("opened"):

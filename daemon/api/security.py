@@ -7,6 +7,7 @@ that it is JSON (text/plain would skip the browser's preflight), and it must not
 
 from __future__ import annotations
 
+import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -15,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.api.errors import plain_error
 
-LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -42,7 +42,7 @@ class Guard:
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str, str] | None:
         host = _host_name(headers.get("host", ""))
-        if host not in LOCAL_NAMES:
+        if not _is_this_machine(host):
             return 403, "host_not_allowed", f"The Host {host!r} is not this machine. Use http://127.0.0.1 or localhost."
         origin = headers.get("origin")
         if origin is not None and not _is_local_origin(origin):
@@ -83,11 +83,19 @@ def _host_name(host: str) -> str:
         return ""
 
 
+def _is_this_machine(host: str) -> bool:
+    """A loopback address or ``localhost``; another name, even if it resolves to one, may be an attacker's."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _is_local_origin(origin: str) -> bool:
     """True for a page that this machine serves. "null" (a file, a sandboxed frame) is not."""
     try:
         parts = urlsplit(origin)
-        return parts.scheme in ("http", "https") and (parts.hostname or "") in LOCAL_NAMES
+        return parts.scheme in ("http", "https") and _is_this_machine(parts.hostname or "")
     except ValueError:
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,20 @@ GOOD = {"host": "127.0.0.1:7567"}
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+    """Never started: nothing is scanned, and no request should get that far."""
     home = tmp_path_factory.mktemp("home")
     environment = {"SLMREG_HOME": str(home), "SLMREG_FOUNDRY_CACHES": str(home / "none")}
     paths = Paths.from_environment(environment)
-    return create_app(Settings(max_body_bytes=2048), paths, environment, FakeLauncher())
+    app = create_app(Settings(max_body_bytes=2048), paths, environment, FakeLauncher())
+    yield app
+    asyncio.run(start_and_stop(app))
+
+
+async def start_and_stop(app: FastAPI) -> None:
+    """What is opened when an app is made is closed when it stops."""
+    async with app.router.lifespan_context(app):
+        pass
 
 
 def routes(app: FastAPI) -> list[tuple[str, str]]:
@@ -85,7 +95,9 @@ def test_nothing_changes_on_get(app: FastAPI) -> None:
             assert method != "GET", path
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:7567", "127.0.0.1", "[::1]:7567", "LOCALHOST:1"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:7567", "127.0.0.1", "127.0.0.2:80", "[::1]:7567", "LOCALHOST:1"]
+)
 def test_this_machine_is_welcome_under_its_names(app: FastAPI, host: str) -> None:
     assert call(app, "GET", "/healthz", {"host": host}).status_code == 200
 
@@ -119,4 +131,5 @@ def test_readiness_is_503_until_the_first_scan(app: FastAPI) -> None:
 def test_the_app_can_be_built_twice_in_one_process(tmp_path: Path) -> None:
     for name in ("one", "two"):
         environment = {"SLMREG_HOME": str(tmp_path / name)}
-        create_app(Settings(), Paths.from_environment(environment), environment, FakeLauncher())
+        app = create_app(Settings(), Paths.from_environment(environment), environment, FakeLauncher())
+        asyncio.run(start_and_stop(app))
