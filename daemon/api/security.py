@@ -101,4 +101,5 @@ def _is_local_origin(origin: str) -> bool:
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text is not None and text.isdecimal() else 0
+    # The first digits tell enough, and thousands of them would be an error of their own.
+    return int(text[:20]) if text is not None and text.isdecimal() else 0
