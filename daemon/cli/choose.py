@@ -101,7 +101,8 @@ def pin(task: str, model: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("task")
-def unpin(task: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def unpin(task: str, as_json: bool) -> None:
     """Let slmreg choose for TASK again.
 
     \b
@@ -109,7 +110,7 @@ def unpin(task: str) -> None:
     """
     with open_backend(_paths()) as backend:
         backend.unpin(task)
-    say(f"{task} is not pinned.")
+    print_json({"unpinned": task}) if as_json else say(f"{task} is not pinned.")
 
 
 @click.command()

@@ -193,7 +193,7 @@ class _Demo:
 
     def _title(self, text: str) -> None:
         self._step += 1
-        self._console.print(f"\n[bold blue]{self._step}[/] [bold]{text}[/]")
+        self._console.print(f"\n[bold blue]{self._step}[/] [bold]{text}[/]", soft_wrap=True)
 
     def _say(self, text: str) -> None:
         self._console.print(f"  {text}", soft_wrap=True)

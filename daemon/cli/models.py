@@ -199,14 +199,15 @@ def add_root(path: Path, as_json: bool) -> None:
 
 @roots.command("remove")
 @click.argument("path", type=click.Path(path_type=Path))
-def remove_root(path: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def remove_root(path: Path, as_json: bool) -> None:
     """Stop searching PATH. Its files stay where they are.
 
     \b
     Example: slmreg roots remove ~/models
     """
     _change_roots(lambda admin: admin.remove_root(str(path.expanduser().absolute())))
-    say(f"{path} is not searched any more.")
+    print_json({"removed": str(path)}) if as_json else say(f"{path} is not searched any more.")
 
 
 def _change_roots(change: Any) -> Any:
