@@ -101,7 +101,7 @@ class FakeLauncher:
         self.loads_at_once = loads_at_once
         self.workers: list[FakeWorker] = []
         self.resident: dict[int, int] = {}
-        self.start_error: OSError | None = None
+        self.start_error: Exception | None = None
 
     async def start(self) -> FakeWorker:
         if self.start_error is not None:

@@ -72,7 +72,6 @@ class _Waiter:
     model: Model
     plan: LoadPlan
     granted: asyncio.Future[Lease]
-    since_s: float
 
 
 class Lease:
@@ -118,10 +117,7 @@ class SessionPool:
         """
         waiter = self._enqueue(model, plan)
         try:
-            lease = await asyncio.wait_for(asyncio.shield(waiter.granted), self._limits.queue_timeout_s)
-        except TimeoutError:
-            self._give_up(waiter)
-            raise self._waited_too_long(model) from None
+            lease = await self._granted(waiter)
         except BaseException:
             self._give_up(waiter)
             raise
@@ -129,6 +125,14 @@ class SessionPool:
             yield lease
         finally:
             self._give_back(model.id)
+
+    async def _granted(self, waiter: _Waiter) -> Lease:
+        """The wait for a turn is bounded by ``queue_timeout_s``, that for the own load by ``load_timeout_s``."""
+        while not waiter.granted.done():
+            await asyncio.wait({waiter.granted}, timeout=self._limits.queue_timeout_s)
+            if not waiter.granted.done() and self._sessions[waiter.model.id].state is not SessionState.LOADING:
+                raise self._waited_too_long(waiter.model)
+        return waiter.granted.result()
 
     async def load(self, model: Model, plan: LoadPlan) -> None:
         """Load ``model`` if it is not loaded, even if a recent load failed. Raises as ``lease`` does."""
@@ -194,7 +198,7 @@ class SessionPool:
                 f"{model.id} has {waiting} requests already, and max_queue is {self._limits.max_queue}. Try later.",
                 retry_after_s=1.0,
             )
-        waiter = _Waiter(model, plan, asyncio.get_running_loop().create_future(), self._clock())
+        waiter = _Waiter(model, plan, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
         self._decide()
         return waiter
@@ -232,7 +236,7 @@ class SessionPool:
         session = self._sessions.get(waiter.model.id)
         if session is None:
             session = self._sessions[waiter.model.id] = Session(waiter.model, waiter.plan)
-        if session.state is SessionState.FAILED and session.worker is None and not self._is_held_back(session):
+        if session.state is SessionState.FAILED and session.task is None and not self._is_held_back(session):
             session.advance(SessionState.UNLOADED)
         if session.state is SessionState.UNLOADED:
             session.model, session.plan = waiter.model, waiter.plan
@@ -299,7 +303,7 @@ class SessionPool:
             released.cancel()
             if session.worker is not None:
                 await session.worker.stop()
-            await life
+            await asyncio.gather(life, return_exceptions=True)
             self._on_gone(session)
 
     async def _live(self, session: Session) -> None:
@@ -311,7 +315,8 @@ class SessionPool:
             ready = await asyncio.wait_for(self._load(session, worker), self._limits.load_timeout_s)
             self._on_ready(session, ready, self._clock() - started_s)
             self._on_exit(session, await worker.wait())
-        except (SlmregError, OSError, TimeoutError) as error:
+        except Exception as error:
+            # Whatever it is, the session must not stay in LOADING for ever.
             self._on_load_failed(session, error)
 
     async def _load(self, session: Session, worker: Worker) -> Ready:
@@ -330,7 +335,7 @@ class SessionPool:
             return
         session.plan = LoadPlan(ready.context_tokens, session.plan.threads, session.plan.need_bytes)
         session.advance(SessionState.READY)
-        session.last_used_s = self._clock()
+        session.ready_since_s = session.last_used_s = self._clock()
         log.info(
             "session.ready id=%s pid=%s seconds=%.2f", session.model.id, session.worker and session.worker.pid, seconds
         )
@@ -338,8 +343,10 @@ class SessionPool:
 
     def _on_exit(self, session: Session, how: str) -> None:
         if session.state is SessionState.READY:
-            session.deaths += 1
-            # The first death is forgiven: the next request loads again at once. A model that keeps dying is held back.
+            # The first death in a while is forgiven: the next request loads again at once. A model that keeps dying is
+            # held back for longer and longer.
+            has_lived_well = self._clock() - session.ready_since_s > MAX_DEATH_BACKOFF_S
+            session.deaths = 1 if has_lived_well else session.deaths + 1
             backoff_s = 0.0 if session.deaths == 1 else min(2.0**session.deaths, MAX_DEATH_BACKOFF_S)
             self._fail(session, f"Its process {how}.", backoff_s)
 
@@ -362,7 +369,7 @@ class SessionPool:
         log.error("session.failed id=%s reason=%r retry_s=%.0f", session.model.id, reason, backoff_s)
 
     def _on_gone(self, session: Session) -> None:
-        session.worker = None
+        session.worker = session.task = None
         if session.state is SessionState.DRAINING:
             session.advance(SessionState.UNLOADED)
             log.info("session.unloaded id=%s", session.model.id)

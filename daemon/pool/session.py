@@ -50,8 +50,8 @@ class LoadPlan:
 class Session:
     """One model in the pool.
 
-    ``leases`` are the requests that use it now; ``released`` is set when its process may be stopped; ``task`` lives as
-    long as the process; times are of the pool's clock.
+    ``leases`` are the requests that use it now; ``released`` is set when its process may be stopped; ``task`` is there
+    until the process is gone, and only then can the session be loaded again; times are of the pool's clock.
     """
 
     model: Model
@@ -59,6 +59,7 @@ class Session:
     state: SessionState = SessionState.UNLOADED
     worker: Worker | None = None
     leases: int = 0
+    ready_since_s: float = 0.0
     last_used_s: float = 0.0
     failure: str | None = None
     retry_at_s: float = 0.0

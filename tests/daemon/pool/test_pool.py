@@ -251,6 +251,46 @@ def test_after_a_death_the_next_request_loads_afresh_and_a_second_death_is_held_
     run(scenario())
 
 
+def test_a_death_after_a_long_good_life_is_forgiven_again() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher())
+        for _ in range(3):
+            await bench.use(A)
+            bench.clock.now_s += 61
+            bench.launcher.workers[-1].die()
+            await bench.until({"a:1": "failed"})
+        await bench.use(A)
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_who_waits_for_a_slow_load_is_not_sent_away_by_the_queue_timeout() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(loads_at_once=False), queue_timeout_s=0.002)
+        waiting = asyncio.create_task(bench.use(A))
+        worker = await bench.worker(0)
+        await asyncio.sleep(0.008)
+        assert not waiting.done()
+        worker.may_load.set()
+        await waiting
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_a_bug_while_loading_fails_the_load_and_nothing_else() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher())
+        bench.launcher.start_error = RuntimeError("a bug")
+        with pytest.raises(LoadFailed, match="a bug"):
+            await bench.use(A)
+        assert bench.states() == {"a:1": "failed"}
+        await bench.pool.close()
+
+    run(scenario())
+
+
 def test_unload_waits_for_the_running_answer_and_is_no_error_when_nothing_is_loaded() -> None:
     async def scenario() -> None:
         bench = Bench(FakeLauncher())
