@@ -30,7 +30,7 @@ TIME_TOOL: dict[str, Any] = {
     "function": {
         "name": "get_time",
         "description": "Get the time in a city",
-        "parameters": {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]},
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
 CALCULATOR_TOOL: dict[str, Any] = {
@@ -112,16 +112,18 @@ def test_writes_functions_that_work(demo: DemoModel, question: str, expression: 
 
 
 @pytest.mark.parametrize(
-    ("question", "expected"),
+    ("question", "tools", "expected"),
     [
-        ("What is the weather in Paris?", {"name": "get_weather", "arguments": {"city": "Paris"}}),
-        ("weather in Oslo please", {"name": "get_weather", "arguments": {"city": "Oslo"}}),
-        ("What time is it in Tokyo?", {"name": "get_time", "arguments": {"location": "Tokyo"}}),
-        ("What is 123 * 45?", {"name": "calculator", "arguments": {"expression": "123 * 45"}}),
+        ("What is the weather in Paris?", [WEATHER_TOOL], {"name": "get_weather", "arguments": {"city": "Paris"}}),
+        ("weather in Oslo please", [WEATHER_TOOL, TIME_TOOL], {"name": "get_weather", "arguments": {"city": "Oslo"}}),
+        ("What time is it in Tokyo?", [WEATHER_TOOL, TIME_TOOL], {"name": "get_time", "arguments": {"city": "Tokyo"}}),
+        ("What is 123 * 45?", [CALCULATOR_TOOL], {"name": "calculator", "arguments": {"expression": "123 * 45"}}),
     ],
 )
-def test_calls_the_tool_that_fits(demo: DemoModel, question: str, expected: dict[str, Any]) -> None:
-    assert call(ask(demo, question, [WEATHER_TOOL, TIME_TOOL, CALCULATOR_TOOL])) == expected
+def test_calls_the_tool_that_fits(
+    demo: DemoModel, question: str, tools: list[dict[str, Any]], expected: dict[str, Any]
+) -> None:
+    assert call(ask(demo, question, tools)) == expected
 
 
 def test_answers_without_a_call_when_no_tool_is_needed(demo: DemoModel) -> None:

@@ -14,6 +14,7 @@ import pytest
 from registry.sources import DEMO_ROOT
 from registry.store import Registry
 from tests.e2e.conftest import Home, Served, put
+from tests.e2e.test_demo_model import ANSWERS
 
 ASK: Any = [{"role": "user", "content": "What is slmreg?"}]
 
@@ -53,6 +54,14 @@ def test_a_chat_is_answered_and_ends_by_itself(served: Served) -> None:
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
     assert usage.prompt_tokens > 5
     assert usage.completion_tokens > 5
+
+
+@pytest.mark.parametrize("question", ANSWERS)
+def test_the_demo_model_answers_its_questions_and_stops(served: Served, question: str) -> None:
+    ask = [{"role": "user", "content": question}]
+    answer = served.openai.chat.completions.create(model="slmreg-demo", messages=ask, temperature=0)
+    (choice,) = answer.choices
+    assert (choice.message.content, choice.finish_reason) == (ANSWERS[question], "stop")
 
 
 def test_a_stream_says_the_same_as_the_whole_answer(served: Served) -> None:
