@@ -15,6 +15,7 @@ from daemon.pool.pool import SessionPool
 from daemon.shapes import Json, session_json
 
 MAX_PAGE = 1000
+MAX_CONTEXT_TOKENS = 100_000_000
 
 
 class _Body(BaseModel):
@@ -23,7 +24,7 @@ class _Body(BaseModel):
 
 class SelectBody(_Body):
     task: str
-    context_tokens: int | None = Field(None, ge=1, description="prompt and answer together, at least")
+    context_tokens: int | None = Field(None, ge=1, le=MAX_CONTEXT_TOKENS, description="prompt and answer together")
     tools: bool = Field(False, description="only models that can call tools")
 
 

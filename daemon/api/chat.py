@@ -41,7 +41,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class FunctionCall(_Strict):
@@ -64,7 +64,7 @@ class TextPart(_Strict):
 class ChatMessage(BaseModel):
     """One message. Clients send back what they were sent, so unknown keys of a message are left out, not refused."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
@@ -112,7 +112,7 @@ class StreamOptions(_Strict):
 class ChatRequest(BaseModel):
     """OpenAI's chat completion request, with ``top_k`` beside it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     model: str = Field("auto", min_length=1, max_length=512)
     messages: list[ChatMessage] = Field(min_length=1)

@@ -117,10 +117,13 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         raise error
     status = error.status_code
     messages = {
+        # The web framework's word for JSON that breaks the parser itself.
+        400: "The body cannot be read: it is nested too deeply, or holds a number of thousands of digits.",
         404: f"There is nothing at {request.method} {request.url.path}.",
         405: f"{request.method} is not possible at {request.url.path}.",
     }
-    code = "body_too_large" if status == 413 else f"http_{status}"
+    codes = {400: "invalid_json", 413: "body_too_large"}
+    code = codes.get(status, f"http_{status}")
     return plain_error(messages.get(status, str(error.detail)), status=status, code=code)
 
 

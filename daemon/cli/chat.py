@@ -49,6 +49,8 @@ def run(
     conversation = _Conversation({key: value for key, value in options.items() if value is not None}, system)
     if prompt is None and not sys.stdin.isatty():
         prompt = sys.stdin.read().strip()
+        if not prompt:
+            raise click.UsageError("There is nothing to ask: give a PROMPT, or write one to standard input.")
     with _daemon_url() as url:
         if prompt is not None:
             conversation.ask(url, prompt)

@@ -157,6 +157,7 @@ def test_run_answers_with_a_daemon_and_starts_one_where_there_is_none(home: Home
     assert slmreg(home, "run", "auto", "What is slmreg?", "--temperature", "0").stdout == alone.stdout
     piped = slmreg(home, "run", "auto", "--temperature", "0", text="What is slmreg?\n")
     assert piped.stdout == alone.stdout
+    assert slmreg(home, "run", "auto", text="\n").returncode == 2
     unknown = slmreg(home, "run", "no-such-model", "Hi")
     assert (unknown.returncode, "no-such-model" in unknown.stderr) == (1, True)
 

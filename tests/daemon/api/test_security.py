@@ -25,7 +25,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     home = tmp_path_factory.mktemp("home")
     environment = {"SLMREG_HOME": str(home), "SLMREG_FOUNDRY_CACHES": str(home / "none")}
     paths = Paths.from_environment(environment)
-    app = create_app(Settings(max_body_bytes=2048), paths, environment, FakeLauncher())
+    app = create_app(Settings(max_body_bytes=8192), paths, environment, FakeLauncher())
     yield app
     asyncio.run(start_and_stop(app))
 
@@ -110,18 +110,23 @@ def test_local_pages_are_welcome(app: FastAPI, origin: str) -> None:
 def test_the_body_limit_holds_with_and_without_an_announced_length(app: FastAPI) -> None:
     async def pieces() -> Any:
         for _ in range(4):
-            yield b"x" * 1000
+            yield b"x" * 4000
 
     headers = {**GOOD, "content-type": "application/json"}
-    for content in (b"x" * 4000, pieces()):
+    for content in (b"x" * 16_000, pieces()):
         response = call(app, "POST", "/slmreg/select", headers, content)
         assert (response.status_code, response.json()["error"]["code"]) == (413, "body_too_large")
 
 
-def test_deep_json_is_an_error_and_not_a_crash(app: FastAPI) -> None:
-    deep = b'{"task": ' + b"[" * 1000 + b"]" * 1000 + b"}"
-    response = call(app, "POST", "/slmreg/select", {**GOOD, "content-type": "application/json"}, deep)
-    assert response.status_code == 400
+@pytest.mark.parametrize(
+    "value", [b"[" * 900 + b"]" * 900, b"[" * 1000, b"9" * 1900, b"9" * 5000, b'"\\ud800"', b"NaN", b"1e999"]
+)
+def test_json_that_breaks_parsers_is_an_error_and_not_a_crash(app: FastAPI, value: bytes) -> None:
+    headers = {**GOOD, "content-type": "application/json"}
+    for body in (b'{"task": ' + value + b"}", b'{"task": "chat", "context_tokens": ' + value + b"}"):
+        response = call(app, "POST", "/slmreg/select", headers, body)
+        assert response.status_code == 400
+        assert response.json()["error"]["message"]
 
 
 def test_readiness_is_503_until_the_first_scan(app: FastAPI) -> None:
