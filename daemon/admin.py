@@ -10,7 +10,7 @@ from pathlib import Path
 
 from daemon.catalog import Catalog, parse_task
 from daemon.shapes import Json, changes_json, model_json, pin_json, problem_json, root_json
-from registry.model import Model, Task
+from registry.model import Changes, Model, Task
 from selector.explain import hardware_as_json, selection_as_json
 from selector.selection import SelectionRequest
 
@@ -18,9 +18,16 @@ from selector.selection import SelectionRequest
 class Admin:
     """Synchronous; one method per operation of the contract that needs no loaded session."""
 
-    def __init__(self, catalog: Catalog, loaded: Callable[[], Collection[str]] = frozenset) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        loaded: Callable[[], Collection[str]] = frozenset,
+        scan: Callable[[], Changes] | None = None,
+    ) -> None:
+        """``loaded``: ids of models in memory. ``scan``: what a scan means where more than the index depends on it."""
         self._catalog = catalog
         self._loaded = loaded
+        self._scan = scan or catalog.scan
 
     def models(self) -> list[Json]:
         """Every known model, also missing and unusable ones, by id."""
@@ -35,7 +42,7 @@ class Admin:
         return [problem_json(problem) for problem in self._catalog.problems()]
 
     def scan(self) -> Json:
-        return changes_json(self._catalog.scan())
+        return changes_json(self._scan())
 
     def roots(self) -> list[Json]:
         """Every place that is searched, with how many models and problems lie under it."""

@@ -51,19 +51,40 @@ class Answer:
         self.prompt_tokens = prompt_tokens
         self._events = events
         self._stack = stack
+        self._end: Finished | None = None
+        self._is_closed = False
 
     async def __aiter__(self) -> AsyncIterator[Delta | Finished]:
         async for event in self._events:
             if isinstance(event, Failed):
                 raise as_error(event)
             if isinstance(event, Finished):
-                _log_end(self.model, event)
+                self._end = event
             if isinstance(event, Delta | Finished):
                 yield event
 
     async def aclose(self) -> None:
         """Stop generating, if it still is, and give the session back. Doing it twice is fine."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._log_end()
         await self._stack.aclose()
+
+    def _log_end(self) -> None:
+        """Once for every answer, however it ended; never a word of what was said."""
+        end = self._end
+        if end is None:
+            log.info("answer.unfinished model=%s prompt_tokens=%d", self.model.id, self.prompt_tokens)
+        else:
+            log.info(
+                "answer.finished model=%s reason=%s prompt_tokens=%d completion_tokens=%d ttft_s=%.3f decode_s=%.3f",
+                self.model.id,
+                end.finish_reason,
+                end.prompt_tokens,
+                end.completion_tokens,
+                end.ttft_s,
+                end.decode_s,
+            )
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,6 +104,8 @@ class Answers:
     async def start(self, question: Question) -> Answer:
         """Everything that can be refused is refused here, before a response has begun. Raises SlmregError."""
         resolved = await asyncio.to_thread(self._catalog.resolve, question.model, needs_tools=bool(question.tools))
+        if resolved.selection is not None:
+            log.info("selection.made task=%s id=%s", resolved.selection.task, resolved.model.id)
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._pool.lease(resolved.model, resolved.plan))
             events = self._in_time(lease.generate(_to_worker(question)))
@@ -110,19 +133,6 @@ class Answers:
             ) from None
         finally:
             await events.aclose()
-
-
-def _log_end(model: Model, end: Finished) -> None:
-    log.info(
-        "answer.finished id=%s model=%s reason=%s prompt_tokens=%d completion_tokens=%d ttft_s=%.3f decode_s=%.3f",
-        end.request_id,
-        model.id,
-        end.finish_reason,
-        end.prompt_tokens,
-        end.completion_tokens,
-        end.ttft_s,
-        end.decode_s,
-    )
 
 
 def as_error(event: Event) -> SlmregError:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from daemon.pool.launch import Launcher, ProcessLauncher
 from daemon.pool.pool import PoolLimits, SessionPool
 from daemon.pool.session import SessionState
 from daemon.settings import Paths, Settings
-from registry.model import Changes, FolderProblem, Status
+from registry.model import Changes, FolderProblem, Model, Status
 from registry.store import Registry
 from registry.watch import RootWatcher
 from selector.budget import available_bytes
@@ -39,6 +39,9 @@ from selector.hardware.processes import resident_bytes
 from selector.selection import SessionFacts
 
 log = logging.getLogger("slmreg")
+
+# Until the first scan has worked there is nothing to serve.
+RETRY_S = 5.0
 
 
 class Daemon:
@@ -52,10 +55,11 @@ class Daemon:
         self.machine = Machine(paths.hardware_cache)
         self.pool = SessionPool(launcher, _limits(settings), MemoryMeter(self._available_bytes, resident_bytes))
         self.catalog = Catalog(self.registry, self.machine, settings, environment, self._session_facts)
-        self.admin = Admin(self.catalog, self._loaded)
+        self.admin = Admin(self.catalog, self._loaded, self._scan)
         self.answers = Answers(self.catalog, self.pool, request_timeout_s=settings.request_timeout_s)
-        self._watcher = RootWatcher(self._root_paths, self._on_settled, settle_s=settings.settle_s)
+        self._watcher = RootWatcher(self._root_paths, self._scan, settle_s=settings.settle_s)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._told_problems: set[FolderProblem] = set()
 
     @contextlib.asynccontextmanager
@@ -69,8 +73,22 @@ class Daemon:
             scanning.cancel()
             await asyncio.gather(scanning, return_exceptions=True)
             await asyncio.to_thread(self._watcher.stop)
-            await self.pool.close()
+            self._close_pool()
+            if self._closing is not None:
+                await self._closing
             self.registry.close()
+
+    def begin_stop(self) -> None:
+        """Any thread, also a signal handler: refuse new requests and drain from now on. ``running`` waits for the end.
+
+        The web server waits for running responses before it ends the application, so this cannot wait for that.
+        """
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._close_pool)
+
+    def _close_pool(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self.pool.close(), name="drain")
 
     def status(self) -> dict[str, Any]:
         """The part of the status that the process itself knows; the address is the command line's to add."""
@@ -86,37 +104,40 @@ class Daemon:
 
     async def _scan_now_and_then(self) -> None:
         """The watcher, the first scan, then a rescan now and then for what events may have missed."""
-        await asyncio.to_thread(self.machine.hardware)
-        await asyncio.to_thread(self._watcher.start)  # before the scan: what changes meanwhile is not lost
-        await self._rescan()
-        self.is_ready = True
-        log.info("daemon.ready")
+        await self._attempt("hardware", self.machine.hardware)
+        await self._attempt("watch", self._watcher.start)  # before the scan: what changes meanwhile is not lost
         while True:
-            await asyncio.sleep(self.settings.rescan_s)
-            await self._rescan()
+            has_scanned = await self._attempt("scan", self._scan)
+            if has_scanned and not self.is_ready:
+                self.is_ready = True
+                log.info("daemon.ready")
+            await asyncio.sleep(self.settings.rescan_s if has_scanned else RETRY_S)
 
-    async def _rescan(self) -> None:
+    async def _attempt(self, what: str, work: Callable[[], object]) -> bool:
+        """Run ``work`` in a thread. What fails (a full disk, a root that vanishes) must not end the daemon."""
         try:
-            self._on_changes(await asyncio.to_thread(self._scan))
+            await asyncio.to_thread(work)
         except Exception:
-            # A scan that fails (a full disk, a root that vanishes) must not end the daemon; the next one corrects it.
-            log.exception("scan.failed")
-
-    def _on_settled(self, folder: Path) -> None:
-        """The watcher's thread: something under ``folder`` came, changed or went, and is still now."""
-        changes = self._scan(under=folder)
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._on_changes, changes)
+            log.exception("%s.failed", what)
+            return False
+        return True
 
     def _scan(self, under: Path | None = None) -> Changes:
-        """Any thread but the event loop's: this reads the disk and writes the database."""
+        """The one way to scan: index, tell, and let go of sessions whose model is no longer what is on the disk.
+
+        Any thread but the event loop's: this reads the disk and writes the database. The watcher calls it with the
+        folder under which something came, changed or went, and is still now.
+        """
         changes = self.catalog.scan(under=under)
         for kind, ids in (("added", changes.added), ("updated", changes.updated), ("missing", changes.missing)):
             for model_id in ids:
                 log.info("model.%s id=%s", kind, model_id)
         self._tell_new_problems(changes)
+        ready = {m.id: m for m in self.catalog.models(include_missing=False) if m.status is Status.READY}
         if not changes.is_empty:
-            self._say_if_only_demo()
+            _say_if_only_demo(ready.values())
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.pool.keep_only, ready)
         return changes
 
     def _tell_new_problems(self, changes: Changes) -> None:
@@ -124,20 +145,6 @@ class Daemon:
         for problem in set(changes.problems) - self._told_problems:
             log.warning("model.problem path=%s code=%s message=%r", problem.path, problem.code, problem.message)
         self._told_problems |= set(changes.problems)
-
-    def _say_if_only_demo(self) -> None:
-        ready = [m for m in self.catalog.models(include_missing=False) if m.status is Status.READY]
-        if ready and all(model.is_demo for model in ready):
-            log.warning(
-                "models.only_demo id=%s hint='this machine has no other model: answers come from the small demo model "
-                "that ships with slmreg; add real ones with: slmreg roots add PATH'",
-                ready[0].id,
-            )
-
-    def _on_changes(self, changes: Changes) -> None:
-        """The event loop: what is loaded but no longer what is on the disk has to go."""
-        for model_id in (*changes.updated, *changes.missing):
-            self.pool.forget(model_id)
 
     def _root_paths(self) -> tuple[Path, ...]:
         return tuple(root.path for root in self.catalog.roots())
@@ -162,7 +169,10 @@ def create_app(
     environment: Mapping[str, str] = os.environ,
     launcher: Launcher | None = None,
 ) -> FastAPI:
-    """The whole daemon as an ASGI app. Raises DatabaseError if the registry cannot be opened."""
+    """The whole daemon as an ASGI app. Raises DatabaseError if the registry cannot be opened.
+
+    ``app.state.begin_stop`` is for whoever runs it to call as soon as it is asked to stop.
+    """
     daemon = Daemon(settings, paths, environment, launcher or ProcessLauncher())
 
     @contextlib.asynccontextmanager
@@ -172,6 +182,7 @@ def create_app(
 
     # The interactive pages load their scripts from a CDN: not on an offline machine.
     app = FastAPI(title="slmreg", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.begin_stop = daemon.begin_stop
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
     install_error_handlers(app)
     app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=settings.max_messages))
@@ -189,6 +200,15 @@ def create_app(
         return JSONResponse({"status": "ready" if daemon.is_ready else "starting"}, status_code=status)
 
     return app
+
+
+def _say_if_only_demo(ready: Collection[Model]) -> None:
+    if ready and all(model.is_demo for model in ready):
+        log.warning(
+            "models.only_demo id=%s hint='this machine has no other model: answers come from the small demo model that "
+            "ships with slmreg; add real ones with: slmreg roots add PATH'",
+            ", ".join(model.id for model in ready),
+        )
 
 
 def _limits(settings: Settings) -> PoolLimits:

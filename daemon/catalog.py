@@ -20,6 +20,7 @@ from registry.errors import (
     OutOfBudget,
     PinnedModelNotUsable,
     UnknownTask,
+    UnsupportedParameter,
 )
 from registry.model import Changes, FolderProblem, Model, Pin, Root, Status, Task
 from registry.scan import scan
@@ -69,8 +70,27 @@ class Catalog:
         return self._registry.models(include_missing=include_missing)
 
     def get(self, reference: str) -> Model:
-        """By id, name or alias. Raises ModelNotFound with near names."""
+        """What a name means, in every command and request: an id, a name (its newest version), or an alias.
+
+        An alias stands for several hardware variants, of which the selector takes the best one for this machine.
+        Raises ModelNotFound with near names.
+        """
+        variants = self._registry.candidates(reference)
+        if len(variants) > 1 and len({model.name for model in variants}) > 1:
+            selection = select(
+                SelectionRequest(Task.CHAT, context_limit_tokens=self._settings.max_context_tokens),
+                variants,
+                self.hardware(),
+                sessions=self._sessions(),
+                memory_budget_bytes=self._settings.memory_budget_bytes,
+            )
+            if selection.chosen is not None:
+                return next(model for model in variants if model.id == selection.chosen)
         return self._registry.get(reference)
+
+    def candidates(self, reference: str) -> tuple[Model, ...]:
+        """Every model that a name can mean; () for none."""
+        return self._registry.candidates(reference)
 
     def problems(self) -> tuple[FolderProblem, ...]:
         return self._registry.problems()
@@ -136,8 +156,14 @@ class Catalog:
         """
         if reference == AUTO or reference.startswith(f"{AUTO}:"):
             return self._resolve_auto(_task_of(reference, needs_tools), needs_tools)
-        model = self._best_variant(reference)
+        model = self.get(reference)
         require_usable(model)
+        if needs_tools and Task.TOOLS not in model.tasks:
+            raise UnsupportedParameter(
+                f"{model.id} cannot call tools: its chat template has no place for them. Leave 'tools' out, or ask for "
+                "auto:tools.",
+                param="tools",
+            )
         return Resolved(model, self.plan(model))
 
     def plan(self, model: Model) -> LoadPlan:
@@ -161,7 +187,8 @@ class Catalog:
                 "the reserve. Close other programs, raise memory_budget_bytes, or choose a smaller model."
             )
         return LoadPlan(
-            context_tokens=context,
+            # A loaded session that goes away before it is used is loaded again with this.
+            context_tokens=max(context, min(CONTEXT_STEP, model.context_tokens)),
             threads=self._settings.threads or hardware.cpu.usable_cores,
             need_bytes=need_bytes(model, context),
         )
@@ -177,28 +204,13 @@ class Catalog:
         model = self.get(selection.chosen)
         return Resolved(model, self.plan(model), selection)
 
-    def _best_variant(self, reference: str) -> Model:
-        """An alias stands for several hardware variants: take the one the selector prefers here."""
-        variants = self._registry.candidates(reference)
-        if len(variants) > 1:
-            selection = select(
-                SelectionRequest(Task.CHAT, context_limit_tokens=self._settings.max_context_tokens),
-                variants,
-                self.hardware(),
-                sessions=self._sessions(),
-                memory_budget_bytes=self._settings.memory_budget_bytes,
-            )
-            if selection.chosen is not None:
-                return next(model for model in variants if model.id == selection.chosen)
-        return self.get(reference)
 
-
-def parse_task(name: str) -> Task:
+def parse_task(name: str, *, param: str = "task") -> Task:
     """Raises UnknownTask, which lists the tasks."""
     try:
         return Task(name)
     except ValueError:
-        raise UnknownTask(f"There is no task {name!r}. Tasks: {', '.join(Task)}.", param="model") from None
+        raise UnknownTask(f"There is no task {name!r}. Tasks: {', '.join(Task)}.", param=param) from None
 
 
 def require_usable(model: Model) -> None:
@@ -225,5 +237,5 @@ def explain_none(selection: Selection) -> str:
 
 def _task_of(reference: str, needs_tools: bool) -> Task:
     if ":" in reference:
-        return parse_task(reference.partition(":")[2])
+        return parse_task(reference.partition(":")[2], param="model")
     return Task.TOOLS if needs_tools else Task.CHAT

@@ -31,7 +31,6 @@ class Paths:
 
     config: Path
     database: Path
-    logs: Path
     run_file: Path
     hardware_cache: Path
 
@@ -41,24 +40,22 @@ class Paths:
         home = environment.get("SLMREG_HOME")
         if home:
             root = Path(home).expanduser().absolute()
-            return cls.under(config=root, data=root, logs=root / "logs", run=root / "run", cache=root / "cache")
+            return cls.under(config=root, data=root, run=root / "run", cache=root / "cache")
         import platformdirs
 
         dirs = platformdirs.PlatformDirs("slmreg", appauthor=False)
         return cls.under(
             config=Path(dirs.user_config_dir),
             data=Path(dirs.user_data_dir),
-            logs=Path(dirs.user_log_dir),
             run=Path(dirs.user_data_dir) / "run",
             cache=Path(dirs.user_cache_dir),
         )
 
     @classmethod
-    def under(cls, *, config: Path, data: Path, logs: Path, run: Path, cache: Path) -> Self:
+    def under(cls, *, config: Path, data: Path, run: Path, cache: Path) -> Self:
         return cls(
             config=config / "config.toml",
             database=data / "registry.db",
-            logs=logs,
             run_file=run / "daemon.json",
             hardware_cache=cache / "hardware.json",
         )
@@ -84,7 +81,7 @@ class Settings(BaseModel):
     max_queue: int = Field(64, ge=1, description="requests per model, running and waiting; beyond it: 429")
 
     load_timeout_s: float = Field(300, gt=0, description="a load that takes longer has failed")
-    queue_timeout_s: float = Field(120, gt=0, description="a request that waits longer for its model gets 503")
+    queue_timeout_s: float = Field(120, gt=0, description="a request that waits longer for its turn gets 429")
     request_timeout_s: float = Field(600, gt=0, description="an answer that takes longer is ended")
     drain_timeout_s: float = Field(30, gt=0, description="time for running answers to finish when the daemon stops")
     failed_retry_s: float = Field(15, ge=0, description="time until a model that failed to load is tried again")

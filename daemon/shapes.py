@@ -85,7 +85,8 @@ def pin_json(pin: Pin) -> Json:
     return {"task": str(pin.task), "model": pin.model_id}
 
 
-def session_json(session: SessionSnapshot) -> Json:
+def session_json(session: SessionSnapshot, *, pinned: bool = False) -> Json:
+    """``pinned``: for some task. ``expires_s`` is None: an idle session stays until its memory is needed."""
     return {
         "id": session.model_id,
         "state": str(session.state),
@@ -99,6 +100,6 @@ def session_json(session: SessionSnapshot) -> Json:
         "engine": ENGINE,
         "idle_s": round(session.idle_s, 1),
         "expires_s": None,
-        "pinned": False,
+        "pinned": pinned,
         "failure": session.failure,
     }

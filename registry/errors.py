@@ -107,6 +107,7 @@ class ModelNotFound(SlmregError):
     def __init__(self, reference: str, suggestions: Sequence[str] = ()) -> None:
         hint = f" Did you mean {' or '.join(suggestions)}?" if suggestions else " `slmreg list` shows what is here."
         super().__init__(f"There is no model {reference!r}.{hint}")
+        self.param = "model"
         self.reference = reference
         self.suggestions = tuple(suggestions)
 

@@ -64,6 +64,8 @@ def _starts(roots: Sequence[Root], under: Path | None) -> Iterator[tuple[Root, P
     if under is None:
         yield from ((root, root.path) for root in roots)
         return
+    # A folder whose name is no text is its parent's problem, as in a scan of everything.
+    under = next(folder for folder in (under, *under.parents) if _is_text(str(folder)))
     owners = [root for root in roots if under.is_relative_to(root.path)]
     if owners:
         owner = max(owners, key=lambda root: len(root.path.parts))

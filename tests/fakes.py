@@ -42,6 +42,8 @@ class FakeWorker:
         self._launcher = launcher
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.may_load = asyncio.Event()
+        self.may_stop = asyncio.Event()
+        self.may_stop.set()
         self.load_error: str | None = None
         self.loaded: Load | None = None
         if launcher.loads_at_once:
@@ -84,6 +86,7 @@ class FakeWorker:
 
     async def stop(self) -> None:
         await asyncio.sleep(0)
+        await self.may_stop.wait()
         self.die("stopped")
 
     def die(self, how: str = "was killed by SIGKILL") -> None:

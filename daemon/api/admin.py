@@ -13,6 +13,7 @@ from daemon.admin import Admin
 from daemon.catalog import Catalog
 from daemon.pool.pool import SessionPool
 from daemon.shapes import Json, session_json
+from registry.errors import ModelNotFound
 
 MAX_PAGE = 1000
 MAX_CONTEXT_TOKENS = 100_000_000
@@ -95,7 +96,8 @@ def admin_router(admin: Admin, catalog: Catalog, pool: SessionPool, status: Call
 
     @router.get("/sessions")
     async def sessions() -> list[Json]:
-        return [session_json(session) for session in pool.snapshot()]
+        pinned = {pin.model_id for pin in await asyncio.to_thread(catalog.pins)}
+        return [session_json(session, pinned=session.model_id in pinned) for session in pool.snapshot()]
 
     @router.post("/load")
     async def load(body: ModelBody) -> Json:
@@ -105,7 +107,13 @@ def admin_router(admin: Admin, catalog: Catalog, pool: SessionPool, status: Call
 
     @router.post("/unload")
     async def unload(body: ModelBody) -> Json:
-        model = await asyncio.to_thread(catalog.get, body.model)
-        return {"id": model.id, "unloaded": await pool.unload(model.id)}
+        loaded = {session.model_id for session in pool.snapshot()}
+        meant = [model.id for model in await asyncio.to_thread(catalog.candidates, body.model)]
+        if body.model in loaded:  # also one that the registry has forgotten
+            meant = [body.model]
+        if not meant:
+            raise ModelNotFound(body.model)
+        model_id = next((each for each in meant if each in loaded), meant[0])
+        return {"id": model_id, "unloaded": await pool.unload(model_id)}
 
     return router

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from daemon.answers import Question
 from daemon.pool.protocol import Sampling
@@ -16,6 +16,7 @@ from registry.errors import InvalidRequest, UnsupportedParameter
 
 MAX_STOP_STRINGS = 16
 MAX_TOOLS = 128
+MAX_TOOL_DEPTH = 64
 
 # Parameters of OpenAI's API that need an engine feature we lack, with the values that ask for nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -92,11 +93,26 @@ class ChatMessage(BaseModel):
         return message
 
 
+def _depth(value: Any, limit: int) -> int:
+    """How deeply ``value`` is nested, counted to just beyond ``limit``."""
+    if limit < 0 or not isinstance(value, dict | list):
+        return 0
+    inner = value.values() if isinstance(value, dict) else value
+    return 1 + max((_depth(item, limit - 1) for item in inner), default=0)
+
+
 class ToolFunction(_Strict):
     name: str = Field(min_length=1, max_length=128)
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+
+    @field_validator("parameters")
+    @classmethod
+    def _not_too_deep(cls, parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+        if _depth(parameters, MAX_TOOL_DEPTH) > MAX_TOOL_DEPTH:
+            raise ValueError(f"the schema is nested more than {MAX_TOOL_DEPTH} deep")
+        return parameters
 
 
 class Tool(_Strict):

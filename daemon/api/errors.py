@@ -46,6 +46,10 @@ STATUS: dict[type[errors.SlmregError], int] = {
 }
 
 
+# What pydantic and the web framework put into the place of an error that is no part of the JSON.
+NOT_IN_JSON = frozenset({"body", "query", "path", "str"})
+
+
 def status_of(error: errors.SlmregError) -> int:
     return STATUS[type(error)]
 
@@ -99,11 +103,14 @@ async def _on_invalid_body(_: Request, error: Exception) -> JSONResponse:
     """The first thing that is wrong with the body, by its path in the JSON."""
     if not isinstance(error, RequestValidationError):
         raise error
-    first = error.errors()[0]
+    problems = error.errors()
+    # A field that may be of several types reports each one tried: the one that got furthest is what was meant.
+    same_field = [problem for problem in problems if problem["loc"][:3] == problems[0]["loc"][:3]]
+    first = max(reversed(same_field), key=lambda problem: len(problem["loc"]))
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "syntax error")
         return plain_error(f"The body is not valid JSON: {reason}.", status=400, code="invalid_json")
-    where = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
+    where = [str(part) for part in first["loc"] if part not in NOT_IN_JSON and "[" not in str(part)]
     param = ".".join(where) or None
     message = f"{param}: {first['msg']}." if param else f"The request is not usable: {first['msg']}."
     code = "unsupported_parameter" if first["type"] == "extra_forbidden" else "invalid_request"

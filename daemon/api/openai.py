@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -19,9 +22,13 @@ from daemon.api.streaming import ClientLeft, EventStream, or_leave
 from daemon.pool.protocol import Finished
 from daemon.shapes import Json
 from daemon.worker.tools import ToolCall, ToolCallFilter
-from registry.errors import SlmregError
+from registry.errors import GenerationFailed, SlmregError
 from registry.model import Status
 
+log = logging.getLogger("slmreg.api")
+
+# Of an id in a header; everything beyond ASCII is percent-encoded.
+READABLE = " !#$&'()*+,/:;=?@[]~"
 CLIENT_LEFT = 499  # nginx's number for it; nobody is there to read it
 
 
@@ -47,17 +54,19 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
             answer = await or_leave(answers.start(question), request.receive)
         except ClientLeft:
             return Response(status_code=CLIENT_LEFT)
-        headers = {"x-slmreg-model": answer.model.id}
-        completion = _Completion(answer, has_tools=bool(question.tools))
-        if body.stream:
-            include_usage = body.stream_options is not None and body.stream_options.include_usage
-            return EventStream(answer, completion.frames(include_usage=include_usage), headers)
-        async with answer:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(answer)
+            headers = {"x-slmreg-model": quote(answer.model.id, safe=READABLE)}
+            completion = _Completion(answer, has_tools=bool(question.tools))
+            if body.stream:
+                include_usage = body.stream_options is not None and body.stream_options.include_usage
+                response = EventStream(answer, completion.frames(include_usage=include_usage), headers)
+                stack.pop_all()  # the response closes the answer
+                return response
             try:
-                whole = await or_leave(completion.whole(), request.receive)
+                return JSONResponse(await or_leave(completion.whole(), request.receive), headers=headers)
             except ClientLeft:
                 return Response(status_code=CLIENT_LEFT)
-        return JSONResponse(whole, headers=headers)
 
     return router
 
@@ -114,6 +123,9 @@ class _Completion:
             yield b"data: [DONE]\n\n"
         except SlmregError as error:
             yield _frame(error_body(error))
+        except Exception as error:
+            log.exception("stream.bug")
+            yield _frame(error_body(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}.")))
 
     def _visible(self, text: str) -> str:
         """The part of ``text`` that is not a tool call; calls are put aside."""
@@ -157,7 +169,8 @@ class _Completion:
 
 
 def _frame(body: Any) -> bytes:
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    """One event. In ASCII: some clients split lines also at U+2028 and the like, which JSON may hold as they are."""
+    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
 
 
 def _as_tool_call(call: ToolCall) -> Json:

@@ -119,7 +119,7 @@ class HttpBackend:
             raise DaemonRefused(f"The daemon at {self._client.base_url} does not answer: {error}.") from error
         if answer.is_success:
             return answer.json()
-        raise DaemonRefused(_message_of(answer.text, answer.status_code))
+        raise DaemonRefused(error_message(answer.text, answer.status_code))
 
 
 @contextlib.contextmanager
@@ -156,7 +156,8 @@ def open_local(paths: Paths, *, scan_if_new: bool = True) -> Iterator[Any]:
         yield Admin(catalog)
 
 
-def _message_of(text: str, status: int) -> str:
+def error_message(text: str, status: int) -> str:
+    """What an error response says, also one that is not ours."""
     import json
 
     try:

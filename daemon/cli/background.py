@@ -16,7 +16,7 @@ from daemon.settings import Paths
 from registry.errors import DaemonNotRunning
 
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 45.0  # more than a daemon takes with its default drain_timeout_s
 POLL_S = 0.05
 LOG_LINES_SHOWN = 5
 

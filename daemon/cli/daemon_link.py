@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.errors import DaemonNotRunning
+from registry.errors import DaemonNotRunning, SettingsError
 
 PING_TIMEOUT_S = 5.0
 
@@ -26,12 +26,9 @@ class RunningDaemon:
 
 def find_daemon(run_file: Path) -> RunningDaemon | None:
     """The daemon of this home, or None. A file left behind by a daemon that was killed counts as None."""
-    try:
-        running = RunningDaemon(**json.loads(run_file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-    status = _ping(running.url)
-    return running if status is not None and status.get("pid") == running.pid else None
+    running = _read(run_file)
+    status = _ping(running.url) if running is not None else None
+    return running if running is not None and status is not None and status.get("pid") == running.pid else None
 
 
 def require_daemon(run_file: Path) -> RunningDaemon:
@@ -45,16 +42,30 @@ def require_daemon(run_file: Path) -> RunningDaemon:
 @contextlib.contextmanager
 def announced(run_file: Path, running: RunningDaemon) -> Iterator[None]:
     """Write the run file while the daemon serves; readable by its owner only."""
-    run_file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = run_file.with_suffix(f".{running.pid}.tmp")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(running), file)
-    fresh.replace(run_file)
+    try:
+        run_file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = run_file.with_suffix(f".{running.pid}.tmp")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(running), file)
+        fresh.replace(run_file)
+    except OSError as error:
+        raise SettingsError(
+            f"{run_file} cannot be written: {error.strerror}. Other commands find the daemon by it: make its folder "
+            "writable, or set SLMREG_HOME."
+        ) from error
     try:
         yield
     finally:
-        run_file.unlink(missing_ok=True)
+        if (_read(run_file) or running) == running:  # another daemon of this home may have written its own
+            run_file.unlink(missing_ok=True)
+
+
+def _read(run_file: Path) -> RunningDaemon | None:
+    try:
+        return RunningDaemon(**json.loads(run_file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _ping(url: str) -> dict[str, Any] | None:

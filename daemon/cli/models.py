@@ -181,8 +181,15 @@ def _list_roots(as_json: bool) -> None:
     )
 
 
+def _folder(_: click.Context, __: click.Parameter, value: str) -> Path:
+    """An empty path, often a shell variable that is not set, would be the current folder."""
+    if not value.strip():
+        raise click.BadParameter("it is empty.")
+    return Path(value)
+
+
 @roots.command("add")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", callback=_folder)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def add_root(path: Path, as_json: bool) -> None:
     """Search PATH for models from now on. Files are used in place, never copied.
@@ -198,7 +205,7 @@ def add_root(path: Path, as_json: bool) -> None:
 
 
 @roots.command("remove")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", callback=_folder)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def remove_root(path: Path, as_json: bool) -> None:
     """Stop searching PATH. Its files stay where they are.

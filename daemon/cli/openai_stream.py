@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from daemon.cli.backend import HTTP_TIMEOUT_S, DaemonRefused
+from daemon.cli.backend import HTTP_TIMEOUT_S, DaemonRefused, error_message
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class StreamedAnswer:
             ):
                 if not response.is_success:
                     response.read()
-                    raise DaemonRefused(str(response.json()["error"]["message"]))
+                    raise DaemonRefused(error_message(response.text, response.status_code))
                 for line in response.iter_lines():
                     if line.startswith("data: ") and line != "data: [DONE]":
                         yield from self._take(json.loads(line.removeprefix("data: ")))

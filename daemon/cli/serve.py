@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from types import FrameType
 
 import click
 
@@ -17,6 +18,7 @@ from daemon.settings import Paths, Settings, load_settings
 from registry.errors import AddressInUse, DaemonAlreadyRunning
 
 BACKLOG = 128
+STOP_MARGIN_S = 10
 
 
 @click.command()
@@ -50,13 +52,22 @@ def _serve(settings: Settings, paths: Paths, listener: socket.socket) -> None:
     )
     for noisy in ("httpx", "uvicorn.error", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+    class Server(uvicorn.Server):
+        """Tells the application at once, and not when the last response is done, that it has to stop."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.begin_stop()
+            super().handle_exit(sig, frame)
+
     app = create_app(settings, paths)
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.drain_timeout_s) + 1,
+        # The pool ends its answers after drain_timeout_s; this is for clients that do not read the end.
+        timeout_graceful_shutdown=int(settings.drain_timeout_s) + STOP_MARGIN_S,
     )
     running = RunningDaemon(os.getpid(), _url(settings.host, listener), __version__)
     # uvicorn stops gracefully and then raises the signal again for whoever was there before it: that is us, and we end
@@ -65,7 +76,7 @@ def _serve(settings: Settings, paths: Paths, listener: socket.socket) -> None:
         signal.signal(stop_signal, lambda *_: None)
     with announced(paths.run_file, running):
         say(f"slmreg {__version__} on {running.url} - Ctrl-C stops it")
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])
 
 
 def _listening(settings: Settings) -> socket.socket:

@@ -34,8 +34,8 @@ from daemon.pool.protocol import (
     encode,
     frame_size,
 )
+from registry.errors import DaemonStopping, SlmregError, WorkerDied
 from registry.errors import LoadFailed as LoadFailedError
-from registry.errors import WorkerDied
 
 log = logging.getLogger("slmreg.worker")
 
@@ -103,6 +103,7 @@ class WorkerProcess:
         self._loaded: asyncio.Future[Ready | LoadFailed | None] = asyncio.get_running_loop().create_future()
         self._last_words: deque[str] = deque(maxlen=STDERR_LINES_KEPT)
         self._ended: str | None = None
+        self._is_stopping = False
         self._life = asyncio.create_task(self._live(), name=f"worker-{process.pid}")
 
     @property
@@ -143,6 +144,7 @@ class WorkerProcess:
         return self._ended or "ended"
 
     async def stop(self) -> None:
+        self._is_stopping = True
         if self._process.stdin is not None:
             self._process.stdin.close()
         for last_resort in (self._process.terminate, self._kill_group):
@@ -214,10 +216,12 @@ class WorkerProcess:
                 self._last_words.append(line)
                 log.debug("worker.stderr pid=%d line=%r", self.pid, line)
 
-    def _died(self) -> WorkerDied:
+    def _died(self) -> SlmregError:
+        if self._is_stopping:
+            return DaemonStopping("The daemon stopped before the answer was finished.")
         return WorkerDied(
-            f"The process that ran this model {self._ended} in the middle of the answer. The next request loads the "
-            "model again."
+            f"The process that ran this model {self._ended} in the middle of the answer. Ask again: the model is "
+            "loaded afresh."
         )
 
     def _quote_stderr(self) -> str:

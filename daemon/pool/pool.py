@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from daemon.pool.budget import MemoryBudget, MemoryMeter
@@ -35,6 +35,8 @@ from selector.footprint import format_bytes
 log = logging.getLogger("slmreg.pool")
 
 MAX_DEATH_BACKOFF_S = 60.0
+DEATHS_IN_A_ROW = 3
+LEAVING = frozenset({SessionState.DRAINING, SessionState.FAILED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,20 +145,26 @@ class SessionPool:
             pass
 
     async def unload(self, model_id: str) -> bool:
-        """Drain and stop a session; return when its process is gone. False if it was not loaded."""
+        """Drain and stop a session; return when its process is gone.
+
+        False if it was not loaded, or is loaded again by now for somebody who waited.
+        """
         session = self._sessions.get(model_id)
         if session is None or session.state in (SessionState.UNLOADED, SessionState.FAILED):
             return False
         self._drain(session)
         if session.task is not None:
             await asyncio.wait({session.task})
-        return True
+        return all(snapshot.model_id != model_id for snapshot in self.snapshot())
 
-    def forget(self, model_id: str) -> None:
-        """The model left the disk: its session takes no new requests and goes when its answers are done."""
-        session = self._sessions.get(model_id)
-        if session is not None and session.state in (SessionState.READY, SessionState.LOADING):
-            self._drain(session)
+    def keep_only(self, models: Mapping[str, Model]) -> None:
+        """``models``, by id, are all there are. A session whose model left the disk, moved or changed takes no new
+        requests and goes when its answers are done."""
+        for session in self._sessions.values():
+            now = models.get(session.model.id)
+            is_same = now is not None and (now.path, now.fingerprint) == (session.model.path, session.model.fingerprint)
+            if not is_same and session.state in (SessionState.READY, SessionState.LOADING):
+                self._drain(session)
 
     def snapshot(self) -> tuple[SessionSnapshot, ...]:
         """The sessions that are loaded, on their way, or failed, by id.
@@ -261,7 +269,7 @@ class SessionPool:
         if shortfall <= 0:
             self._start_load(session)
             return True
-        if any(s.state is SessionState.DRAINING for s in self._sessions.values()):
+        if any(s.task is not None and s.state in LEAVING for s in self._sessions.values()):
             return False  # room is on its way; how much is known when those processes are gone
         victims = choose_victims(self._budget.occupants(self._sessions.values()), shortfall)
         for model_id in victims:
@@ -343,12 +351,13 @@ class SessionPool:
 
     def _on_exit(self, session: Session, how: str) -> None:
         if session.state is SessionState.READY:
-            # The first death in a while is forgiven: the next request loads again at once. A model that keeps dying is
-            # held back for longer and longer.
+            # The next request loads again at once; only a model that keeps dying is held back, longer and longer.
             has_lived_well = self._clock() - session.ready_since_s > MAX_DEATH_BACKOFF_S
             session.deaths = 1 if has_lived_well else session.deaths + 1
-            backoff_s = 0.0 if session.deaths == 1 else min(2.0**session.deaths, MAX_DEATH_BACKOFF_S)
-            self._fail(session, f"Its process {how}.", backoff_s)
+            is_forgiven = session.deaths < DEATHS_IN_A_ROW
+            backoff_s = 0.0 if is_forgiven else min(2.0**session.deaths, MAX_DEATH_BACKOFF_S)
+            again = f" ({session.deaths} times in a row)" if session.deaths > 1 else ""
+            self._fail(session, f"Its process {how}{again}.", backoff_s)
 
     def _on_load_failed(self, session: Session, error: Exception) -> None:
         if session.state is not SessionState.LOADING:
@@ -382,7 +391,8 @@ class SessionPool:
 
     def _still_failed(self, session: Session) -> LoadFailed:
         wait_s = max(0.0, session.retry_at_s - self._clock())
-        return LoadFailed(f"{session.model.id} could not be loaded: {session.failure}", retry_after_s=wait_s)
+        again = f" It is tried again in {wait_s:.0f} s." if wait_s else ""
+        return LoadFailed(f"{session.model.id} is not available: {session.failure}{again}", retry_after_s=wait_s)
 
     def _cannot_fit(self, session: Session) -> OutOfBudget:
         free = format_bytes(max(0, self._budget.free_bytes(self._sessions.values())))
@@ -405,8 +415,8 @@ class SessionPool:
             state=session.state,
             pid=worker.pid if worker is not None else None,
             resident_bytes=self._budget.resident_bytes(session),
-            active=session.leases,
-            queued=self._queued(session.model.id),
+            active=min(session.leases, self._limits.max_concurrent),
+            queued=self._queued(session.model.id) + max(0, session.leases - self._limits.max_concurrent),
             device=session.model.device,
             threads=session.plan.threads,
             context_tokens=session.plan.context_tokens,

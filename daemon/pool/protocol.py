@@ -158,6 +158,6 @@ def decode(body: bytes) -> Message:
         if cls is Generate:
             fields["sampling"] = Sampling(**fields["sampling"])
         message: Message = cls(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"not a message: {error}") from error
     return message

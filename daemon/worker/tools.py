@@ -22,15 +22,6 @@ class ToolCall:
     arguments_json: str
 
 
-def parse_tool_calls(text: str) -> tuple[str, list[ToolCall]]:
-    """The text around the calls, without white space at its ends if there was a call, and the calls in order."""
-    tool_filter = ToolCallFilter()
-    visible, calls = tool_filter.feed(text)
-    rest, last_calls = tool_filter.flush()
-    content, calls = visible + rest, calls + last_calls
-    return (content.strip() if calls else content), calls
-
-
 class ToolCallFilter:
     """Takes an answer in pieces and lets the text through that is not part of a tool call.
 
@@ -92,7 +83,9 @@ def _parse_call(text: str) -> ToolCall | None:
         arguments = _json_object(arguments)
     if not isinstance(arguments, dict):
         return None
-    return ToolCall(name, json.dumps(arguments, ensure_ascii=False))
+    # A model may write half a surrogate pair, which is no text that could be sent.
+    text = json.dumps(arguments, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return ToolCall(name.encode("utf-8", "replace").decode(), text)
 
 
 def _json_object(text: str) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from registry.errors import (
     OutOfBudget,
     PinnedModelNotUsable,
     UnknownTask,
+    UnsupportedParameter,
 )
 from registry.model import ExecutionProvider, Task
 from registry.store import Registry
@@ -159,3 +160,23 @@ def test_an_alias_stands_for_the_variant_that_can_run_here(scene: Scene) -> None
     scene.catalog.scan()
     assert {model.alias for model in scene.catalog.models() if not model.is_demo} == {"phi-x"}
     assert scene.catalog.resolve("phi-x").model.id == "phi-x-generic-cpu:1"
+
+
+def test_tools_for_a_model_that_cannot_call_them_are_refused_and_not_ignored(scene: Scene) -> None:
+    template = write_preset("tiny", scene.models / "plain") / "chat_template.jinja"
+    template.write_text("{% for m in messages %}{{ m.content }}{% endfor %}", encoding="utf-8")
+    scene.catalog.scan()
+    assert scene.catalog.resolve("plain").model.id == "plain:0"
+    with pytest.raises(UnsupportedParameter, match="cannot call tools") as caught:
+        scene.catalog.resolve("plain", needs_tools=True)
+    assert caught.value.param == "tools"
+
+
+def test_every_verb_means_the_same_model_by_a_name(scene: Scene) -> None:
+    write_preset("small", scene.models / "old", name="fam-generic-cpu:1")
+    write_preset("tiny", scene.models / "new", name="fam-generic-cpu:2")
+    scene.catalog.scan()
+    for reference in ("fam", "fam-generic-cpu"):
+        assert scene.catalog.resolve(reference).model.id == "fam-generic-cpu:2"
+        assert scene.catalog.get(reference).id == "fam-generic-cpu:2"
+        assert scene.catalog.pin(Task.CHAT, reference).model_id == "fam-generic-cpu:2"

@@ -27,7 +27,7 @@ def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(paths: Pa
 
 
 def test_home_holds_everything(tmp_path: Path, paths: Paths) -> None:
-    for path in (paths.config, paths.database, paths.logs, paths.run_file, paths.hardware_cache):
+    for path in (paths.config, paths.database, paths.run_file, paths.hardware_cache):
         assert path.is_relative_to(tmp_path)
 
 

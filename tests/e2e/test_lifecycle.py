@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import openai
@@ -231,3 +232,64 @@ def test_a_full_queue_is_429_and_the_others_are_not_touched(home: Home, slow: Pa
     assert int(caught.value.response.headers["retry-after"]) >= 1
     for stream in streams:
         assert [chunk.choices[0].finish_reason for chunk in stream][-1] == "length"
+
+
+def test_a_scan_that_is_asked_for_lets_go_of_what_changed_or_went(home: Home, tiny: Path) -> None:
+    put(tiny, home.models / "changing")
+    put(tiny, home.models / "leaving")
+    served = home.start(settle_s=30)  # the watcher sleeps
+    for name in ("changing", "leaving"):
+        served.post("/slmreg/load", {"model": name}).raise_for_status()
+    before = served.sessions()["changing:0"]["pid"]
+    write_preset("tiny", home.models / "changing", seed=7)
+    (home.models / "leaving").rename(home.path / "elsewhere")
+    served.post("/slmreg/scan", {}).raise_for_status()
+    wait_for(lambda: not served.sessions(), "both sessions to go")
+    served.openai.chat.completions.create(model="changing", messages=ASK, max_tokens=1)
+    assert served.sessions()["changing:0"]["pid"] != before
+
+
+def test_a_model_with_a_name_beyond_latin_letters_answers(home: Home, tiny: Path) -> None:
+    put(tiny, home.models / "模型 ü")
+    served = home.start()
+    for stream in (False, True):
+        raw = served.openai.chat.completions.with_raw_response.create(
+            model="模型 ü", messages=ASK, max_tokens=2, stream=stream
+        )
+        assert unquote(raw.headers["x-slmreg-model"]) == "模型 ü:0"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_stop_that_does_not_wait_longer_ends_answers_with_an_error(home: Home, slow: Path) -> None:
+    put(slow, home.models / "slow")
+    served = home.start(drain_timeout_s=0.5)
+    served.post("/slmreg/load", {"model": "slow"}).raise_for_status()
+    ask: Any = {"model": "slow", "messages": ASK, "temperature": 0, "max_tokens": 8000}
+    stream = served.openai.chat.completions.create(**ask, stream=True)
+    next(iter(stream))
+    served.daemon.process.send_signal(signal.SIGTERM)
+    with pytest.raises(openai.APIError, match="stopped before the answer was finished"):
+        for _ in stream:
+            pass
+    assert served.daemon.process.wait(20) == 0
+
+
+def test_a_worker_that_is_killed_again_and_again_comes_back_each_time(home: Home, tiny: Path) -> None:
+    put(tiny, home.models / "tiny")
+    served = home.start()
+    for _ in range(2):
+        served.openai.chat.completions.create(model="tiny", messages=ASK, max_tokens=1)
+        os.kill(served.sessions()["tiny:0"]["pid"], signal.SIGKILL)
+        wait_for(lambda: served.sessions()["tiny:0"]["state"] == "failed", "the death to be noticed")
+    served.openai.chat.completions.create(model="tiny", messages=ASK, max_tokens=1)
+
+
+def test_unload_takes_the_variant_that_is_loaded_and_ids_that_the_registry_forgot(home: Home, tiny: Path) -> None:
+    for version in (1, 2):
+        folder = put(tiny, home.models / f"v{version}")
+        folder.joinpath("inference_model.json").write_text(f'{{"Name": "fam-generic-cpu:{version}"}}', encoding="utf-8")
+    served = home.start()
+    served.post("/slmreg/load", {"model": "fam-generic-cpu:1"}).raise_for_status()
+    unloaded = served.post("/slmreg/unload", {"model": "fam"}).json()
+    assert unloaded == {"id": "fam-generic-cpu:1", "unloaded": True}
+    assert served.post("/slmreg/unload", {"model": "nothing"}).status_code == 404

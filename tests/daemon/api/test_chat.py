@@ -65,3 +65,16 @@ def test_images_are_refused_for_now() -> None:
     image = [{"type": "image_url", "image_url": {"url": "data:,"}}]
     with pytest.raises(ValidationError):
         question(messages=[{"role": "user", "content": image}])
+
+
+def test_a_tool_schema_that_is_nested_too_deep_is_refused() -> None:
+    def nested(depth: int) -> dict[str, Any]:
+        return {"a": nested(depth - 1)} if depth > 1 else {}
+
+    def ask(depth: int) -> Any:
+        return question(tools=[{"type": "function", "function": {"name": "f", "parameters": nested(depth)}}])
+
+    assert len(ask(64).tools) == 1
+    for depth in (65, 600):
+        with pytest.raises(ValidationError, match="nested more than 64 deep"):
+            ask(depth)

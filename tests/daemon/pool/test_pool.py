@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -234,18 +235,18 @@ def test_a_load_that_takes_too_long_has_failed() -> None:
     run(scenario())
 
 
-def test_after_a_death_the_next_request_loads_afresh_and_a_second_death_is_held_back() -> None:
+def test_after_a_death_the_next_request_loads_afresh_and_a_model_that_keeps_dying_is_held_back() -> None:
     async def scenario() -> None:
         bench = Bench(FakeLauncher())
-        await bench.use(A)
-        bench.launcher.workers[0].die()
-        await bench.until({"a:1": "failed"})
-        await bench.use(A)
-        assert bench.states() == {"a:1": "ready"}
-        bench.launcher.workers[1].die()
-        await bench.until({"a:1": "failed"})
-        with pytest.raises(LoadFailed, match="SIGKILL"):
+        for _ in range(3):
             await bench.use(A)
+            assert bench.states() == {"a:1": "ready"}
+            bench.launcher.workers[-1].die()
+            await bench.until({"a:1": "failed"})
+        with pytest.raises(LoadFailed, match=r"SIGKILL \(3 times in a row\).*tried again in"):
+            await bench.use(A)
+        bench.clock.now_s += 61
+        await bench.use(A)
         await bench.pool.close()
 
     run(scenario())
@@ -312,7 +313,7 @@ def test_unload_during_a_load_stops_it_and_a_waiter_loads_again() -> None:
         waiting = asyncio.create_task(bench.use(A))
         await bench.until({"a:1": "loading"})
         bench.launcher.loads_at_once = True
-        assert await bench.pool.unload("a:1") is True
+        assert await bench.pool.unload("a:1") is False  # it is loaded again for the one who waits
         await waiting
         assert len(bench.launcher.workers) == 2
         await bench.pool.close()
@@ -372,14 +373,48 @@ def test_close_does_not_wait_longer_than_it_promises() -> None:
     run(scenario())
 
 
-def test_a_model_that_left_the_disk_is_drained() -> None:
+def test_a_model_that_left_the_disk_or_changed_is_drained() -> None:
     async def scenario() -> None:
         bench = Bench(FakeLauncher())
         await bench.use(A)
-        bench.pool.forget("a:1")
-        bench.pool.forget("unknown:1")
+        await bench.use(B)
+        await bench.use(C)
+        bench.pool.keep_only({"a:1": A, "b:1": replace(B, fingerprint="changed"), "other:1": C})
+        await bench.until({"a:1": "ready"})
+        bench.pool.keep_only({})
         await bench.until({})
-        assert bench.pool.snapshot() == ()
+
+    run(scenario())
+
+
+def test_a_failed_process_that_is_not_gone_yet_is_room_on_its_way() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(total_bytes=1500, loads_at_once=False), load_timeout_s=0.005)
+        failing = asyncio.create_task(bench.use(A))
+        stuck = await bench.worker(0)
+        stuck.may_stop.clear()
+        bench.launcher.resident[stuck.pid] = 1000
+        with pytest.raises(LoadFailed, match="load_timeout_s"):
+            await failing
+        bench.launcher.loads_at_once = True
+        waiting = asyncio.create_task(bench.use(B))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        stuck.may_stop.set()
+        await waiting
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_requests_beyond_what_advances_together_are_shown_as_queued() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(), max_concurrent=2)
+        async with bench.pool.lease(A, PLAN), bench.pool.lease(A, PLAN), bench.pool.lease(A, PLAN):
+            (session,) = bench.pool.snapshot()
+            assert (session.active, session.queued) == (2, 1)
+        await bench.pool.close()
 
     run(scenario())
 

@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.worker.tools import ToolCall, ToolCallFilter, parse_tool_calls
+from daemon.worker.tools import ToolCall, ToolCallFilter
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": "é"}}\n</tool_call>'
 ADD = ToolCall("add", '{"a": 1, "b": "é"}')
+
+
+def parse_tool_calls(text: str) -> tuple[str, list[ToolCall]]:
+    """A whole text through the filter; the content without white space at its ends if there was a call."""
+    tool_filter = ToolCallFilter()
+    visible, calls = tool_filter.feed(text)
+    rest, last_calls = tool_filter.flush()
+    content, calls = visible + rest, calls + last_calls
+    return (content.strip() if calls else content), calls
 
 
 def test_a_call_is_taken_out_of_the_text_around_it() -> None:
@@ -113,3 +122,9 @@ def test_importing_it_loads_neither_the_engine_nor_templates() -> None:
         timeout=30,
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_half_a_surrogate_pair_in_a_call_becomes_text_that_can_be_sent() -> None:
+    _, calls = parse_tool_calls('<tool_call>{"name": "f\\ud83d", "arguments": {"x": "\\ud83d"}}</tool_call>')
+    (call,) = calls
+    assert (call.name, call.arguments_json) == ("f?", '{"x": "?"}')
