@@ -199,13 +199,16 @@ def test_a_linked_model_outside_the_roots_is_said_with_what_to_do(root: Root, tm
 
 @pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid"), reason="needs byte names")
 def test_a_name_that_is_not_utf8_is_reported(root: Root) -> None:
+    bad = root.path / os.fsdecode(b"bad-\xff")
     try:
-        (root.path / os.fsdecode(b"bad-\xff")).mkdir()
+        bad.mkdir()
     except OSError:
         pytest.skip("the file system refuses such names")
-    report = scan([root])
-    assert codes(report) == {"models": "path_not_utf8"}
-    report.problems[0].message.encode()
+    for under in (None, bad, bad / "inside"):
+        report = scan([root], under=under)
+        assert codes(report) == {"models": "path_not_utf8"}
+        report.problems[0].message.encode()
+        assert all(str(path).encode() for path in report.covered)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs permissions that count")
