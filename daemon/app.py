@@ -88,6 +88,8 @@ class Daemon:
 
     def _close_pool(self) -> None:
         if self._closing is None:
+            answers = sum(session.active for session in self.pool.snapshot())
+            log.info("daemon.stopping answers=%d at_most_s=%g", answers, self.settings.drain_timeout_s)
             self._closing = asyncio.create_task(self.pool.close(), name="drain")
 
     def status(self) -> dict[str, Any]:
@@ -134,7 +136,7 @@ class Daemon:
                 log.info("model.%s id=%s", kind, model_id)
         self._tell_new_problems(changes)
         ready = {m.id: m for m in self.catalog.models(include_missing=False) if m.status is Status.READY}
-        if not changes.is_empty:
+        if not changes.is_empty or not self.is_ready:
             _say_if_only_demo(ready.values())
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.pool.keep_only, ready)

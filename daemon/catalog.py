@@ -27,6 +27,7 @@ from registry.scan import scan
 from registry.sources import find_roots
 from registry.store import Registry
 from selector.budget import accelerator_bytes, available_bytes
+from selector.filters import reject_provider
 from selector.footprint import CONTEXT_STEP, footprint, format_bytes, longest_context, need_bytes
 from selector.hardware import Hardware
 from selector.select import select
@@ -106,9 +107,6 @@ class Catalog:
     def remove_root(self, path: Path) -> None:
         self._registry.remove_root(path)
 
-    def has_scanned(self) -> bool:
-        return self._registry.has_scanned()
-
     def scan(self, under: Path | None = None) -> Changes:
         """Index every root, or only what lies ``under`` one folder of them. One scan at a time."""
         with self._scanning:
@@ -138,12 +136,16 @@ class Catalog:
 
     def select(self, request: SelectionRequest) -> Selection:
         """Choose for a task among everything that is here, with what the sessions hold counted."""
+        pins = self.pins()
+        pinned = {pin.model_id for pin in pins}
+        # Of what is gone, only a pinned model is worth a word.
+        models = [m for m in self.models() if m.status is not Status.MISSING or m.id in pinned]
         return select(
             replace(request, context_limit_tokens=self._settings.max_context_tokens),
-            self.models(),
+            models,
             self.hardware(),
             sessions=self._sessions(),
-            pins=self.pins(),
+            pins=pins,
             memory_budget_bytes=self._settings.memory_budget_bytes,
         )
 
@@ -154,10 +156,14 @@ class Catalog:
 
         Raises ModelNotFound, ModelNotUsable, UnknownTask, NoModelForTask, PinnedModelNotUsable, OutOfBudget.
         """
-        if reference == AUTO or reference.startswith(f"{AUTO}:"):
-            return self._resolve_auto(_task_of(reference, needs_tools), needs_tools)
+        wanted = reference.strip().lower()
+        if wanted == AUTO or wanted.startswith(f"{AUTO}:"):
+            return self._resolve_auto(_task_of(wanted, needs_tools), needs_tools)
         model = self.get(reference)
         require_usable(model)
+        rejection = reject_provider(model, self.hardware())
+        if rejection is not None:
+            raise ModelNotUsable(f"{model.id} {rejection.message}.")
         if needs_tools and Task.TOOLS not in model.tasks:
             raise UnsupportedParameter(
                 f"{model.id} cannot call tools: its chat template has no place for them. Leave 'tools' out, or ask for "
@@ -215,6 +221,10 @@ def parse_task(name: str, *, param: str = "task") -> Task:
 
 def require_usable(model: Model) -> None:
     """Raises ModelNotUsable with the reason if ``model`` cannot be loaded or cannot answer a chat."""
+    if model.status is Status.MISSING:
+        raise ModelNotUsable(
+            f"{model.id} is missing: there is no usable model at {model.path} any more. Put it back, or take another."
+        )
     if model.status is not Status.READY:
         why = " ".join(problem.message for problem in model.problems) or "See `slmreg show`."
         raise ModelNotUsable(f"{model.id} is {model.status}: {why}")

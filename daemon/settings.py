@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -68,7 +68,7 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address to listen on; only loopback addresses are accepted")
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least severe level logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level logged")
 
     memory_budget_bytes: int | None = Field(
         None, ge=0, description="most memory all loaded models may need together; unset: what the machine has available"
@@ -90,6 +90,11 @@ class Settings(BaseModel):
     rescan_s: float = Field(900, ge=1, description="time between full rescans, which find what events missed")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="largest request body; beyond it: 413")
     max_messages: int = Field(2048, ge=1, description="most messages in one request")
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_any_case(cls, level: object) -> object:
+        return level.lower() if isinstance(level, str) else level
 
     @field_validator("host")
     @classmethod

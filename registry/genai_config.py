@@ -5,6 +5,7 @@ Keys as onnxruntime-genai 0.18 writes and reads them.
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,9 +60,22 @@ class GenaiConfig:
     device: Device | None
 
 
+def _refuse_byte_order_mark(path: Path) -> None:
+    """Other files may have one; onnxruntime-genai 0.18 cannot read this one with it."""
+    with path.open("rb") as file:
+        if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+            raise InvalidModelFolder(
+                ProblemCode.GENAI_CONFIG_INVALID,
+                f"{FILE_NAME} begins with a byte order mark, which onnxruntime-genai cannot read. Save it as UTF-8 "
+                "without BOM.",
+                file=FILE_NAME,
+            )
+
+
 def read_genai_config(folder: Path) -> GenaiConfig:
     """Raises InvalidModelFolder, also for a model that would load native code of its own."""
     document = read_json_object(folder / FILE_NAME, ProblemCode.GENAI_CONFIG_INVALID)
+    _refuse_byte_order_mark(folder / FILE_NAME)
     model = document.child("model")
     if not model:
         raise document.invalid("model", "the object that describes the model")

@@ -93,7 +93,11 @@ class Registry:
         return self._database.snapshot().scanned_at_s is not None
 
     def apply(self, report: ScanReport) -> Changes:
-        """Write down what a scan found, and say what that changed. The same report again changes nothing."""
+        """Write down what a scan found, and say what that changed. The same report again writes nothing."""
+        known = self._database.snapshot()
+        plan = reconcile(known.models, known.problems, report, is_there=_is_model_folder)
+        if known.scanned_at_s is not None and not plan.entries and plan.problems == known.problems:
+            return plan.changes
         with self._database.transaction() as session:
             before = self._database.snapshot()
             plan = reconcile(before.models, before.problems, report, is_there=_is_model_folder)

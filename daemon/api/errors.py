@@ -112,7 +112,8 @@ async def _on_invalid_body(_: Request, error: Exception) -> JSONResponse:
         return plain_error(f"The body is not valid JSON: {reason}.", status=400, code="invalid_json")
     where = [str(part) for part in first["loc"] if part not in NOT_IN_JSON and "[" not in str(part)]
     param = ".".join(where) or None
-    message = f"{param}: {first['msg']}." if param else f"The request is not usable: {first['msg']}."
+    reason = str(first["msg"]).removeprefix("Value error, ")
+    message = f"{param}: {reason}." if param else f"The request is not usable: {reason}."
     code = "unsupported_parameter" if first["type"] == "extra_forbidden" else "invalid_request"
     if code == "unsupported_parameter":
         message = f"The parameter {param!r} is not supported. Leave it out."

@@ -123,10 +123,10 @@ class HttpBackend:
 
 
 @contextlib.contextmanager
-def open_backend(paths: Paths, *, scan_if_new: bool = True) -> Iterator[Backend]:
+def open_backend(paths: Paths, *, is_fresh: bool = True) -> Iterator[Backend]:
     """The daemon of this home if one runs, else the registry itself.
 
-    ``scan_if_new``: index once where nothing was ever indexed, so that the first command has something to show.
+    ``is_fresh``: look at the disk first where no daemon does so all the time. Unchanged folders are only listed.
     """
     running = find_daemon(paths.run_file)
     if running is not None:
@@ -136,12 +136,12 @@ def open_backend(paths: Paths, *, scan_if_new: bool = True) -> Iterator[Backend]
         finally:
             backend.close()
         return
-    with open_local(paths, scan_if_new=scan_if_new) as admin:
+    with open_local(paths, is_fresh=is_fresh) as admin:
         yield admin
 
 
 @contextlib.contextmanager
-def open_local(paths: Paths, *, scan_if_new: bool = True) -> Iterator[Any]:
+def open_local(paths: Paths, *, is_fresh: bool = True) -> Iterator[Any]:
     """The registry of this home, without a daemon, as ``daemon.admin.Admin``."""
     from daemon.admin import Admin
     from daemon.catalog import Catalog
@@ -151,7 +151,7 @@ def open_local(paths: Paths, *, scan_if_new: bool = True) -> Iterator[Any]:
     settings = load_settings(paths)
     with Registry.open(paths.database) as registry:
         catalog = Catalog(registry, Machine(paths.hardware_cache), settings, os.environ)
-        if scan_if_new and not catalog.has_scanned():
+        if is_fresh:
             catalog.scan()
         yield Admin(catalog)
 

@@ -71,6 +71,8 @@ class _Conversation:
 
     def ask(self, url: str, text: str) -> None:
         """Print the answer as it comes. A question that could not be answered is forgotten. Raises SlmregError."""
+        # A terminal may hand over bytes that are no UTF-8, as halves of surrogate pairs.
+        text = text.encode("utf-8", "replace").decode()
         messages = [*self._messages, {"role": "user", "content": text}]
         answer = StreamedAnswer(url, {**self._options, "messages": messages})
         said = ""

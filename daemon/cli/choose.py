@@ -76,7 +76,9 @@ def _print_ledger(selection: Json) -> None:
 
 def _print_rejected(selection: Json, *, only_if: bool) -> None:
     if only_if and selection["rejected"]:
-        print_table(("REJECTED", "BECAUSE", ""), ((r["id"], r["code"], r["message"]) for r in selection["rejected"]))
+        print_table(
+            ("REJECTED", "BECAUSE", ""), ((r["id"], r["code"], r["message"]) for r in selection["rejected"]), wrap=""
+        )
 
 
 @click.command()
@@ -139,7 +141,7 @@ def hw(as_json: bool) -> None:
     \b
     Example: slmreg hw --json
     """
-    with open_backend(_paths(), scan_if_new=False) as backend:
+    with open_backend(_paths(), is_fresh=False) as backend:
         hardware = backend.hardware()
     if as_json:
         print_json(hardware)
@@ -154,7 +156,7 @@ def hw(as_json: bool) -> None:
         ("providers", " ".join(hardware["execution_providers"])),
     ]
     rows += [("accelerator", _describe(accelerator)) for accelerator in hardware["accelerators"]]
-    print_table(("", ""), rows)
+    print_table(("", " "), rows, wrap=" ")
 
 
 def _describe(accelerator: Json) -> str:

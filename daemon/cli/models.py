@@ -26,8 +26,9 @@ def _paths() -> Paths:
 
 @click.command("list")
 @click.option("--task", help="Only models that can do this task.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_models(task: str | None, as_json: bool) -> None:
+@click.option("--all", "is_all", is_flag=True, help="Also models that are missing now.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, always of all models.")
+def list_models(task: str | None, is_all: bool, as_json: bool) -> None:
     """List the models of this machine.
 
     Folders that look like models but cannot be used follow, each with what to do about it.
@@ -45,11 +46,15 @@ def list_models(task: str | None, as_json: bool) -> None:
     if as_json:
         print_json(models)
         return
+    shown = [model for model in models if is_all or model["status"] != "missing"]
     print_table(
         ("ID", "TASKS", "PARAMS", "PRECISION", "DEVICE", "SIZE", "CONTEXT", "SOURCE", "STATUS"),
-        (_row(model) for model in models),
+        (_row(model) for model in shown),
         right=("PARAMS", "SIZE", "CONTEXT"),
+        wrap="TASKS",
     )
+    if len(shown) < len(models):
+        say(f"{len(models) - len(shown)} missing now; `slmreg list --all` shows them.")
     _tell_about(models, problems)
 
 
@@ -102,7 +107,7 @@ def show(model: str, as_json: bool) -> None:
     ]
     lines += [("problem", f"{p['code']}: {p['message']}") for p in found["problems"]]
     lines += [("guessed", f"{name}: {how}") for name, how in found["evidence"].items()]
-    print_table(("FIELD", "VALUE"), lines)
+    print_table(("FIELD", "VALUE"), lines, wrap="VALUE")
 
 
 def _as_text(value: Any) -> str:
@@ -119,7 +124,7 @@ def scan(as_json: bool) -> None:
     \b
     Example: slmreg scan --json
     """
-    with open_backend(_paths(), scan_if_new=False) as backend:
+    with open_backend(_paths(), is_fresh=False) as backend:
         changes = backend.scan()
     if as_json:
         print_json(changes)
@@ -201,6 +206,7 @@ def add_root(path: Path, as_json: bool) -> None:
     if as_json:
         print_json(changes)
     else:
+        say(f"{path} is searched from now on.")
         _print_changes(changes)
 
 
@@ -220,7 +226,7 @@ def remove_root(path: Path, as_json: bool) -> None:
 def _change_roots(change: Any) -> Any:
     """Change the registry itself, never through HTTP: the API takes no paths. A running daemon is told to look."""
     paths = _paths()
-    with open_local(paths, scan_if_new=False) as admin:
+    with open_local(paths, is_fresh=False) as admin:
         result = change(admin)
     running = find_daemon(paths.run_file)
     if running is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import click
 
-# Wide enough that no cell of a table is cut when the output goes to a file or another program.
-PIPE_WIDTH = 400
+COLUMN_GAP = "  "
+# A column that wraps is not made narrower than this, however narrow the terminal is.
+LEAST_WRAPPED = 16
 
 
 def print_json(value: Any) -> None:
@@ -22,21 +23,30 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """A plain aligned table; columns named in ``right`` hold numbers."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = (), wrap: str | None = None
+) -> None:
+    """A plain aligned table; columns named in ``right`` hold numbers; ``wrap`` names one that may take several lines.
+
+    The others never do: an id that is cut cannot be copied. A terminal that is too narrow for them folds whole lines.
+    """
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
+    cells = [tuple(row) for row in rows]
+    widths = [max(map(cell_len, (name, *column))) for name, *column in zip(columns, *cells, strict=True)]
+    natural = sum(widths) + len(COLUMN_GAP) * (len(columns) - 1)
+    width = Console().width if sys.stdout.isatty() else natural
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(name.strip() for name in columns))
+    for name, widest in zip(columns, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if name in right else "left"
+        room = max(widest - max(0, natural - width), LEAST_WRAPPED) if name == wrap else widest
+        table.add_column(name, justify=justify, overflow="fold", width=min(room, widest))
+    for row in cells:
         table.add_row(*(Text(cell) for cell in row))
-    if sys.stdout.isatty():
-        Console().print(table)
-        return
-    console = Console(width=PIPE_WIDTH)
+    console = Console(width=max(natural, width))
     with console.capture() as printed:
         console.print(table)
     for line in printed.get().splitlines():

@@ -91,6 +91,9 @@ def ps(as_json: bool) -> None:
         for s in sessions
     )
     print_table(columns, rows, right=columns[3:])
+    for session in sessions:
+        if session["failure"]:
+            say(f"{session['id']}: {session['failure']}")
 
 
 @click.command()
@@ -120,7 +123,10 @@ def unload(model: str, as_json: bool) -> None:
     """
     with _daemon() as backend:
         result = backend.unload(model)
-    print_json(result) if as_json else say(f"{result['id']} is not loaded.")
+    if as_json:
+        print_json(result)
+    else:
+        say(f"{result['id']} {'is unloaded' if result['unloaded'] else 'was not loaded'}.")
 
 
 COMMANDS = (status, ps, load, unload)

@@ -220,8 +220,8 @@ class WorkerProcess:
         if self._is_stopping:
             return DaemonStopping("The daemon stopped before the answer was finished.")
         return WorkerDied(
-            f"The process that ran this model {self._ended} in the middle of the answer. Ask again: the model is "
-            "loaded afresh."
+            f"The process that ran this model {self._ended} in the middle of the answer. Ask again: it is loaded "
+            "afresh, unless it keeps dying."
         )
 
     def _quote_stderr(self) -> str:

@@ -150,6 +150,8 @@ class SessionPool:
         False if it was not loaded, or is loaded again by now for somebody who waited.
         """
         session = self._sessions.get(model_id)
+        if session is not None:
+            self._forget_failure(session)
         if session is None or session.state in (SessionState.UNLOADED, SessionState.FAILED):
             return False
         self._drain(session)
@@ -163,6 +165,8 @@ class SessionPool:
         for session in self._sessions.values():
             now = models.get(session.model.id)
             is_same = now is not None and (now.path, now.fingerprint) == (session.model.path, session.model.fingerprint)
+            if not is_same:
+                self._forget_failure(session)
             if not is_same and session.state in (SessionState.READY, SessionState.LOADING):
                 self._drain(session)
 
@@ -249,6 +253,10 @@ class SessionPool:
         if session.state is SessionState.UNLOADED:
             session.model, session.plan = waiter.model, waiter.plan
         return session
+
+    def _forget_failure(self, session: Session) -> None:
+        if session.state is SessionState.FAILED and session.task is None:
+            session.advance(SessionState.UNLOADED)
 
     def _is_held_back(self, session: Session) -> bool:
         return session.state is SessionState.FAILED and self._clock() < session.retry_at_s
@@ -420,7 +428,7 @@ class SessionPool:
             device=session.model.device,
             threads=session.plan.threads,
             context_tokens=session.plan.context_tokens,
-            idle_s=0.0 if session.leases else max(0.0, self._clock() - session.last_used_s),
+            idle_s=max(0.0, self._clock() - session.last_used_s) if session.is_idle else 0.0,
             failure=session.failure,
         )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -23,7 +24,7 @@ from registry.model import ExecutionProvider, Task
 from registry.store import Registry
 from scripts.model_factory import write_preset
 from selector.hardware import Cpu, Hardware, Memory
-from selector.selection import SessionFacts
+from selector.selection import SelectionRequest, SessionFacts
 
 GIB = 1024**3
 
@@ -180,3 +181,20 @@ def test_every_verb_means_the_same_model_by_a_name(scene: Scene) -> None:
         assert scene.catalog.resolve(reference).model.id == "fam-generic-cpu:2"
         assert scene.catalog.get(reference).id == "fam-generic-cpu:2"
         assert scene.catalog.pin(Task.CHAT, reference).model_id == "fam-generic-cpu:2"
+
+
+def test_a_missing_model_says_where_it_was_and_is_no_candidate(scene: Scene) -> None:
+    scene.with_tiny("one", "two")
+    shutil.rmtree(scene.models / "two")
+    scene.catalog.scan()
+    with pytest.raises(ModelNotUsable, match=r"two:0 is missing.*models/two"):
+        scene.catalog.resolve("two")
+    selection = scene.catalog.select(SelectionRequest(Task.VISION))
+    assert "two:0" not in {rejected.model_id for rejected in selection.rejected}
+
+
+def test_a_model_whose_provider_is_not_installed_is_refused_with_the_reason(scene: Scene) -> None:
+    write_preset("tiny", scene.models / "gpu", name="phi-x-cuda-gpu:1")
+    scene.catalog.scan()
+    with pytest.raises(ModelNotUsable, match="needs the execution provider cuda"):
+        scene.catalog.resolve("phi-x-cuda-gpu")

@@ -196,3 +196,11 @@ def test_the_first_list_indexes_what_is_there(home: Home, tiny: Path) -> None:
     assert {model["id"] for model in as_json(home, "list", "--task", "chat")} >= {"tiny:0"}
     only_demo = [model for model in as_json(home, "list") if model["demo"]]
     assert len(only_demo) == 1
+
+
+def test_without_a_daemon_the_disk_is_looked_at_each_time(home: Home, tiny: Path) -> None:
+    folder = put(tiny, home.models / "tiny")
+    assert slmreg(home, "select", "chat").stdout == "tiny:0\n"
+    folder.rename(home.models / "moved")
+    assert slmreg(home, "select", "chat").stdout == "moved:0\n"
+    assert "tiny:0" not in slmreg(home, "list").stdout

@@ -374,3 +374,11 @@ def test_any_damage_to_a_graph_is_read_or_refused(
     content[position : position + len(garbage)] = garbage
     (scratch_model / "model.onnx").write_bytes(content)
     _read_or_refuse(scratch_model)
+
+
+def test_a_byte_order_mark_that_the_engine_cannot_read_is_refused(tmp_path: Path, place_model: Any) -> None:
+    folder = place_model(tmp_path / "m")
+    config = folder / "genai_config.json"
+    config.write_bytes(b"\xef\xbb\xbf" + config.read_bytes())
+    error = refusal(folder)
+    assert (error.code, error.file, "without BOM" in error.message) == ("genai_config_invalid", config.name, True)
