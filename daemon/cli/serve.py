@@ -58,6 +58,8 @@ def _serve(settings: Settings, paths: Paths, listener: socket.socket) -> None:
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             app.state.begin_stop()
+            if self.should_exit:  # the second time: what is cut off now was meant to be, and needs no stack in the log
+                logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             super().handle_exit(sig, frame)
 
     app = create_app(settings, paths)
