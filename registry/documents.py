@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from registry.errors import InvalidModelFolder
+from registry.listing import is_text
 from registry.problems import ProblemCode
 
 # tokenizer_config.json with thousands of added tokens is the largest file read here, at 1-3 MB in published models.
@@ -47,7 +48,7 @@ class Fields:
 
     def text(self, key: str) -> str | None:
         value = self._typed(key, str, "text")
-        if value is not None and not _is_encodable(value):
+        if value is not None and not is_text(value):
             raise self.invalid(key, "text without broken characters")
         return value
 
@@ -155,11 +156,3 @@ def unreadable(path: Path, error: OSError) -> InvalidModelFolder:
         f"{path.name} cannot be read: {error.strerror or error}. Check its permissions and the disk.",
         file=path.name,
     )
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -52,6 +52,15 @@ def is_directory(path: Path) -> bool:
         return False
 
 
+def is_text(name: str) -> bool:
+    """False for what the operating system allows in a name and UTF-8 does not: it cannot be stored or printed."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_partial_name(name: str) -> bool:
     """True for what downloaders leave beside a file, or call it, until it is complete."""
     return name.lower().endswith(_PARTIAL_SUFFIXES)
@@ -118,11 +127,11 @@ def view_folder(folder: Path, roots: Iterable[Path]) -> FolderView | None:
         return None if not exists(folder) else FolderView((), is_partial=False)
     except OSError:
         return None
-    is_partial = any(is_partial_name(file.name) for file in files) or _is_downloading(folder, roots)
+    is_partial = any(is_partial_name(file.name) for file in files) or is_downloading(folder, roots)
     return FolderView(tuple(sorted(files)), is_partial)
 
 
-def _is_downloading(folder: Path, roots: Iterable[Path]) -> bool:
-    """Foundry keeps its marker one or more levels above the files."""
+def is_downloading(folder: Path, roots: Iterable[Path]) -> bool:
+    """Foundry keeps its marker one or more levels above the files; ``roots`` bound the search."""
     root = next((root for root in roots if folder.is_relative_to(root)), folder)
     return any(exists(above / DOWNLOAD_MARKER) for above in folder.parents if above.is_relative_to(root))

@@ -12,7 +12,17 @@ from registry.documents import unreadable
 from registry.errors import InvalidModelFolder
 from registry.folder import Surroundings, model_fingerprint, read_model_folder
 from registry.foundry import Catalog, read_catalog
-from registry.listing import DOWNLOAD_MARKER, MODEL_MARKERS, FileStat, exists, fingerprint, is_directory, list_files
+from registry.listing import (
+    DOWNLOAD_MARKER,
+    MODEL_MARKERS,
+    FileStat,
+    exists,
+    fingerprint,
+    is_directory,
+    is_downloading,
+    is_text,
+    list_files,
+)
 from registry.model import FolderProblem, Model, Root, ScanReport, Status
 from registry.problems import ProblemCode, status_of
 
@@ -65,7 +75,7 @@ def _starts(roots: Sequence[Root], under: Path | None) -> Iterator[tuple[Root, P
         yield from ((root, root.path) for root in roots)
         return
     # A folder whose name is no text is its parent's problem, as in a scan of everything.
-    under = next(folder for folder in (under, *under.parents) if _is_text(str(folder)))
+    under = next(folder for folder in (under, *under.parents) if is_text(str(folder)))
     owners = [root for root in roots if under.is_relative_to(root.path)]
     if owners:
         owner = max(owners, key=lambda root: len(root.path.parts))
@@ -91,8 +101,7 @@ class _Walk:
 
     def root(self, root: Root, start: Path) -> None:
         above = [folder for folder in start.parents if folder.is_relative_to(root.path)]
-        is_downloading = any(exists(folder / DOWNLOAD_MARKER) for folder in above)
-        surroundings = Surroundings(root.path, root.source, self._catalog(root), is_downloading)
+        surroundings = Surroundings(root.path, root.source, self._catalog(root), is_downloading(start, (root.path,)))
         self._directory(start, surroundings, depth=len(above))
 
     def _catalog(self, root: Root) -> Catalog:
@@ -121,8 +130,9 @@ class _Walk:
         if depth < self.max_depth:
             # Not any(): every folder is to be visited.
             is_below = max([self._entry(entry, inner, depth + 1) for entry in found], default=False)
-        if not (is_model or is_below) and _is_leftover(names):
-            self._problem(path, _unfinished(names))
+        leftover = min(filter(_is_leftover, names), default=None)
+        if not (is_model or is_below) and leftover is not None:
+            self._problem(path, _unfinished(leftover))
             return True
         return is_model or is_below
 
@@ -130,7 +140,7 @@ class _Walk:
         path = Path(entry.path)
         if not is_directory(path) or path in self.root_paths:
             return False
-        if not _is_text(entry.name):
+        if not is_text(entry.name):
             self._problem(path.parent, _not_utf8(entry.name))
             return True
         if entry.name.startswith("."):
@@ -199,26 +209,17 @@ def _target(path: Path) -> Path | None:
         return None
 
 
-def _is_leftover(names: Iterable[str]) -> bool:
-    return any(name == DOWNLOAD_MARKER or name.endswith(".dlstate") for name in names)
+def _is_leftover(name: str) -> bool:
+    return name == DOWNLOAD_MARKER or name.endswith(".dlstate")
 
 
-def _unfinished(names: Iterable[str]) -> InvalidModelFolder:
-    file = min(name for name in names if name == DOWNLOAD_MARKER or name.endswith(".dlstate"))
+def _unfinished(file: str) -> InvalidModelFolder:
     return InvalidModelFolder(
         ProblemCode.UNFINISHED,
         f"A download has started and not finished ({file} is there, and no model yet). Wait for it or start it again; "
         "if it was given up, delete the folder.",
         file=file,
     )
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _not_utf8(name: str) -> InvalidModelFolder:

@@ -12,7 +12,7 @@ from types import TracebackType
 from registry.database import Database
 from registry.errors import InvalidRoot, ModelNotFound
 from registry.genai_config import FILE_NAME as GENAI_CONFIG_FILE
-from registry.listing import exists
+from registry.listing import exists, is_text
 from registry.model import Changes, Device, FolderProblem, Model, Pin, ScanReport, Status, Task
 from registry.reconcile import reconcile
 from registry.writing import delete_pin, delete_root, write_pin, write_plan, write_root
@@ -100,7 +100,8 @@ class Registry:
             return plan.changes
         with self._database.transaction() as session:
             before = self._database.snapshot()
-            plan = reconcile(before.models, before.problems, report, is_there=_is_model_folder)
+            if before is not known:  # somebody wrote in between
+                plan = reconcile(before.models, before.problems, report, is_there=_is_model_folder)
             write_plan(session, plan, before, now_s=time.time())
         return plan.changes
 
@@ -193,14 +194,6 @@ def _readable_directory(path: Path) -> Path:
         raise InvalidRoot(f"{root} is a file, not a folder. Add the folder that holds the model folders.") from None
     except OSError as error:
         raise InvalidRoot(f"{root} cannot be read: {error.strerror or error}. Check its permissions.") from error
-    if not _is_text(root):
+    if not is_text(str(root)):
         raise InvalidRoot(f"{str(root)!a} has a name that is not UTF-8. Rename it.")
     return root
-
-
-def _is_text(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -7,7 +7,7 @@ its ledger or rejected with a reason.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import floor
 
 from registry.model import Model, Pin, Status
@@ -27,8 +27,6 @@ from selector.selection import Candidate, Rejected, Selection, SelectionRequest,
 from selector.speed import Speed, predict_speed
 from selector.utility import PROFILES, total, utility_terms
 
-__all__ = ["available_bytes", "select"]
-
 # Utilities are compared in steps of this many points; within a step the tie-breaks decide. Fixed steps, and not the
 # distance to the best, so that removing a loser cannot change the answer.
 TIE_POINTS = 0.5
@@ -47,7 +45,7 @@ class _Scene:
     has_real_model: bool
     pinned_id: str | None
     free_bytes: int
-    loaded: frozenset[str] = field(default=frozenset())
+    loaded: frozenset[str]
 
 
 def select(
