@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 from daemon.catalog import Catalog
 from daemon.pool.launch import Event
 from daemon.pool.pool import SessionPool
-from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate, Sampling
+from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate
 from registry.errors import (
     AnswerTimedOut,
     ContextLengthExceeded,
@@ -27,18 +25,6 @@ from registry.errors import (
 from registry.model import Model
 
 log = logging.getLogger("slmreg.answers")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What an app asks, whatever API it came through. ``messages`` and ``tools`` are in OpenAI's shape."""
-
-    model: str
-    messages: list[dict[str, Any]]
-    tools: list[dict[str, Any]] = field(default_factory=list)
-    max_tokens: int | None = None
-    stop: list[str] = field(default_factory=list)
-    sampling: Sampling = field(default_factory=Sampling)
 
 
 class Answer:
@@ -101,14 +87,17 @@ class Answers:
         self._pool = pool
         self._timeout_s = request_timeout_s
 
-    async def start(self, question: Question) -> Answer:
-        """Everything that can be refused is refused here, before a response has begun. Raises SlmregError."""
-        resolved = await asyncio.to_thread(self._catalog.resolve, question.model, needs_tools=bool(question.tools))
+    async def start(self, reference: str, request: Generate) -> Answer:
+        """Ask the model that ``reference`` means (a name, or ``auto``).
+
+        Everything that can be refused is refused here, before a response has begun. Raises SlmregError.
+        """
+        resolved = await asyncio.to_thread(self._catalog.resolve, reference, needs_tools=bool(request.tools))
         if resolved.selection is not None:
             log.info("selection.made task=%s id=%s", resolved.selection.task, resolved.model.id)
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._pool.lease(resolved.model, resolved.plan))
-            events = self._in_time(lease.generate(_to_worker(question)))
+            events = self._in_time(lease.generate(request))
             stack.push_async_callback(events.aclose)
             first = await anext(events)
             if not isinstance(first, Accepted):
@@ -144,14 +133,3 @@ def as_error(event: Event) -> SlmregError:
     if event.code == InvalidRequest.code:
         return InvalidRequest(event.message, param="messages")
     return GenerationFailed(event.message)
-
-
-def _to_worker(question: Question) -> Generate:
-    return Generate(
-        request_id=uuid.uuid4().hex,
-        messages=question.messages,
-        tools=question.tools,
-        max_tokens=question.max_tokens,
-        stop=question.stop,
-        sampling=question.sampling,
-    )

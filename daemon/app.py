@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse
 from daemon import __version__
 from daemon.admin import Admin
 from daemon.answers import Answers
-from daemon.api.admin import admin_router
+from daemon.api.admin import registry_router, sessions_router
 from daemon.api.errors import install_error_handlers
 from daemon.api.openai import openai_router
 from daemon.api.security import Guard
@@ -188,7 +188,8 @@ def create_app(
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
     install_error_handlers(app)
     app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=settings.max_messages))
-    app.include_router(admin_router(daemon.admin, daemon.catalog, daemon.pool, daemon.status))
+    app.include_router(registry_router(daemon.admin, daemon.status))
+    app.include_router(sessions_router(daemon.catalog, daemon.pool))
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:

@@ -77,17 +77,12 @@ class Catalog:
         Raises ModelNotFound with near names.
         """
         variants = self._registry.candidates(reference)
-        if len(variants) > 1 and len({model.name for model in variants}) > 1:
-            selection = select(
-                SelectionRequest(Task.CHAT, context_limit_tokens=self._settings.max_context_tokens),
-                variants,
-                self.hardware(),
-                sessions=self._sessions(),
-                memory_budget_bytes=self._settings.memory_budget_bytes,
-            )
-            if selection.chosen is not None:
-                return next(model for model in variants if model.id == selection.chosen)
-        return self._registry.get(reference)
+        if not variants:
+            return self._registry.get(reference)  # raises, with near names
+        if len({model.name for model in variants}) > 1:
+            chosen = self._select(SelectionRequest(Task.CHAT), variants, ()).chosen
+            return next((model for model in variants if model.id == chosen), variants[0])
+        return variants[0]
 
     def candidates(self, reference: str) -> tuple[Model, ...]:
         """Every model that a name can mean; () for none."""
@@ -140,6 +135,9 @@ class Catalog:
         pinned = {pin.model_id for pin in pins}
         # Of what is gone, only a pinned model is worth a word.
         models = [m for m in self.models() if m.status is not Status.MISSING or m.id in pinned]
+        return self._select(request, models, pins)
+
+    def _select(self, request: SelectionRequest, models: Sequence[Model], pins: Sequence[Pin]) -> Selection:
         return select(
             replace(request, context_limit_tokens=self._settings.max_context_tokens),
             models,

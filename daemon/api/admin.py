@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -38,8 +38,8 @@ class ModelBody(_Body):
     model: str
 
 
-def admin_router(admin: Admin, catalog: Catalog, pool: SessionPool, status: Callable[[], Json]) -> APIRouter:
-    """Handlers that touch the disk are plain functions: they run in threads, off the event loop.
+def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
+    """What is here and which is chosen. Plain functions: they touch the disk, and run in threads off the event loop.
 
     There is no route that takes a path: roots are added with the command line, by someone who may read them.
     """
@@ -94,6 +94,13 @@ def admin_router(admin: Admin, catalog: Catalog, pool: SessionPool, status: Call
     def hardware() -> Json:
         return admin.hardware()
 
+    return router
+
+
+def sessions_router(catalog: Catalog, pool: SessionPool) -> APIRouter:
+    """What is loaded."""
+    router = APIRouter(prefix="/slmreg", tags=["slmreg"])
+
     @router.get("/sessions")
     async def sessions() -> list[Json]:
         pinned = {pin.model_id for pin in await asyncio.to_thread(catalog.pins)}
@@ -107,13 +114,19 @@ def admin_router(admin: Admin, catalog: Catalog, pool: SessionPool, status: Call
 
     @router.post("/unload")
     async def unload(body: ModelBody) -> Json:
-        loaded = {session.model_id for session in pool.snapshot()}
-        meant = [model.id for model in await asyncio.to_thread(catalog.candidates, body.model)]
-        if body.model in loaded:  # also one that the registry has forgotten
-            meant = [body.model]
-        if not meant:
-            raise ModelNotFound(body.model)
-        model_id = next((each for each in meant if each in loaded), meant[0])
+        known = [model.id for model in await asyncio.to_thread(catalog.candidates, body.model)]
+        model_id = _which_session(body.model, known, {session.model_id for session in pool.snapshot()})
         return {"id": model_id, "unloaded": await pool.unload(model_id)}
 
     return router
+
+
+def _which_session(reference: str, known: Sequence[str], loaded: Collection[str]) -> str:
+    """The session that a name means, if one of those it can mean is loaded; also an id that the registry has forgotten.
+
+    Raises ModelNotFound.
+    """
+    meant = [reference] if reference in loaded else known
+    if not meant:
+        raise ModelNotFound(reference)
+    return next((model_id for model_id in meant if model_id in loaded), meant[0])

@@ -6,12 +6,12 @@ nothing special (``n: 1``, ``presence_penalty: 0``) are honoured by doing nothin
 
 from __future__ import annotations
 
+import uuid
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from daemon.answers import Question
-from daemon.pool.protocol import Sampling
+from daemon.pool.protocol import Generate, Sampling
 from registry.errors import InvalidRequest, UnsupportedParameter
 
 MAX_STOP_STRINGS = 16
@@ -168,7 +168,7 @@ class ChatRequest(BaseModel):
             raise UnsupportedParameter('\'tool_choice\' can be "auto" or "none".', param="tool_choice")
         return kept
 
-    def as_question(self, *, max_messages: int) -> Question:
+    def as_generate(self, *, max_messages: int) -> Generate:
         """Raises InvalidRequest for what single fields cannot show."""
         if len(self.messages) > max_messages:
             raise InvalidRequest(
@@ -180,8 +180,8 @@ class ChatRequest(BaseModel):
         if not all(stop):
             raise InvalidRequest("A stop string must not be empty.", param="stop")
         offered = [] if self.tool_choice == "none" else self.tools
-        return Question(
-            model=self.model,
+        return Generate(
+            request_id=uuid.uuid4().hex,
             messages=[message.as_dict() for message in self.messages],
             tools=[tool.model_dump(exclude_none=True) for tool in offered],
             max_tokens=self.max_completion_tokens or self.max_tokens,

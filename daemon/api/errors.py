@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from daemon.surrogates import without_surrogates
 from registry import errors
 
 log = logging.getLogger("slmreg.api")
@@ -66,9 +67,9 @@ def envelope(message: str, *, status: int, code: str | None, param: str | None =
         429: "rate_limit_error",
         503: "service_unavailable_error",
     }.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    # What a client sent may stand in here, and half a surrogate pair in JSON is no text that could be sent back.
-    message = message.encode("utf-8", "replace").decode()
-    param = param.encode("utf-8", "replace").decode() if param is not None else None
+    # What a client sent may stand in here.
+    message = without_surrogates(message)
+    param = without_surrogates(param) if param is not None else None
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 

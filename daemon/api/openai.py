@@ -49,15 +49,15 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
     @router.post("/chat/completions", response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Answer a chat, whole or as server-sent events."""
-        question = body.as_question(max_messages=max_messages)
+        generate = body.as_generate(max_messages=max_messages)
         try:
-            answer = await or_leave(answers.start(question), request.receive)
+            answer = await or_leave(answers.start(body.model, generate), request.receive)
         except ClientLeft:
             return Response(status_code=CLIENT_LEFT)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(answer)
             headers = {"x-slmreg-model": quote(answer.model.id, safe=READABLE)}
-            completion = _Completion(answer, has_tools=bool(question.tools))
+            completion = _Completion(answer, has_tools=bool(generate.tools))
             if body.stream:
                 include_usage = body.stream_options is not None and body.stream_options.include_usage
                 response = EventStream(answer, completion.frames(include_usage=include_usage), headers)

@@ -17,6 +17,7 @@ from daemon.cli.daemon_link import find_daemon
 from daemon.cli.openai_stream import StreamedAnswer
 from daemon.cli.output import say
 from daemon.settings import Paths
+from daemon.surrogates import without_surrogates
 from registry.errors import SlmregError
 
 COMMANDS_HINT = "Ctrl-C stops an answer; /clear forgets the conversation; /bye or Ctrl-D ends."
@@ -72,8 +73,7 @@ class _Conversation:
     def ask(self, url: str, text: str) -> None:
         """Print the answer as it comes. A question that could not be answered is forgotten. Raises SlmregError."""
         # A terminal may hand over bytes that are no UTF-8, as halves of surrogate pairs.
-        text = text.encode("utf-8", "replace").decode()
-        messages = [*self._messages, {"role": "user", "content": text}]
+        messages = [*self._messages, {"role": "user", "content": without_surrogates(text)}]
         answer = StreamedAnswer(url, {**self._options, "messages": messages})
         said = ""
         pieces = iter(answer)

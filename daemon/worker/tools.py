@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from daemon.surrogates import without_surrogates
+
 _OPEN = "<tool_call>"
 _CLOSE = "</tool_call>"
 
@@ -83,9 +85,8 @@ def _parse_call(text: str) -> ToolCall | None:
         arguments = _json_object(arguments)
     if not isinstance(arguments, dict):
         return None
-    # A model may write half a surrogate pair, which is no text that could be sent.
-    text = json.dumps(arguments, ensure_ascii=False).encode("utf-8", "replace").decode()
-    return ToolCall(name.encode("utf-8", "replace").decode(), text)
+    arguments_json = without_surrogates(json.dumps(arguments, ensure_ascii=False))
+    return ToolCall(without_surrogates(name), arguments_json)
 
 
 def _json_object(text: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ HI: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 
 
 def question(**fields: Any) -> Any:
-    return ChatRequest.model_validate({**HI, **fields}).as_question(max_messages=4)
+    return ChatRequest.model_validate({**HI, **fields}).as_generate(max_messages=4)
 
 
 def test_content_parts_become_text_and_developer_becomes_system() -> None:
