@@ -11,7 +11,6 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from registry.model import ExecutionProvider
@@ -27,13 +26,8 @@ PROVIDERS_TIMEOUT_S = 60.0
 class Machine:
     """Reads the hardware on first use; safe to use from several threads."""
 
-    def __init__(
-        self,
-        cache_file: Path,
-        providers: Callable[[], tuple[ExecutionProvider, ...]] | None = None,
-    ) -> None:
+    def __init__(self, cache_file: Path) -> None:
         self._cache_file = cache_file
-        self._providers = providers or execution_providers
         self._lock = threading.Lock()
         self._known: Hardware | None = None
 
@@ -41,7 +35,7 @@ class Machine:
         """The machine now; only memory is read again (under a millisecond)."""
         with self._lock:
             if self._known is None:
-                self._known = detect_hardware(execution_providers=self._providers(), cache_file=self._cache_file)
+                self._known = detect_hardware(execution_providers=execution_providers(), cache_file=self._cache_file)
                 return self._known
         return refresh_memory(self._known)
 

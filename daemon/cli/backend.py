@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 from urllib.parse import quote
 
 from daemon.cli.daemon_link import find_daemon
@@ -49,7 +49,10 @@ class HttpBackend:
 
         self._client = httpx.Client(base_url=url, trust_env=False, timeout=HTTP_TIMEOUT_S)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._client.close()
 
     def models(self) -> list[Json]:
@@ -122,32 +125,31 @@ class HttpBackend:
         raise DaemonRefused(error_message(answer.text, answer.status_code))
 
 
+def home_paths() -> Paths:
+    """Where the files of this home lie, as the environment says."""
+    return Paths.from_environment(os.environ)
+
+
 @contextlib.contextmanager
-def open_backend(paths: Paths, *, is_fresh: bool = True) -> Iterator[Backend]:
+def open_backend(*, is_fresh: bool = True) -> Iterator[Backend]:
     """The daemon of this home if one runs, else the registry itself.
 
     ``is_fresh``: look at the disk first where no daemon does so all the time. Unchanged folders are only listed.
     """
-    running = find_daemon(paths.run_file)
-    if running is not None:
-        backend = HttpBackend(running.url)
-        try:
-            yield backend
-        finally:
-            backend.close()
-        return
-    with open_local(paths, is_fresh=is_fresh) as admin:
-        yield admin
+    running = find_daemon(home_paths().run_file)
+    with HttpBackend(running.url) if running is not None else open_local(is_fresh=is_fresh) as backend:
+        yield backend
 
 
 @contextlib.contextmanager
-def open_local(paths: Paths, *, is_fresh: bool = True) -> Iterator[Any]:
+def open_local(*, is_fresh: bool = True) -> Iterator[Any]:
     """The registry of this home, without a daemon, as ``daemon.admin.Admin``."""
     from daemon.admin import Admin
     from daemon.catalog import Catalog
     from daemon.machine import Machine
     from registry.store import Registry
 
+    paths = home_paths()
     settings = load_settings(paths)
     with Registry.open(paths.database) as registry:
         catalog = Catalog(registry, Machine(paths.hardware_cache), settings, os.environ)

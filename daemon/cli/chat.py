@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 
+from daemon.cli.backend import home_paths
 from daemon.cli.background import background_daemon
 from daemon.cli.daemon_link import find_daemon
 from daemon.cli.openai_stream import StreamedAnswer
 from daemon.cli.output import say
-from daemon.settings import Paths
 from daemon.surrogates import without_surrogates
 from registry.errors import SlmregError
 
@@ -112,7 +112,7 @@ def _talk(url: str, conversation: _Conversation) -> None:
 
 @contextlib.contextmanager
 def _daemon_url() -> Iterator[str]:
-    running = find_daemon(Paths.from_environment(os.environ).run_file)
+    running = find_daemon(home_paths().run_file)
     if running is not None:
         yield running.url
         return

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
 import click
 
-from daemon.cli.backend import open_backend
+from daemon.cli.backend import Json, open_backend
 from daemon.cli.output import gigabytes, print_json, print_table, say
-from daemon.settings import Paths
 
-Json = dict[str, Any]
 # The instruction sets that ONNX Runtime has int4 and int8 kernels for; --json has every flag.
 KERNEL_FLAGS = frozenset(
     {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512vnni", "amx_int8", "asimddp", "i8mm", "sve", "neon"}
 )
-
-
-def _paths() -> Paths:
-    return Paths.from_environment(os.environ)
 
 
 @click.command()
@@ -37,7 +28,7 @@ def select(ctx: click.Context, task: str, explain: bool, context_tokens: int | N
     \b
     Example: slmreg select code --explain
     """
-    with open_backend(_paths()) as backend:
+    with open_backend() as backend:
         selection = backend.select(task, context_tokens=context_tokens)
     if as_json:
         print_json(selection)
@@ -93,7 +84,7 @@ def pin(task: str, model: str, as_json: bool) -> None:
     \b
     Example: slmreg pin chat phi-4-mini
     """
-    with open_backend(_paths()) as backend:
+    with open_backend() as backend:
         pinned = backend.pin(task, model)
     if as_json:
         print_json(pinned)
@@ -110,7 +101,7 @@ def unpin(task: str, as_json: bool) -> None:
     \b
     Example: slmreg unpin chat
     """
-    with open_backend(_paths()) as backend:
+    with open_backend(is_fresh=False) as backend:
         backend.unpin(task)
     print_json({"unpinned": task}) if as_json else say(f"{task} is not pinned.")
 
@@ -123,7 +114,7 @@ def pins(as_json: bool) -> None:
     \b
     Example: slmreg pins
     """
-    with open_backend(_paths()) as backend:
+    with open_backend(is_fresh=False) as backend:
         found = backend.pins()
     if as_json:
         print_json(found)
@@ -141,7 +132,7 @@ def hw(as_json: bool) -> None:
     \b
     Example: slmreg hw --json
     """
-    with open_backend(_paths(), is_fresh=False) as backend:
+    with open_backend(is_fresh=False) as backend:
         hardware = backend.hardware()
     if as_json:
         print_json(hardware)

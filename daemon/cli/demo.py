@@ -100,8 +100,7 @@ class _Demo:
         self._say(f"[dim]{self._home}[/]")
 
     def run(self, url: str) -> None:
-        backend = HttpBackend(url)
-        try:
+        with HttpBackend(url) as backend:
             self._title(f"The daemon runs at {url} and has indexed them, in place")
             self._list(backend)
             chosen = self._select(backend)
@@ -109,8 +108,6 @@ class _Demo:
             dropped = self._drop(backend)
             self._pin(backend, url, dropped)
             self._ps(backend, {chosen, dropped})
-        finally:
-            backend.close()
 
     def _list(self, backend: HttpBackend) -> None:
         models = backend.models()

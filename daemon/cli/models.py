@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from daemon.cli.backend import HttpBackend, open_backend, open_local
+from daemon.cli.backend import HttpBackend, Json, home_paths, open_backend, open_local
 from daemon.cli.daemon_link import find_daemon
 from daemon.cli.output import billions, gigabytes, print_json, print_table, say
-from daemon.settings import Paths
 
-Json = dict[str, Any]
 DEMO_HINT = (
     "Only the demo model that ships with slmreg is here: it shows the machinery, nothing more.\n"
     "Add a folder of ONNX Runtime GenAI models with: slmreg roots add PATH"
 )
-
-
-def _paths() -> Paths:
-    return Paths.from_environment(os.environ)
 
 
 @click.command("list")
@@ -36,7 +29,7 @@ def list_models(task: str | None, is_all: bool, as_json: bool) -> None:
     \b
     Example: slmreg list --task tools
     """
-    with open_backend(_paths()) as backend:
+    with open_backend() as backend:
         models, problems = backend.models(), backend.problems()
     if task is not None:
         from daemon.catalog import parse_task
@@ -94,7 +87,7 @@ def show(model: str, as_json: bool) -> None:
     \b
     Example: slmreg show phi-4-mini
     """
-    with open_backend(_paths()) as backend:
+    with open_backend() as backend:
         found = backend.model(model)
     if as_json:
         print_json(found)
@@ -124,7 +117,7 @@ def scan(as_json: bool) -> None:
     \b
     Example: slmreg scan --json
     """
-    with open_backend(_paths(), is_fresh=False) as backend:
+    with open_backend(is_fresh=False) as backend:
         changes = backend.scan()
     if as_json:
         print_json(changes)
@@ -171,7 +164,7 @@ def list_roots(as_json: bool) -> None:
 
 
 def _list_roots(as_json: bool) -> None:
-    with open_backend(_paths()) as backend:
+    with open_backend() as backend:
         found = backend.roots()
     if as_json:
         print_json(found)
@@ -225,16 +218,12 @@ def remove_root(path: Path, as_json: bool) -> None:
 
 def _change_roots(change: Any) -> Any:
     """Change the registry itself, never through HTTP: the API takes no paths. A running daemon is told to look."""
-    paths = _paths()
-    with open_local(paths, is_fresh=False) as admin:
+    with open_local(is_fresh=False) as admin:
         result = change(admin)
-    running = find_daemon(paths.run_file)
+    running = find_daemon(home_paths().run_file)
     if running is not None:
-        daemon = HttpBackend(running.url)
-        try:
+        with HttpBackend(running.url) as daemon:
             daemon.scan()
-        finally:
-            daemon.close()
     return result
 
 

@@ -12,6 +12,7 @@ from types import FrameType
 import click
 
 from daemon import __version__
+from daemon.cli.backend import home_paths
 from daemon.cli.daemon_link import RunningDaemon, announced, find_daemon
 from daemon.cli.output import say
 from daemon.settings import Paths, Settings, load_settings
@@ -33,7 +34,7 @@ def serve(host: str | None, port: int | None, log_level: str | None) -> None:
     \b
     Example: slmreg serve --port 7567
     """
-    paths = Paths.from_environment(os.environ)
+    paths = home_paths()
     settings = load_settings(paths, flags={"host": host, "port": port, "log_level": log_level})
     running = find_daemon(paths.run_file)
     if running is not None:

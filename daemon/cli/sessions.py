@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
-from typing import Any
-
 import click
 
-from daemon.cli.backend import HttpBackend
+from daemon.cli.backend import HttpBackend, home_paths
 from daemon.cli.daemon_link import find_daemon, require_daemon
 from daemon.cli.output import gigabytes, print_json, print_table, say
-from daemon.settings import Paths
 
 
-def _run_file() -> Any:
-    return Paths.from_environment(os.environ).run_file
-
-
-@contextlib.contextmanager
-def _daemon() -> Iterator[HttpBackend]:
-    backend = HttpBackend(require_daemon(_run_file()).url)
-    try:
-        yield backend
-    finally:
-        backend.close()
+def _daemon() -> HttpBackend:
+    return HttpBackend(require_daemon(home_paths().run_file).url)
 
 
 @click.command()
@@ -37,7 +22,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     \b
     Example: slmreg status --json
     """
-    running = find_daemon(_run_file())
+    running = find_daemon(home_paths().run_file)
     if running is None:
         nothing = {
             "running": False,
@@ -50,7 +35,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
         }
         print_json(nothing) if as_json else say("No slmreg daemon is running. Start it with `slmreg serve`.")
         ctx.exit(1)
-    with _daemon() as backend:
+    with HttpBackend(running.url) as backend:
         facts = {**backend.status(), "url": running.url}
     if as_json:
         print_json(facts)
