@@ -23,9 +23,7 @@ def sampling_defaults(folder: Path, config: Mapping[str, Any]) -> SamplingParams
     """The defaults of a model folder; ``config`` is its genai_config.json."""
     search = _object(config.get("search"))
     # do_sample false is greedy whatever the temperature says.
-    found = {} if search.get("do_sample") is False else dict(search)
-    if search.get("do_sample") is False:
-        found["temperature"] = 0.0
+    found: dict[str, Any] = {"temperature": 0.0} if search.get("do_sample") is False else dict(search)
     found |= _model_config(folder)
     standard = SamplingParams()
     return SamplingParams(

@@ -14,6 +14,7 @@ from typing import Any
 from daemon.worker.errors import LoadCode, LoadError
 
 _CONFIG_FILE = "genai_config.json"
+_MAX_FILE_BYTES = 16 * 1024 * 1024
 # Settings whose value is a native library to load.
 _LIBRARY_KEYS = frozenset({"custom_ops_library", "backend_path"})
 
@@ -23,6 +24,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise LoadError(LoadCode.MISSING_FILE, f"{folder} is not a folder. Scan again: `slmreg scan`.")
     config = _read_json(folder / _CONFIG_FILE)
+    if not isinstance(config, dict):
+        raise LoadError(
+            LoadCode.INVALID_FILE, f"{folder / _CONFIG_FILE} does not hold a JSON object. Copy the file again."
+        )
     model = config.get("model")
     decoder = model.get("decoder") if isinstance(model, dict) else None
     if not isinstance(decoder, dict):
@@ -38,18 +43,31 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def find_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty if there is no file, or something else in it. Raises LoadError."""
+    value = _read_json(path) if path.is_file() else None
+    return value if isinstance(value, dict) else {}
+
+
+def read_text(path: Path) -> str:
+    """A file's text, without a byte order mark. Raises LoadError."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8-sig"))
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise LoadError(LoadCode.INVALID_FILE, f"{path} is over {_MAX_FILE_BYTES} bytes: not a file of this kind.")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LoadError(LoadCode.INVALID_FILE, f"{path} is not UTF-8 text. Copy the file again.") from error
     except FileNotFoundError as error:
         raise LoadError(LoadCode.MISSING_FILE, f"{path} is missing. Copy the folder again.") from error
     except OSError as error:
         raise LoadError(LoadCode.MISSING_FILE, f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise LoadError(LoadCode.INVALID_FILE, f"{path} is not valid JSON: {error}. Copy the file again.") from error
-    if not isinstance(config, dict):
-        raise LoadError(LoadCode.INVALID_FILE, f"{path} does not hold a JSON object. Copy the file again.")
-    return config
 
 
 def _settings(value: Any) -> Iterator[tuple[str, str]]:

@@ -52,7 +52,7 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
     template = load_chat_template(folder)
     provider = _provider(load.execution_provider)
     try:
-        model = og.Model(engine_config(folder, provider, load.threads))
+        model = og.Model(engine_config(folder, config, provider, load.threads))
         tokenizer = GenaiTokenizer(model, load_special_tokens(folder).get("eos_token"))
     except MemoryError as error:
         raise _explained(folder, "out of memory") from error

@@ -15,12 +15,12 @@ from jinja2 import Template, TemplateSyntaxError
 
 from daemon.worker.bounded_jinja import BoundedEnvironment
 from daemon.worker.errors import LoadCode, LoadError
+from daemon.worker.folder import find_object, read_text
 from registry.errors import InvalidRequest
 
 _JINJA_FILE = "chat_template.jinja"
 _TOKENIZER_FILE = "tokenizer_config.json"
 _FOUNDRY_FILE = "inference_model.json"
-_MAX_FILE_BYTES = 16 * 1024 * 1024
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 Messages = Sequence[Mapping[str, Any]]
@@ -39,14 +39,15 @@ class ChatTemplate(Protocol):
 
 def load_chat_template(folder: Path) -> ChatTemplate:
     """The template of a model folder. Raises LoadError if there is none or it cannot be read."""
-    tokens = load_special_tokens(folder)
+    config = find_object(folder / _TOKENIZER_FILE)
+    tokens = special_tokens(config)
     jinja_file = folder / _JINJA_FILE
     if jinja_file.is_file():
-        return JinjaTemplate(_JINJA_FILE, {"default": _read_text(jinja_file)}, tokens)
-    named = _named_templates(_read_object(folder / _TOKENIZER_FILE).get("chat_template"))
+        return JinjaTemplate(_JINJA_FILE, {"default": read_text(jinja_file)}, tokens)
+    named = _named_templates(config.get("chat_template"))
     if named:
         return JinjaTemplate(_TOKENIZER_FILE, named, tokens)
-    parts = _read_object(folder / _FOUNDRY_FILE).get("PromptTemplate")
+    parts = find_object(folder / _FOUNDRY_FILE).get("PromptTemplate")
     if isinstance(parts, dict) and isinstance(parts.get("prompt"), str):
         return PlaceholderTemplate({role: text for role, text in parts.items() if isinstance(text, str)})
     raise LoadError(
@@ -143,7 +144,11 @@ class PlaceholderTemplate:
 
 def load_special_tokens(folder: Path) -> dict[str, str]:
     """The special tokens that ``tokenizer_config.json`` names, each given as a string or as ``{"content": ...}``."""
-    config = _read_object(folder / _TOKENIZER_FILE)
+    return special_tokens(find_object(folder / _TOKENIZER_FILE))
+
+
+def special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+    """Those of a ``tokenizer_config.json`` that has been read."""
     tokens = {}
     for name in _SPECIAL_TOKENS:
         token = config.get(name)
@@ -200,26 +205,3 @@ def _named_templates(value: Any) -> dict[str, str]:
     entries = value if isinstance(value, list) else []
     pairs = [(entry.get("name"), entry.get("template")) for entry in entries if isinstance(entry, dict)]
     return {name: text for name, text in pairs if isinstance(name, str) and isinstance(text, str)}
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty if there is no file."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(_read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise LoadError(LoadCode.INVALID_FILE, f"{path} is not valid JSON: {error}. Copy the file again.") from error
-    return value if isinstance(value, dict) else {}
-
-
-def _read_text(path: Path) -> str:
-    """A file's text, without a byte order mark."""
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise LoadError(LoadCode.INVALID_FILE, f"{path} is over {_MAX_FILE_BYTES} bytes: not a file of this kind.")
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise LoadError(LoadCode.INVALID_FILE, f"{path} is not UTF-8 text. Copy the file again.") from error
-    except OSError as error:
-        raise LoadError(LoadCode.MISSING_FILE, f"{path} cannot be read: {error.strerror}.") from error

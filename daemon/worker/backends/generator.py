@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,16 @@ _PROVIDER_NAMES = {
 }
 
 
-def engine_config(folder: Path, provider: ExecutionProvider, threads: int) -> og.Config:
+def engine_config(folder: Path, settings: Mapping[str, Any], provider: ExecutionProvider, threads: int) -> og.Config:
     """The folder's configuration, set to run on ``provider`` with ``threads`` intra-op threads.
+
+    ``settings`` is its genai_config.json, already read and checked.
 
     The library's default is half the hardware threads, which is half the speed where a core is one thread.
     """
     config = og.Config(str(folder))
     config.overlay(json.dumps(_thread_overlay(threads)))
-    configured = _configured_providers(folder)
+    configured = _configured_providers(settings)
     name = _PROVIDER_NAMES.get(provider)
     if name is None or name.lower() not in configured:
         config.clear_providers()
@@ -105,8 +107,7 @@ def _thread_overlay(threads: int) -> dict[str, Any]:
     return {"model": {"decoder": {"session_options": session_options}}}
 
 
-def _configured_providers(folder: Path) -> set[str]:
+def _configured_providers(settings: Mapping[str, Any]) -> set[str]:
     """Names, in lower case, of the providers that the folder's configuration itself asks for, with its own options."""
-    config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8-sig"))
-    options = config.get("model", {}).get("decoder", {}).get("session_options", {}).get("provider_options", [])
+    options = settings.get("model", {}).get("decoder", {}).get("session_options", {}).get("provider_options", [])
     return {name.lower() for entry in options for name in entry}

@@ -10,6 +10,7 @@ import onnxruntime_genai as og
 import pytest
 
 from daemon.worker.backends.generator import GeneratorBackend, engine_config
+from daemon.worker.folder import read_config
 from daemon.worker.tokenizer import GenaiTokenizer
 from registry.errors import GenerationFailed
 from registry.model import ExecutionProvider
@@ -19,7 +20,7 @@ PROMPT = [int(token) for token in np.random.default_rng(3).integers(0, 250, 300)
 
 @pytest.fixture(scope="module")
 def model(tiny_model: Path) -> Iterator[og.Model]:
-    yield og.Model(engine_config(tiny_model, ExecutionProvider.CPU, threads=1))
+    yield og.Model(engine_config(tiny_model, read_config(tiny_model), ExecutionProvider.CPU, threads=1))
 
 
 def test_a_prompt_read_in_chunks_ends_with_the_logits_of_the_whole(model: og.Model) -> None:
