@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
 
 from registry.sources import DEMO_ROOT
 from registry.store import Registry
-from tests.e2e.conftest import Home, Served, put
+from tests.e2e.conftest import Home, Served, put, wait_for
 from tests.e2e.test_demo_model import ANSWERS
 
 ASK: Any = [{"role": "user", "content": "What is slmreg?"}]
@@ -139,20 +141,28 @@ def test_offered_tools_come_back_as_structure_streamed_or_not(served: Served) ->
     assert streamed[-1].choices[0].finish_reason == "tool_calls"
 
 
-def test_several_streams_of_one_model_run_at_the_same_time(served: Served) -> None:
-    streams = [
-        iter(
+def test_several_requests_to_one_model_are_under_way_at_the_same_time(served: Served) -> None:
+    """The worker is held while they arrive: none can end before the others have begun."""
+    served.post("/slmreg/load", {"model": "tiny-random"})
+    worker = psutil.Process(served.sessions()["tiny-random:0"]["pid"])
+
+    def stream(_: int) -> list[Any]:
+        return list(
             served.openai.chat.completions.create(
-                model="tiny-random", messages=ASK, temperature=0, max_tokens=400, stream=True
+                model="tiny-random", messages=ASK, temperature=0, max_tokens=50, stream=True
             )
         )
-        for _ in range(3)
-    ]
-    firsts = [next(stream) for stream in streams]
-    assert served.sessions()["tiny-random:0"]["active"] == 3
-    for stream in streams:
-        assert sum(1 for _ in stream) > 10
-    assert len({first.id for first in firsts}) == 3
+
+    with ThreadPoolExecutor(3) as clients:
+        worker.suspend()
+        try:
+            answers = [clients.submit(stream, number) for number in range(3)]
+            wait_for(lambda: served.sessions()["tiny-random:0"]["active"] == 3, "three requests to be under way")
+        finally:
+            worker.resume()
+        chunks = [answer.result(60) for answer in answers]
+    assert all(len(each) > 10 for each in chunks)
+    assert len({each[0].id for each in chunks}) == 3
 
 
 # -- bad input
