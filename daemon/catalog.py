@@ -92,7 +92,7 @@ class Catalog:
         return self._registry.problems()
 
     def roots(self) -> tuple[Root, ...]:
-        return find_roots(self._environment, self._registry.user_roots())
+        return find_roots(self._environment, self._registry.root_choices())
 
     def add_root(self, path: Path) -> Changes:
         """Remember a folder of models and index it. Raises InvalidRoot."""

@@ -59,7 +59,7 @@ def changes_json(changes: Changes) -> Json:
         "added": len(changes.added),
         "updated": len(changes.updated),
         "missing": len(changes.missing),
-        "unchanged": len(changes.unchanged),
+        "unchanged": changes.unchanged,
         "problems": [problem_json(problem) for problem in changes.problems],
         "seconds": round(changes.seconds, 4),
         "ids": {

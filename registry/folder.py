@@ -16,6 +16,7 @@ from registry.families import family_of, is_encoder, is_transcriber, is_translat
 from registry.foundry import INFERENCE_MODEL_FILE, Catalog, CatalogEntry, InferenceModel, read_inference_model
 from registry.genai_config import FILE_NAME as GENAI_CONFIG_FILE
 from registry.genai_config import GenaiConfig, default_device, read_genai_config
+from registry.hub import HubRevision
 from registry.listing import DOWNLOAD_MARKER, FileStat, fingerprint, is_partial_name, list_files, total_bytes
 from registry.model import Device, ExecutionProvider, Model, Precision, Problem, Source, Task
 from registry.naming import Identity, declared_identity, folder_identity
@@ -40,6 +41,8 @@ class Surroundings:
     source: Source
     catalog: Catalog = field(default_factory=Catalog)
     is_downloading: bool = False
+    hub: HubRevision | None = None
+    allowed_libraries: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

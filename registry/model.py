@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 
 class Task(StrEnum):
@@ -70,8 +71,25 @@ class Source(StrEnum):
     """Where a root comes from."""
 
     FOUNDRY = "foundry"
+    HUGGING_FACE = "huggingface"
     FOLDER = "folder"
     DEMO = "demo"
+
+
+class Modality(StrEnum):
+    """What a model takes in."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    AUDIO = "audio"
+
+
+@dataclass(frozen=True, slots=True)
+class Markers:
+    """The texts that a model puts around something in its answer: tool calls, or its reasoning."""
+
+    start: str
+    end: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +123,17 @@ class Model:
 
     Units: ``size_bytes`` is every file of the folder; ``weight_bytes`` only the graphs that get loaded with their
     external data; ``kv_bytes_per_token`` is one sequence's key and value cache over all layers; ``context_tokens`` is
-    what the model was built for (prompt and answer together).
+    what the model was built for (prompt and answer together), ``max_length`` what its configuration asks the engine to
+    reserve, ``max_output_tokens`` what a catalog allows for one answer.
+
+    ``parameters`` counts all weights, ``active_parameters`` those of a mixture of experts that one token uses.
+    ``sliding_window`` is in tokens. ``adapters`` are LoRA adapter files beside the model. ``refs`` are the names by
+    which a Hugging Face cache points at this revision (``main``).
+
+    ``fingerprint`` changes when a file is written (names, sizes, times); ``content`` only when what is in the files
+    changes, so that two copies of one model have the same. What only the registry knows: ``locations``, other folders
+    with the same model; ``revision``, counted up when the content of a known model changes; ``missing_since_s`` (Unix
+    time) of one that is gone; ``verified_s`` (Unix time) of the last full check that still holds.
     """
 
     name: str
@@ -119,18 +147,38 @@ class Model:
     family: str = "unknown"
     model_type: str = "unknown"
     parameters: int | None = None
+    active_parameters: int | None = None
     precision: Precision = Precision.UNKNOWN
+    block_size: int | None = None
     accuracy_level: int | None = None
     execution_provider: ExecutionProvider = ExecutionProvider.CPU
     device: Device = Device.CPU
     size_bytes: int = 0
     weight_bytes: int = 0
     context_tokens: int = 2048
+    max_length: int | None = None
+    max_output_tokens: int | None = None
+    sliding_window: int | None = None
     kv_bytes_per_token: int = 0
+    kv_precision: Precision = Precision.UNKNOWN
     vocab_size: int | None = None
+    modalities: tuple[Modality, ...] = (Modality.TEXT,)
+    has_chat_template: bool = False
+    can_reason: bool = False
+    tool_markers: Markers | None = None
+    reasoning_markers: Markers | None = None
+    adapters: tuple[str, ...] = ()
+    is_paged: bool = False
+    custom_ops_library: str | None = None
     publisher: str | None = None
     license: str | None = None
+    refs: tuple[str, ...] = ()
     fingerprint: str = ""
+    content: str = ""
+    locations: tuple[Path, ...] = ()
+    revision: int = 1
+    missing_since_s: float | None = None
+    verified_s: float | None = None
     evidence: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -144,48 +192,105 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class RootChoice:
+    """What a person decided about a root: one they added, or one found by itself that they switched off or tuned.
+
+    ``settle_s``: how long its folders have to be still until they count; None is the setting for all roots.
+    """
+
+    path: Path
+    is_added: bool = True
+    is_enabled: bool = True
+    settle_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Root:
-    """A folder under which models are looked for. ``exists`` is False for one that is not there at the moment."""
+    """A folder under which models are looked for.
+
+    ``exists`` is False for one that is not there at the moment; one that is not ``is_enabled`` is only listed.
+    """
 
     path: Path
     source: Source
     exists: bool = True
     added_by_user: bool = False
+    is_enabled: bool = True
+    settle_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """A person's choice: this model, and no other, for this task."""
+    """A person's choice: this model, and no other, for this task.
+
+    ``is_waiting``: no such model was here yet; ``model_id`` is then the name, alias or id that is waited for.
+    """
 
     task: Task
     model_id: str
+    is_waiting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """One entry of a ``models.json``: what somebody wrote about a model, which need not be here.
+
+    ``more`` are the keys that slmreg does not know, kept as they were.
+    """
+
+    name: str
+    task: str | None = None
+    min_ram_gb: float | None = None
+    notes: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A full check of one model's files. It holds for as long as the model has this ``fingerprint``.
+
+    ``digests`` are SHA-256 in hexadecimal by file name, relative to the model's folder; with ``problems`` the model is
+    not to be loaded.
+    """
+
+    fingerprint: str
+    verified_s: float
+    digests: Mapping[str, str]
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
     """What one scan of some roots found; ``seconds`` is wall time.
 
-    ``covered`` are the folders that were fully walked: a known model under one of them that is not in ``models`` or
-    ``problems`` is gone.
+    ``models`` were read; ``unchanged`` are known folders whose files are as they were, and were only listed.
+    ``covered`` are the folders that were fully walked: a known model under one of them that is not in ``models``,
+    ``unchanged`` or ``problems`` is gone.
     """
 
     models: tuple[Model, ...]
     problems: tuple[FolderProblem, ...]
     covered: tuple[Path, ...]
     seconds: float
+    unchanged: frozenset[Path] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a scan changed in the registry, by model id, and the problems that stand now."""
+    """What a scan changed in the registry, by model id, and the ``problems`` that it saw.
+
+    ``unchanged`` is a number. ``found`` are problems that did not stand before, ``solved`` those that stand no more.
+    """
 
     added: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    unchanged: tuple[str, ...] = ()
+    unchanged: int = 0
     problems: tuple[FolderProblem, ...] = ()
+    found: tuple[FolderProblem, ...] = ()
+    solved: tuple[FolderProblem, ...] = ()
     seconds: float = 0.0
 
     @property
     def is_empty(self) -> bool:
-        return not (self.added or self.updated or self.missing)
+        return not (self.added or self.updated or self.missing or self.found or self.solved)

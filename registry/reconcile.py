@@ -181,7 +181,7 @@ def _changes(entries: Sequence[Entry], report: ScanReport) -> Changes:
         added=tuple(sorted(added)),
         updated=tuple(sorted(updated)),
         missing=tuple(sorted({*missing, *renamed})),
-        unchanged=tuple(sorted(unchanged)),
+        unchanged=len(unchanged),
         problems=report.problems,
         seconds=report.seconds,
     )

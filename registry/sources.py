@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from registry.listing import is_directory
-from registry.model import Root, Source
+from registry.model import Root, RootChoice, Source
 
 FOUNDRY_CACHES_VARIABLE = "SLMREG_FOUNDRY_CACHES"
 DEMO_ROOT = Path(__file__).parent / "demo_model"
@@ -16,7 +16,7 @@ _MAX_APPS = 500
 
 
 def find_roots(
-    environment: Mapping[str, str], user_roots: Iterable[Path] = (), *, home: Path | None = None
+    environment: Mapping[str, str], choices: Iterable[RootChoice] = (), *, home: Path | None = None
 ) -> tuple[Root, ...]:
     """Every root, each folder once, the demo model last; those of a person or a variable also if they do not exist.
 
@@ -27,7 +27,7 @@ def find_roots(
         *(Root(path, Source.FOUNDRY, exists=is_directory(path)) for path in _foundry_caches(environment, home)),
         *(
             Root(path, Source.FOLDER, exists=is_directory(path), added_by_user=True)
-            for path in map(_resolved, user_roots)
+            for path in (_resolved(choice.path) for choice in choices if choice.is_added)
         ),
         Root(_resolved(DEMO_ROOT), Source.DEMO, exists=is_directory(DEMO_ROOT)),
     ]

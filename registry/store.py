@@ -13,7 +13,7 @@ from registry.database import Database
 from registry.errors import InvalidRoot, ModelNotFound
 from registry.genai_config import FILE_NAME as GENAI_CONFIG_FILE
 from registry.listing import exists, is_text
-from registry.model import Changes, Device, FolderProblem, Model, Pin, ScanReport, Status, Task
+from registry.model import Changes, Device, FolderProblem, Model, Pin, RootChoice, ScanReport, Status, Task
 from registry.reconcile import reconcile
 from registry.writing import delete_pin, delete_root, write_pin, write_plan, write_root
 
@@ -107,15 +107,15 @@ class Registry:
 
     # -- roots
 
-    def user_roots(self) -> tuple[Path, ...]:
-        """The folders a person added, in the order they were added."""
-        return self._database.snapshot().roots
+    def root_choices(self) -> tuple[RootChoice, ...]:
+        """What a person decided about roots, in the order they did."""
+        return tuple(RootChoice(path) for path in self._database.snapshot().roots)
 
     def add_root(self, path: Path) -> Path:
         """Remember a folder of models, and return it as it is remembered. Raises InvalidRoot if it cannot be read."""
         root = _readable_directory(path)
         with self._database.transaction() as session:
-            if root not in self.user_roots():
+            if root not in self._database.snapshot().roots:
                 write_root(session, root, now_s=time.time())
         return root
 

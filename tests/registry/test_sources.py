@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from registry.model import Source
+from registry.model import RootChoice, Source
 from registry.sources import find_roots
 
 
 def found(environment: dict[str, str], *user_roots: Path, home: Path | None = None) -> list[tuple[Path, Source]]:
-    return [(root.path, root.source) for root in find_roots(environment, user_roots, home=home)][:-1]
+    return [(root.path, root.source) for root in find_roots(environment, map(RootChoice, user_roots), home=home)][:-1]
 
 
 def test_every_apps_cache_under_home_is_found(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_an_empty_variable_means_no_caches(tmp_path: Path) -> None:
 
 
 def test_user_roots_are_marked_and_the_demo_root_is_last(tmp_path: Path) -> None:
-    roots = find_roots({}, [tmp_path], home=tmp_path)
+    roots = find_roots({}, [RootChoice(tmp_path)], home=tmp_path)
     assert [(root.source, root.added_by_user) for root in roots] == [(Source.FOLDER, True), (Source.DEMO, False)]
 
 

@@ -139,7 +139,7 @@ def test_scan_apply_and_known_work_together(registry: Registry, root: Root, plac
     assert len(first.added) == 2
     again = registry.apply(scan([root], known=registry.known()))
     assert again.is_empty
-    assert len(again.unchanged) == 2
+    assert again.unchanged == 2
     shutil.rmtree(root.path / "a")
     changes = registry.apply(scan([root], known=registry.known(), under=root.path / "a"))
     assert registry.get("phi:1").path == root.path / "b"
@@ -199,7 +199,7 @@ def test_roots_are_resolved_and_kept_in_order(registry: Registry, tmp_path: Path
         (tmp_path / name).mkdir()
         registry.add_root(tmp_path / "b" / ".." / name)
     registry.add_root(tmp_path / "a")
-    assert registry.user_roots() == (tmp_path.resolve() / "b", tmp_path.resolve() / "a")
+    assert [choice.path for choice in registry.root_choices()] == [tmp_path.resolve() / "b", tmp_path.resolve() / "a"]
 
 
 def test_a_root_has_to_be_a_folder_that_is_there(registry: Registry, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_removed_root_takes_its_models_along_but_for_pinned_ones(
         "pinned": Status.MISSING,
     }
     assert registry.problems() == ()
-    assert registry.user_roots() == (outer / "inner",)
+    assert [choice.path for choice in registry.root_choices()] == [outer / "inner"]
 
 
 # -- the file
