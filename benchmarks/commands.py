@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     rounds: int = parser.parse_args().rounds
     with tempfile.TemporaryDirectory(prefix="slmreg-bench-") as home:
-        environment = {**os.environ, "SLMREG_HOME": home, "SLMREG_FOUNDRY_CACHES": ""}
+        environment = {**os.environ, "SLMREG_HOME": home, "SLMREG_FOUNDRY_CACHES": "", "SLMREG_HF_CACHE": ""}
 
         def run(*arguments: str) -> float:
             command = [sys.executable, *arguments]

@@ -98,7 +98,7 @@ def measure(scratch: Path, preset: str, rounds: int, tokens: int, seed: int) -> 
     folder = write_preset(preset, scratch / "models" / MODEL, seed=seed)
     with Registry.open(scratch / "registry.db") as registry:
         registry.add_root(scratch / "models")
-    environment = {**os.environ, "SLMREG_HOME": str(scratch), "SLMREG_FOUNDRY_CACHES": ""}
+    environment = {**os.environ, "SLMREG_HOME": str(scratch), "SLMREG_FOUNDRY_CACHES": "", "SLMREG_HF_CACHE": ""}
     threads = detect_hardware().cpu.usable_cores
     with background_daemon(environment, scratch / "daemon.log") as daemon:
         cold = through_http(daemon.url, "Hi", tokens)

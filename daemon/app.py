@@ -10,28 +10,32 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from daemon import __version__
 from daemon.admin import Admin
+from daemon.announce import Announcer
 from daemon.answers import Answers
 from daemon.api.admin import registry_router, sessions_router
 from daemon.api.errors import install_error_handlers
+from daemon.api.events import events_router
 from daemon.api.openai import openai_router
 from daemon.api.security import Guard
 from daemon.catalog import Catalog
+from daemon.events import EventLog
+from daemon.listing import Listing
 from daemon.machine import Machine
 from daemon.pool.budget import MemoryMeter
 from daemon.pool.launch import Launcher, ProcessLauncher
 from daemon.pool.pool import PoolLimits, SessionPool
 from daemon.pool.session import SessionState
 from daemon.settings import Paths, Settings
-from registry.model import Changes, FolderProblem, Model, Status
+from daemon.shapes import Json, recovery_json
+from daemon.upkeep import Upkeep
+from registry.model import Model, Status
 from registry.store import Registry
 from registry.watch import RootWatcher
 from selector.budget import available_bytes
@@ -40,8 +44,8 @@ from selector.selection import SessionFacts
 
 log = logging.getLogger("slmreg")
 
-# Until the first scan has worked there is nothing to serve.
-RETRY_S = 5.0
+# The speed of the machine is measured when it has been at rest for so long.
+MEASURE_AFTER_S = 5.0
 
 
 class Daemon:
@@ -50,106 +54,102 @@ class Daemon:
     def __init__(self, settings: Settings, paths: Paths, environment: Mapping[str, str], launcher: Launcher) -> None:
         self.settings = settings
         self.started_s = time.monotonic()
-        self.is_ready = False
         self.registry = Registry.open(paths.database)
         self.machine = Machine(paths.hardware_cache)
         self.pool = SessionPool(launcher, _limits(settings), MemoryMeter(self._available_bytes, resident_bytes))
         self.catalog = Catalog(self.registry, self.machine, settings, environment, self._session_facts)
-        self.admin = Admin(self.catalog, self._loaded, self._scan)
+        self.events = EventLog(max_events=settings.max_events, max_followers=settings.max_subscribers)
+        self.listing = Listing()
+        self.upkeep = Upkeep(
+            self.catalog,
+            Announcer(self.catalog, self.events),
+            make_watcher=lambda scan: RootWatcher(self.catalog.roots, scan, settle_s=settings.settle_s),
+            on_models=self._on_models,
+            is_busy=self._is_busy,
+            rescan_s=settings.rescan_s,
+        )
+        self.admin = Admin(self.catalog, loaded=self._loaded, upkeep=self.upkeep, listing=self.listing)
         self.answers = Answers(self.catalog, self.pool, request_timeout_s=settings.request_timeout_s)
-        self._watcher = RootWatcher(self._root_paths, self._scan, settle_s=settings.settle_s)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._told_problems: set[FolderProblem] = set()
+        self._has_only_demo = False
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Scan and watch while the context is open; drain and stop everything when it closes."""
         self._loop = asyncio.get_running_loop()
-        scanning = asyncio.create_task(self._scan_now_and_then(), name="rescan")
+        tasks = [
+            asyncio.create_task(self.upkeep.run(), name="upkeep"),
+            asyncio.create_task(self._know_the_machine(), name="machine"),
+        ]
         try:
             yield
         finally:
-            scanning.cancel()
-            await asyncio.gather(scanning, return_exceptions=True)
-            await asyncio.to_thread(self._watcher.stop)
-            self._close_pool()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._close()
             if self._closing is not None:
                 await self._closing
             self.registry.close()
+
+    async def _know_the_machine(self) -> None:
+        """Its hardware, before anybody asks for it; and its speed, when nothing else is going on that would disturb."""
+        await asyncio.to_thread(self.machine.hardware)
+        await asyncio.sleep(MEASURE_AFTER_S)
+        while not self.upkeep.is_ready or self._is_busy():  # noqa: ASYNC110 - the pool tells nobody when it rests
+            await asyncio.sleep(MEASURE_AFTER_S)
+        await asyncio.to_thread(self.machine.probe)
 
     def begin_stop(self) -> None:
         """Any thread, also a signal handler: refuse new requests and drain from now on. ``running`` waits for the end.
 
         The web server waits for running responses before it ends the application, so this cannot wait for that.
         """
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._close_pool)
+        self._on_loop(self._close)
 
-    def _close_pool(self) -> None:
+    def _close(self) -> None:
+        self.events.close()
         if self._closing is None:
             answers = sum(session.active for session in self.pool.snapshot())
             log.info("daemon.stopping answers=%d at_most_s=%g", answers, self.settings.drain_timeout_s)
             self._closing = asyncio.create_task(self.pool.close(), name="drain")
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Json:
         """The part of the status that the process itself knows; the address is the command line's to add."""
         return {
             "running": True,
-            "ready": self.is_ready,
             "pid": os.getpid(),
             "version": __version__,
             "models": sum(m.status is Status.READY for m in self.catalog.models(include_missing=False)),
+            "problems": len(self.catalog.problems()),
             "sessions": len(self.pool.snapshot()),
+            "subscribers": self.events.followers,
+            "recovered": recovery_json(self.registry.recovered) if self.registry.recovered is not None else None,
             "uptime_s": round(time.monotonic() - self.started_s, 1),
+            **self.upkeep.status(),
         }
 
-    async def _scan_now_and_then(self) -> None:
-        """The watcher, the first scan, then a rescan now and then for what events may have missed."""
-        await self._attempt("hardware", self.machine.hardware)
-        await self._attempt("watch", self._watcher.start)  # before the scan: what changes meanwhile is not lost
-        while True:
-            has_scanned = await self._attempt("scan", self._scan)
-            if has_scanned and not self.is_ready:
-                self.is_ready = True
-                log.info("daemon.ready")
-            await asyncio.sleep(self.settings.rescan_s if has_scanned else RETRY_S)
+    def _on_models(self, models: Sequence[Model]) -> None:
+        """Any thread: these are the models there are."""
+        self.listing.refresh(models)
+        ready = {model.id: model for model in models if model.status is Status.READY}
+        self._say_if_only_demo(ready.values())
+        self._on_loop(lambda: self.pool.keep_only(ready))
 
-    async def _attempt(self, what: str, work: Callable[[], object]) -> bool:
-        """Run ``work`` in a thread. What fails (a full disk, a root that vanishes) must not end the daemon."""
-        try:
-            await asyncio.to_thread(work)
-        except Exception:
-            log.exception("%s.failed", what)
-            return False
-        return True
+    def _say_if_only_demo(self, ready: Collection[Model]) -> None:
+        had_only_demo = self._has_only_demo
+        self._has_only_demo = bool(ready) and all(model.is_demo for model in ready)
+        if self._has_only_demo and not had_only_demo:
+            log.warning(
+                "models.only_demo id=%s hint='this machine has no other model: answers come from the small demo model "
+                "that ships with slmreg; add real ones with: slmreg roots add PATH'",
+                ", ".join(model.id for model in ready),
+            )
 
-    def _scan(self, under: Path | None = None) -> Changes:
-        """The one way to scan: index, tell, and let go of sessions whose model is no longer what is on the disk.
-
-        Any thread but the event loop's: this reads the disk and writes the database. The watcher calls it with the
-        folder under which something came, changed or went, and is still now.
-        """
-        changes = self.catalog.scan(under=under)
-        for kind, ids in (("added", changes.added), ("updated", changes.updated), ("missing", changes.missing)):
-            for model_id in ids:
-                log.info("model.%s id=%s", kind, model_id)
-        self._tell_new_problems(changes)
-        ready = {m.id: m for m in self.catalog.models(include_missing=False) if m.status is Status.READY}
-        if not changes.is_empty or not self.is_ready:
-            _say_if_only_demo(ready.values())
+    def _on_loop(self, act: Callable[[], object]) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.pool.keep_only, ready)
-        return changes
-
-    def _tell_new_problems(self, changes: Changes) -> None:
-        """Once each: a rescan finds the same ones again."""
-        for problem in set(changes.problems) - self._told_problems:
-            log.warning("model.problem path=%s code=%s message=%r", problem.path, problem.code, problem.message)
-        self._told_problems |= set(changes.problems)
-
-    def _root_paths(self) -> tuple[Path, ...]:
-        return tuple(root.path for root in self.catalog.roots())
+            self._loop.call_soon_threadsafe(act)
 
     def _available_bytes(self) -> int:
         return available_bytes(self.machine.hardware())
@@ -163,6 +163,9 @@ class Daemon:
 
     def _loaded(self) -> frozenset[str]:
         return frozenset(s.model_id for s in self.pool.snapshot() if s.state is SessionState.READY)
+
+    def _is_busy(self) -> bool:
+        return any(session.active or session.queued for session in self.pool.snapshot())
 
 
 def create_app(
@@ -189,6 +192,7 @@ def create_app(
     install_error_handlers(app)
     app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=settings.max_messages))
     app.include_router(registry_router(daemon.admin, daemon.status))
+    app.include_router(events_router(daemon.events, heartbeat_s=settings.heartbeat_s))
     app.include_router(sessions_router(daemon.catalog, daemon.pool))
 
     @app.get("/healthz", tags=["health"])
@@ -199,19 +203,10 @@ def create_app(
     @app.get("/readyz", tags=["health"])
     async def readyz() -> JSONResponse:
         """200 once the first scan is done, else 503."""
-        status = 200 if daemon.is_ready else 503
-        return JSONResponse({"status": "ready" if daemon.is_ready else "starting"}, status_code=status)
+        status = 200 if daemon.upkeep.is_ready else 503
+        return JSONResponse({"status": "ready" if daemon.upkeep.is_ready else "starting"}, status_code=status)
 
     return app
-
-
-def _say_if_only_demo(ready: Collection[Model]) -> None:
-    if ready and all(model.is_demo for model in ready):
-        log.warning(
-            "models.only_demo id=%s hint='this machine has no other model: answers come from the small demo model that "
-            "ships with slmreg; add real ones with: slmreg roots add PATH'",
-            ", ".join(model.id for model in ready),
-        )
 
 
 def _limits(settings: Settings) -> PoolLimits:

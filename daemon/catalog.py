@@ -23,6 +23,8 @@ from registry.errors import (
     UnsupportedParameter,
 )
 from registry.model import Changes, FolderProblem, Model, Pin, Root, Status, Task
+from registry.roots import absolute
+from registry.recovery import Recovery
 from registry.scan import scan
 from registry.sources import find_roots
 from registry.store import Registry
@@ -91,22 +93,49 @@ class Catalog:
     def problems(self) -> tuple[FolderProblem, ...]:
         return self._registry.problems()
 
+    @property
+    def recovered(self) -> Recovery | None:
+        """What happened to a damaged registry since it was opened; it knows no models until the next full scan."""
+        return self._registry.recovered
+
     def roots(self) -> tuple[Root, ...]:
         return find_roots(self._environment, self._registry.root_choices())
 
-    def add_root(self, path: Path) -> Changes:
-        """Remember a folder of models and index it. Raises InvalidRoot."""
-        self._registry.add_root(path)
-        return self.scan()
+    def add_root(self, path: Path, *, settle_s: float | None = None) -> None:
+        """Look for models in ``path`` from the next scan on, also if it was switched off. Raises InvalidRoot.
 
-    def remove_root(self, path: Path) -> None:
-        self._registry.remove_root(path)
+        ``settle_s``: how long its folders have to be still until they count; None is the setting for all roots.
+        """
+        found = self._found_by_itself(path)
+        if found is not None and settle_s is None:
+            self._registry.switch_root(found.path, is_enabled=True)
+        else:
+            self._registry.add_root(path, settle_s=settle_s)
+
+    def remove_root(self, path: Path) -> bool:
+        """Look there no more. True: it is forgotten; False: it was found by itself, and is switched off.
+
+        Raises InvalidRoot if it is no root.
+        """
+        found = self._found_by_itself(path)
+        if found is None:
+            self._registry.remove_root(path)
+        else:
+            self._registry.switch_root(found.path, is_enabled=False)
+        return found is None
+
+    def _found_by_itself(self, path: Path) -> Root | None:
+        there = absolute(path)
+        return next((root for root in self.roots() if root.path == there and not root.added_by_user), None)
 
     def scan(self, under: Path | None = None) -> Changes:
         """Index every root, or only what lies ``under`` one folder of them. One scan at a time."""
         with self._scanning:
-            report = scan(self.roots(), known=self._registry.known(), under=under)
-            return self._registry.apply(report)
+            registry = self._registry
+            report = scan(
+                self.roots(), known=registry.known(), under=under, allowed_libraries=registry.allowed_libraries()
+            )
+            return registry.apply(report)
 
     # -- the choice
 
@@ -129,9 +158,16 @@ class Catalog:
     def hardware(self) -> Hardware:
         return self._machine.hardware()
 
+    def hardware_with_disks(self) -> Hardware:
+        """The machine, and what kind of disk each root lies on."""
+        return replace(self.hardware(), disks=self._machine.disks(root.path for root in self.roots()))
+
     def select(self, request: SelectionRequest) -> Selection:
-        """Choose for a task among everything that is here, with what the sessions hold counted."""
-        pins = self.pins()
+        """Choose for a task among everything that is here, with what the sessions hold counted.
+
+        A pin that waits for a model that was never here binds nobody yet.
+        """
+        pins = [pin for pin in self.pins() if not pin.is_waiting]
         pinned = {pin.model_id for pin in pins}
         # Of what is gone, only a pinned model is worth a word.
         models = [m for m in self.models() if m.status is not Status.MISSING or m.id in pinned]
@@ -195,7 +231,12 @@ class Catalog:
             context_tokens=max(context, min(CONTEXT_STEP, model.context_tokens)),
             threads=self._settings.threads or hardware.cpu.usable_cores,
             need_bytes=need_bytes(model, context),
+            allowed_libraries=self._allowed_libraries(model),
         )
+
+    def _allowed_libraries(self, model: Model) -> tuple[str, ...]:
+        """SHA-256 digests, for a model that has a library of custom operators."""
+        return tuple(sorted(self._registry.allowed_libraries())) if model.custom_ops_library is not None else ()
 
     def _resolve_auto(self, task: Task, needs_tools: bool) -> Resolved:
         selection = self.select(SelectionRequest(task, needs_tools=needs_tools))

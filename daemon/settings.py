@@ -88,6 +88,9 @@ class Settings(BaseModel):
 
     settle_s: float = Field(1.0, ge=0.05, description="a new folder counts once its files were still for this long")
     rescan_s: float = Field(900, ge=1, description="time between full rescans, which find what events missed")
+    max_events: int = Field(1000, ge=1, le=100_000, description="events kept for clients that come back")
+    max_subscribers: int = Field(32, ge=1, le=1000, description="clients that may follow the events; beyond it: 429")
+    heartbeat_s: float = Field(15, ge=0.05, description="a follower hears something at least this often")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="largest request body; beyond it: 413")
     max_messages: int = Field(2048, ge=1, description="most messages in one request")
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from daemon.pool.pool import SessionSnapshot
-from registry.model import Changes, FolderProblem, Model, Pin, Root, Task
+from registry.model import Changes, FolderProblem, Markers, Model, Pin, Root, Status, Task
+
+if TYPE_CHECKING:  # watchdog is not for every command
+    from registry.recovery import Recovery
+    from registry.watch import WatchState
 
 Json = dict[str, Any]
 ENGINE = "generator"
@@ -22,24 +27,61 @@ def model_json(model: Model, *, loaded: bool = False, pinned_for: Collection[Tas
         "family": model.family,
         "model_type": model.model_type,
         "parameters": model.parameters,
+        "active_parameters": model.active_parameters,
         "precision": str(model.precision),
+        "block_size": model.block_size,
+        "accuracy_level": model.accuracy_level,
         "execution_provider": str(model.execution_provider),
         "device": str(model.device),
         "size_bytes": model.size_bytes,
         "weight_bytes": model.weight_bytes,
         "kv_bytes_per_token": model.kv_bytes_per_token,
+        "kv_precision": str(model.kv_precision),
         "context_tokens": model.context_tokens,
+        "max_length": model.max_length,
+        "max_output_tokens": model.max_output_tokens,
+        "sliding_window": model.sliding_window,
+        "vocab_size": model.vocab_size,
+        "modalities": [str(modality) for modality in model.modalities],
+        "has_chat_template": model.has_chat_template,
+        "can_reason": model.can_reason,
+        "tool_markers": _markers_json(model.tool_markers),
+        "reasoning_markers": _markers_json(model.reasoning_markers),
+        "adapters": list(model.adapters),
+        "paged_attention": model.is_paged,
+        "custom_ops_library": model.custom_ops_library,
         "publisher": model.publisher,
         "license": model.license,
         "path": str(model.path),
+        "locations": [str(path) for path in model.locations],
         "source": str(model.source),
+        "refs": list(model.refs),
         "demo": model.is_demo,
         "status": str(model.status),
         "problems": [{"code": p.code, "message": p.message, "file": p.file} for p in model.problems],
-        "loaded": loaded,
-        "pinned_for": sorted(str(task) for task in pinned_for),
+        "content": model.content,
+        "revision": model.revision,
+        "missing_since": _iso_time(model.missing_since_s),
+        "verified_at": _iso_time(model.verified_s),
         "measured": {},
         "evidence": dict(model.evidence),
+        **marks_json(loaded=loaded, pinned_for=pinned_for),
+    }
+
+
+def marks_json(*, loaded: bool, pinned_for: Collection[Task]) -> Json:
+    """The keys of a model, its last ones, that do not come from its folder."""
+    return {"loaded": loaded, "pinned_for": sorted(str(task) for task in pinned_for)}
+
+
+def model_event_json(model: Model, status: Status) -> Json:
+    """The little that an event says of a model; everything else is one request away."""
+    return {
+        "id": model.id,
+        "alias": model.alias,
+        "path": str(model.path),
+        "source": str(model.source),
+        "status": str(status),
     }
 
 
@@ -70,19 +112,67 @@ def changes_json(changes: Changes) -> Json:
     }
 
 
-def root_json(root: Root, *, models: int, problems: int) -> Json:
+def last_scan_json(changes: Changes, *, finished_s: float) -> Json:
+    """Of a scan of everything, without the ids."""
+    return {
+        "at": _iso_time(finished_s),
+        "seconds": round(changes.seconds, 4),
+        "added": len(changes.added),
+        "updated": len(changes.updated),
+        "missing": len(changes.missing),
+        "unchanged": changes.unchanged,
+        "problems": len(changes.problems),
+    }
+
+
+def recovery_json(recovery: Recovery) -> Json:
+    """What happened to a damaged registry file when it was opened."""
+    return {
+        "kept": str(recovery.kept) if recovery.kept is not None else None,
+        "reason": recovery.reason,
+        "restored": {
+            "pins": recovery.pins,
+            "roots": recovery.roots,
+            "hints": recovery.hints,
+            "allowed_libraries": recovery.allowed_libraries,
+            "verifications": recovery.verifications,
+        },
+    }
+
+
+def root_json(root: Root, *, models: int, problems: int, watched: WatchState | None) -> Json:
+    """``watched`` is None where no daemon runs, and for a root that is switched off."""
     return {
         "path": str(root.path),
         "source": str(root.source),
         "exists": root.exists,
+        "enabled": root.is_enabled,
         "added_by_user": root.added_by_user,
+        "settle_s": root.settle_s,
         "models": models,
         "problems": problems,
+        "watched": watch_json(watched) if watched is not None else None,
+    }
+
+
+def watch_json(state: WatchState) -> Json:
+    return {"path": str(state.path), "method": str(state.method), "reason": state.reason}
+
+
+def root_event_json(root: Root, *, is_root: bool) -> Json:
+    """``is_root``: False for one that was a root until now. ``searched``: whether models are looked for there now."""
+    return {
+        "path": str(root.path),
+        "source": str(root.source),
+        "exists": root.exists,
+        "enabled": root.is_enabled and is_root,
+        "searched": root.exists and root.is_enabled and is_root,
     }
 
 
 def pin_json(pin: Pin) -> Json:
-    return {"task": str(pin.task), "model": pin.model_id}
+    """``waiting``: ``model`` is a name that no model here has yet."""
+    return {"task": str(pin.task), "model": pin.model_id, "waiting": pin.is_waiting}
 
 
 def session_json(session: SessionSnapshot, *, pinned: bool = False) -> Json:
@@ -103,3 +193,12 @@ def session_json(session: SessionSnapshot, *, pinned: bool = False) -> Json:
         "pinned": pinned,
         "failure": session.failure,
     }
+
+
+def _markers_json(markers: Markers | None) -> Json | None:
+    return {"start": markers.start, "end": markers.end} if markers is not None else None
+
+
+def _iso_time(unix_s: float | None) -> str | None:
+    """ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds") if unix_s is not None else None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from registry.errors import InvalidModelFolder
+from registry.files import OpenFile, unreadable
 from registry.listing import is_text
 from registry.problems import ProblemCode
 
@@ -21,6 +22,9 @@ from registry.problems import ProblemCode
 MAX_JSON_BYTES = 16 * 1024**2
 # Nothing that is counted here (tokens, layers, heads, bytes of one head) comes near; keeps products within 63 bits.
 MAX_INTEGER = 2**40
+
+__all__ = ["MAX_JSON_BYTES", "Fields", "parse_json_object", "parse_text", "read_document", "read_json_object"]
+__all__ += ["require_regular", "unreadable"]
 
 _Value = TypeVar("_Value")
 
@@ -80,10 +84,11 @@ class Fields:
         )
 
     def invalid(self, key: str, expected: str) -> InvalidModelFolder:
+        field = f"{self._prefix}{key}"[:200].encode("utf-8", "backslashreplace").decode()
         shown = repr(self._values.get(key)).encode("utf-8", "backslashreplace").decode()[:60]
         return InvalidModelFolder(
             self._code,
-            f"{self._prefix}{key} in {self._file} must be {expected}, and is {shown}. "
+            f"{field} in {self._file} must be {expected}, and is {shown}. "
             "Correct the file, or convert or download the model again.",
             file=self._file,
         )
@@ -99,38 +104,55 @@ class Fields:
 
 def read_json_object(path: Path, code: ProblemCode) -> Fields:
     """The object in a JSON file; a UTF-8 byte order mark is allowed. Raises InvalidModelFolder."""
-    content = read_text(path, code)
+    with OpenFile(path) as file:
+        return parse_json_object(read_document(file, path.name, code), path.name, code)
+
+
+def read_document(file: OpenFile, name: str, code: ProblemCode) -> bytes:
+    """The content of a file of at most MAX_JSON_BYTES. Raises InvalidModelFolder."""
+    content = file.read_at(0, MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise InvalidModelFolder(
+            code, f"{name} is larger than {MAX_JSON_BYTES} bytes, which no such file needs.", file=name
+        )
+    return content
+
+
+def parse_json_object(content: bytes, name: str, code: ProblemCode, *, keys_once: bool = False) -> Fields:
+    """The object that the file ``name`` holds; ``keys_once`` refuses a key that stands twice in one object.
+
+    Raises InvalidModelFolder.
+    """
+    text = parse_text(content, name, code)
     try:
-        values = json.loads(content)
+        values = json.loads(text, object_pairs_hook=_each_once) if keys_once else json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidModelFolder(
-            code, f"{path.name} is not valid JSON: {reason}. Convert or download the model again.", file=path.name
+            code, f"{name} is not valid JSON: {reason}. Convert or download the model again.", file=name
         ) from error
     if not isinstance(values, dict):
         raise InvalidModelFolder(
-            code, f"{path.name} must hold one JSON object. Convert or download the model again.", file=path.name
+            code, f"{name} must hold one JSON object. Convert or download the model again.", file=name
         )
-    return Fields(values, file=path.name, code=code)
+    return Fields(values, file=name, code=code)
 
 
-def read_text(path: Path, code: ProblemCode) -> str:
-    """A UTF-8 file of at most MAX_JSON_BYTES, without its byte order mark. Raises InvalidModelFolder."""
-    require_regular(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_JSON_BYTES + 1)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if len(content) > MAX_JSON_BYTES:
-        raise InvalidModelFolder(
-            code, f"{path.name} is larger than {MAX_JSON_BYTES} bytes, which no such file needs.", file=path.name
-        )
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!a:.60} stands twice in one object")
+    return values
+
+
+def parse_text(content: bytes, name: str, code: ProblemCode) -> str:
+    """UTF-8 text without its byte order mark. Raises InvalidModelFolder."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidModelFolder(
-            code, f"{path.name} is not UTF-8 text. Convert or download the model again.", file=path.name
+            code, f"{name} is not UTF-8 text. Convert or download the model again.", file=name
         ) from error
 
 
@@ -147,12 +169,3 @@ def require_regular(path: Path) -> os.stat_result:
             file=path.name,
         )
     return status
-
-
-def unreadable(path: Path, error: OSError) -> InvalidModelFolder:
-    """What to raise when the operating system refuses a file."""
-    return InvalidModelFolder(
-        ProblemCode.UNREADABLE,
-        f"{path.name} cannot be read: {error.strerror or error}. Check its permissions and the disk.",
-        file=path.name,
-    )

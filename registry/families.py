@@ -1,8 +1,11 @@
-"""From ``model.type`` in genai_config.json to the family name people use, and to what such a model can be asked."""
+"""From ``model.type`` in genai_config.json to the family name people use, and to what such a model can be asked.
+
+Types are those of onnxruntime-genai 0.18.
+"""
 
 from __future__ import annotations
 
-# Longest prefix wins. Types are those of onnxruntime-genai 0.18.
+# Longest prefix wins.
 _FAMILIES = {
     "chatglm": "glm",
     "deepseek": "deepseek",
@@ -18,16 +21,21 @@ _FAMILIES = {
     "llama": "llama",
     "marian": "marian",
     "mistral": "mistral",
+    "moonshine": "moonshine",
     "nemotron": "nemotron",
     "olmo": "olmo",
     "parakeet": "parakeet",
     "phi": "phi",
     "qwen": "qwen",
     "smollm": "smollm",
+    "streaming_enc_dec_asr": "moonshine",
+    "videochat_flash_qwen": "qwen",
     "whisper": "whisper",
 }
-_TRANSCRIBERS = ("whisper", "parakeet", "nemotron_speech")
+_TRANSCRIBERS = ("whisper", "parakeet", "nemotron_speech", "streaming_enc_dec_asr", "moonshine", "cohere_asr")
+_LISTENERS = ("lfm2_audio", "phi4mm", "gemma4_unified", "gemma3n")
 _ENCODERS = ("bert", "distilbert", "roberta", "xlm_roberta", "xlm-roberta", "nomic_bert", "modernbert", "embedding")
+_TRANSLATORS = ("marian",)
 
 
 def family_of(model_type: str) -> str:
@@ -46,6 +54,11 @@ def is_encoder(model_type: str) -> bool:
     return model_type.lower() in _ENCODERS
 
 
+def is_listener(model_type: str) -> bool:
+    """True for models that talk about what they hear, where the configuration has a part for it."""
+    return model_type.lower().startswith(_LISTENERS)
+
+
 def is_translator(model_type: str) -> bool:
     """Encoder-decoder text models: they answer nothing that slmreg has a task for."""
-    return model_type.lower().startswith("marian")
+    return model_type.lower().startswith(_TRANSLATORS)

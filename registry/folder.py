@@ -7,27 +7,33 @@ own description. What is missing but not needed becomes a Problem of the model; 
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from registry.documents import unreadable
+from registry.assemble import Parts, assemble
+from registry.content import belongs_to_model
+from registry.custom_ops import first_library
 from registry.errors import InvalidModelFolder
-from registry.families import family_of, is_encoder, is_transcriber, is_translator
+from registry.files import unreadable
 from registry.foundry import INFERENCE_MODEL_FILE, Catalog, CatalogEntry, InferenceModel, read_inference_model
 from registry.genai_config import FILE_NAME as GENAI_CONFIG_FILE
-from registry.genai_config import GenaiConfig, default_device, read_genai_config
+from registry.genai_config import GenaiConfig, parse_genai_config
 from registry.hub import HubRevision
-from registry.listing import DOWNLOAD_MARKER, FileStat, fingerprint, is_partial_name, list_files, total_bytes
-from registry.model import Device, ExecutionProvider, Model, Precision, Problem, Source, Task
-from registry.naming import Identity, declared_identity, folder_identity
+from registry.identify import identify
+from registry.listing import DOWNLOAD_MARKER, FileStat, fingerprint, is_partial_name, list_files
+from registry.model import Model, Source
+from registry.notes import Notes
+from registry.olive import read_olive
 from registry.problems import ProblemCode
-from registry.template import read_chat_template
-from registry.weights import Weights, read_weights
+from registry.reading import FolderReader, inside
+from registry.tasks import Evidence, abilities
+from registry.template import read_tokenizer
+from registry.weights import read_weights
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-_TEXT_TASKS = (Task.CHAT, Task.CODE, Task.REASONING, Task.MATH)
-_DEFAULT_CONTEXT_TOKENS = 2048
-_FP32_BYTES = 4
+# In a model package: a folder named after the digest of its content, which several variants share.
+_SHARED_ASSET = "sha256:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class Surroundings:
     """What a folder's meaning depends on beside its own files.
 
     ``root`` bounds the search for a name; ``is_downloading`` is true below a folder that has a ``download.tmp``.
+    ``allowed_libraries`` are SHA-256 digests. ``roots`` are all folders that links may lead to; empty: anywhere.
     """
 
     root: Path
@@ -43,24 +50,14 @@ class Surroundings:
     is_downloading: bool = False
     hub: HubRevision | None = None
     allowed_libraries: frozenset[str] = frozenset()
-
-
-@dataclass(slots=True)
-class _Notes:
-    """What is collected along the way."""
-
-    problems: list[Problem] = field(default_factory=list)
-    evidence: dict[str, str] = field(default_factory=dict)
-
-    def guessed(self, field_name: str, how: str) -> None:
-        self.evidence[field_name] = how
-
-    def add(self, code: ProblemCode, message: str, file: str | None = None) -> None:
-        self.problems.append(Problem(str(code), message, file))
+    roots: frozenset[Path] = frozenset()
 
 
 def read_model_folder(path: Path, surroundings: Surroundings, files: tuple[FileStat, ...] | None = None) -> Model:
-    """The model in ``path``; ``files`` saves listing it again. Raises InvalidModelFolder and nothing else."""
+    """The model in ``path``; ``files`` saves listing it again. Raises InvalidModelFolder and nothing else.
+
+    A model with native libraries of its own that are not allowed is BLOCKED.
+    """
     try:
         return _read(path, surroundings, list_files(path) if files is None else files)
     except OSError as error:
@@ -68,38 +65,37 @@ def read_model_folder(path: Path, surroundings: Surroundings, files: tuple[FileS
 
 
 def _read(path: Path, surroundings: Surroundings, files: tuple[FileStat, ...]) -> Model:
-    _require_whole(files, surroundings)
-    config = read_genai_config(path)
-    notes = _Notes()
-    weights = read_weights(path, config.graphs)
-    declared = _inference_model(path, files, notes)
-    identity = _identity(path, surroundings.root, declared, notes)
+    reader = FolderReader(path, files, _link_places(surroundings))
+    _require_whole(reader, surroundings)
+    reader.require_links_inside(filter(belongs_to_model, reader.sizes))
+    config = _genai_config(reader)
+    _require_tokenizer(reader, config)
+    notes = Notes()
+    library = first_library(reader, config.libraries, config.system_libraries, surroundings.allowed_libraries, notes)
+    weights = read_weights(reader, config)
+    declared = _inference_model(reader, notes)
+    olive = read_olive(path, surroundings.root, notes)
+    identity = identify(path, surroundings.root, surroundings.hub, declared=declared, olive=olive, notes=notes)
     entry = surroundings.catalog.find(identity.name, identity.version)
-    provider, device = _provider(config, identity, notes)
-    return Model(
-        name=identity.name,
-        version=identity.version,
-        alias=(entry.alias if entry else None) or identity.alias,
-        path=path,
-        source=surroundings.source,
-        tasks=_tasks(path, config, declared, entry, notes),
-        family=family_of(config.model_type),
-        model_type=config.model_type,
-        parameters=sum(graph.parameters for graph in weights.graphs) or None,
-        precision=weights.main.precision,
-        accuracy_level=weights.main.accuracy_level,
-        execution_provider=provider,
-        device=device,
-        size_bytes=total_bytes(files),
-        weight_bytes=weights.weight_bytes,
-        context_tokens=_context_tokens(config, notes),
-        kv_bytes_per_token=_kv_bytes_per_token(config, weights, notes),
-        vocab_size=config.vocab_size,
-        publisher=entry.publisher if entry else None,
-        license=entry.license if entry else None,
-        fingerprint=model_fingerprint(fingerprint(files), entry),
-        problems=tuple(notes.problems),
-        evidence=notes.evidence,
+    tokenizer = read_tokenizer(reader, notes, _tokenizer_prefix(config))
+    decoder_graphs = tuple(weights.graphs[name] for name in config.decoder_graphs if name in weights.graphs)
+    able = abilities(Evidence(config, decoder_graphs, tokenizer, declared, entry), notes)
+    return assemble(
+        Parts(
+            reader=reader,
+            source=surroundings.source,
+            config=config,
+            weights=weights,
+            decoder_graphs=decoder_graphs,
+            identity=identity,
+            entry=entry,
+            olive=olive,
+            library=library,
+            able=able,
+            refs=surroundings.hub.refs if surroundings.hub else (),
+            fingerprint=model_fingerprint(fingerprint(files), entry),
+            notes=notes,
+        )
     )
 
 
@@ -108,9 +104,13 @@ def model_fingerprint(files: str, entry: CatalogEntry | None) -> str:
     return f"{files}-{entry.digest}" if entry else files
 
 
-def _require_whole(files: tuple[FileStat, ...], surroundings: Surroundings) -> None:
-    names = {file.name for file in files}
-    partial = next((name for name in sorted(names) if is_partial_name(name)), None)
+def _link_places(surroundings: Surroundings) -> frozenset[Path]:
+    hub = surroundings.hub
+    return surroundings.roots | {hub.path} if hub and surroundings.roots else surroundings.roots
+
+
+def _require_whole(reader: FolderReader, surroundings: Surroundings) -> None:
+    partial = min((name for name in reader.sizes if is_partial_name(name)), default=None)
     if partial or surroundings.is_downloading:
         raise InvalidModelFolder(
             ProblemCode.UNFINISHED,
@@ -118,113 +118,61 @@ def _require_whole(files: tuple[FileStat, ...], surroundings: Surroundings) -> N
             "again; if the model is complete, delete that file.",
             file=partial,
         )
-    if GENAI_CONFIG_FILE not in names:
+    if GENAI_CONFIG_FILE not in reader:
         raise InvalidModelFolder(
             ProblemCode.GENAI_CONFIG_MISSING,
             f"There is no {GENAI_CONFIG_FILE}, which onnxruntime-genai needs. Copy it here, or convert the model again "
             "with the model builder.",
             file=GENAI_CONFIG_FILE,
         )
-    if not any(name in names for name in _TOKENIZER_FILES):
+
+
+def _genai_config(reader: FolderReader) -> GenaiConfig:
+    code = ProblemCode.GENAI_CONFIG_INVALID
+    # Of a key that stands twice, onnxruntime-genai merges both objects, and what is looked at here would be the last.
+    document = reader.json(GENAI_CONFIG_FILE, code, keys_once=True)
+    if reader.content(GENAI_CONFIG_FILE, code).startswith(BOM_UTF8):
+        # Other files may have one; onnxruntime-genai 0.18 cannot read this one with it.
+        raise InvalidModelFolder(
+            code,
+            f"{GENAI_CONFIG_FILE} begins with a byte order mark, which onnxruntime-genai cannot read. Save it as UTF-8 "
+            "without BOM.",
+            file=GENAI_CONFIG_FILE,
+        )
+    return parse_genai_config(document)
+
+
+def _tokenizer_prefix(config: GenaiConfig) -> str:
+    """Where the tokenizer's files are, as the beginning of their names."""
+    if config.tokenizer_folder is None or config.tokenizer_folder.startswith(_SHARED_ASSET):
+        return ""
+    folder = inside(config.tokenizer_folder, named_by=GENAI_CONFIG_FILE)
+    return f"{folder}/" if folder else ""
+
+
+def _require_tokenizer(reader: FolderReader, config: GenaiConfig) -> None:
+    prefix = _tokenizer_prefix(config)
+    if any(prefix + name in reader for name in _TOKENIZER_FILES):
+        return
+    if config.tokenizer_folder is not None and config.tokenizer_folder.startswith(_SHARED_ASSET):
         raise InvalidModelFolder(
             ProblemCode.TOKENIZER_MISSING,
-            "There is no tokenizer.json. Copy the tokenizer files from the original model into the folder.",
-            file=_TOKENIZER_FILES[0],
+            "The tokenizer is shared between the variants of a model package, where this folder alone cannot reach it. "
+            f"Copy its files beside {GENAI_CONFIG_FILE}, and remove tokenizer_dir there.",
+            file=GENAI_CONFIG_FILE,
         )
+    raise InvalidModelFolder(
+        ProblemCode.TOKENIZER_MISSING,
+        "There is no tokenizer.json. Copy the tokenizer files from the original model into the folder.",
+        file=prefix + _TOKENIZER_FILES[0],
+    )
 
 
-def _inference_model(path: Path, files: tuple[FileStat, ...], notes: _Notes) -> InferenceModel | None:
-    if not any(file.name == INFERENCE_MODEL_FILE for file in files):
+def _inference_model(reader: FolderReader, notes: Notes) -> InferenceModel | None:
+    if INFERENCE_MODEL_FILE not in reader:
         return None
     try:
-        return read_inference_model(path)
+        return read_inference_model(reader.folder)
     except InvalidModelFolder as error:
         notes.add(ProblemCode.INFERENCE_MODEL_INVALID, f"{error.message} Until then it is ignored.", error.file)
         return None
-
-
-def _identity(path: Path, root: Path, declared: InferenceModel | None, notes: _Notes) -> Identity:
-    identity = declared_identity(declared.name) if declared and declared.name else None
-    if identity is None:
-        if declared is not None:
-            notes.add(
-                ProblemCode.INFERENCE_MODEL_INVALID,
-                f'{INFERENCE_MODEL_FILE} has no usable "Name", so the model is named after its folder. '
-                'Write "Name": "name:version" into it.',
-                INFERENCE_MODEL_FILE,
-            )
-        identity = folder_identity(path, root)
-        notes.guessed("name", identity.source)
-    return identity
-
-
-def _provider(config: GenaiConfig, identity: Identity, notes: _Notes) -> tuple[ExecutionProvider, Device]:
-    """The configuration decides; then the name; a model that says nothing runs on the CPU."""
-    provider = config.execution_provider
-    if provider is ExecutionProvider.UNKNOWN:
-        notes.add(
-            ProblemCode.UNKNOWN_EXECUTION_PROVIDER,
-            f"{GENAI_CONFIG_FILE} asks for the execution provider {config.provider_name!r:.60}, which is unknown.",
-            GENAI_CONFIG_FILE,
-        )
-    if provider is None:
-        provider = identity.provider
-        notes.guessed("execution_provider", "name" if provider else "default")
-    provider = provider or ExecutionProvider.CPU
-    return provider, identity.device or config.device or default_device(provider)
-
-
-def _context_tokens(config: GenaiConfig, notes: _Notes) -> int:
-    if not config.context_tokens:
-        notes.guessed("context_tokens", "default")
-    return config.context_tokens or _DEFAULT_CONTEXT_TOKENS
-
-
-def _kv_bytes_per_token(config: GenaiConfig, weights: Weights, notes: _Notes) -> int:
-    """Layers x 2 x key-value heads x head size x bytes of one element, whose type the graph's inputs say."""
-    if config.kv_elements_per_token is None:
-        notes.guessed("kv_bytes_per_token", "unknown")
-        return 0
-    element_bytes = next((graph.kv_element_bytes for graph in weights.graphs if graph.kv_element_bytes), None)
-    if element_bytes is None:
-        notes.guessed("kv_bytes_per_token", "type from the weights")
-        element_bytes = 2 if weights.main.precision in (Precision.FP16, Precision.BF16) else _FP32_BYTES
-    return config.kv_elements_per_token * element_bytes
-
-
-def _tasks(
-    path: Path, config: GenaiConfig, declared: InferenceModel | None, entry: CatalogEntry | None, notes: _Notes
-) -> tuple[Task, ...]:
-    """By evidence: what the configuration is made of and what the template can say."""
-    if is_transcriber(config.model_type):
-        return (Task.TRANSCRIPTION,)
-    if is_encoder(config.model_type) or (entry is not None and entry.task == "embeddings"):
-        return (Task.EMBEDDINGS,)
-    if is_translator(config.model_type) or not config.has_decoder:
-        notes.add(ProblemCode.NO_KNOWN_TASK, f"slmreg offers no task for models of type {config.model_type}.")
-        return ()
-    handles_tools = _template_handles_tools(path, declared, notes)
-    if handles_tools is None:
-        notes.add(
-            ProblemCode.NO_CHAT_TEMPLATE,
-            "There is no chat template, so the model cannot be asked anything. Copy chat_template.jinja or "
-            "tokenizer_config.json from the original model, or write a PromptTemplate into inference_model.json.",
-        )
-        return ()
-    more = ((Task.TOOLS, handles_tools), (Task.VISION, config.has_vision))
-    return _TEXT_TASKS + tuple(task for task, has_it in more if has_it)
-
-
-def _template_handles_tools(path: Path, declared: InferenceModel | None, notes: _Notes) -> bool | None:
-    """None without any template. The tokenizer's own goes before PromptTemplate, which is wrong at times."""
-    try:
-        template = read_chat_template(path)
-    except InvalidModelFolder as error:
-        notes.add(ProblemCode.TOKENIZER_CONFIG_INVALID, error.message, error.file)
-        template = None
-    if template is not None:
-        return template.handles_tools
-    if declared is not None and declared.has_template:
-        notes.guessed("tasks", "PromptTemplate in inference_model.json")
-        return declared.has_tools
-    return None

@@ -18,6 +18,7 @@ class ProblemCode(StrEnum):
     UNREADABLE = "unreadable"  # the operating system refuses to read the folder or one of its files
     PATH_NOT_UTF8 = "path_not_utf8"  # a name that cannot be written as text
     LINK_NOT_FOLLOWED = "link_not_followed"  # a linked folder with a model in it; links are not followed
+    SCAN_LIMIT = "scan_limit"  # more folders under a root, or files in a folder, than a scan looks at
     LINK_LEAVES_ROOTS = "link_leaves_roots"  # a file of the model is a link to a place outside of every root
     NOT_GENAI = "not_genai"  # a plain ONNX export: onnxruntime-genai needs more than it has
     PACKAGE_INVALID = "package_invalid"  # a model package whose manifest or variants cannot be understood
@@ -33,7 +34,7 @@ class ProblemCode(StrEnum):
     TOKENIZER_MISSING = "tokenizer_missing"  # no tokenizer file
     CUSTOM_OPS_LIBRARY = "custom_ops_library"  # loading it would run native code that came with the model
 
-    CATALOG_INVALID = "catalog_invalid"  # foundry.modelinfo.json cannot be read; only its extra facts are lost
+    CATALOG_INVALID = "catalog_invalid"  # a file at the top of a Foundry cache cannot be used, or not all of it
     INFERENCE_MODEL_INVALID = "inference_model_invalid"  # inference_model.json cannot be read; its folder names it
     TOKENIZER_CONFIG_INVALID = "tokenizer_config_invalid"  # tokenizer_config.json cannot be read
     NO_CHAT_TEMPLATE = "no_chat_template"  # a text model without a template: no task is offered

@@ -1,127 +1,132 @@
-"""Protocol buffer wire format, read from a file field by field without loading what the caller skips.
+"""Protocol buffers in files: small ones whole, large ones reduced to the parts of them that are small.
 
-Buffered reads rather than a memory map: a file that a copy truncates while it is mapped ends the process (SIGBUS), and
-the daemon reads folders that others are writing.
+Files are read, never mapped into memory: a file that a copy truncates while it is mapped ends the process (SIGBUS),
+and the daemon reads folders that others are writing.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
-_CHUNK_BYTES = 64 * 1024
+from registry.files import OpenFile
+
+_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
+# A file up to this size is read in one piece: graphs with their weights in a file of their own are 20 KB to 2 MB.
+_WHOLE_BYTES = 4 * 1024**2
+# Fields up to this size are kept; weights are larger, names and shapes are far below, and paths end here.
+_SMALL_BYTES = 4 * 1024
+_CHUNK_BYTES = 256 * 1024
+# Limits of what is kept, as a parsed message takes up to 16 times its bytes, and one of no bytes about 100. The graph
+# of a large model has some megabytes and 20,000 nodes; each item of a long list is a field.
+_MAX_KEPT_BYTES = 64 * 1024**2
+_MAX_FIELDS = 4_000_000
+_MAX_DEPTH = 32
 _VARINT_BYTES = 10  # 64 bits in groups of 7
-_PACKED_BYTES = 1024  # only shapes are read this way
+
+# By field number, the messages inside a message whose small parts are wanted even where they are large themselves.
+Schema = Mapping[int, Any]
 
 
 class MalformedProtobuf(ValueError):
     """The bytes are not a protocol buffer, or are cut off."""
 
 
-class Field(NamedTuple):
-    """One field of a message. ``value`` is the number of a varint; ``start`` and ``end`` are file offsets otherwise."""
+def read_message(file: OpenFile, schema: Schema) -> bytes:
+    """The message that ``file`` holds, whole if it is small, else without its large fields.
 
-    number: int
-    wire_type: int
-    value: int
-    start: int
-    end: int
+    What ``schema`` names is kept, reduced in the same way. Raises MalformedProtobuf and InvalidModelFolder.
+    """
+    if file.size_bytes <= _WHOLE_BYTES:
+        return file.read_at(0, file.size_bytes)
+    return _Reduction(file).message(0, file.size_bytes, schema, 0)
 
 
-class ProtobufFile:
-    """A message in a file; nested messages are ranges of it."""
+class _Reduction:
+    """Walks a large file in chunks and collects what is small."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
-        self.size = os.fstat(self._file.fileno()).st_size
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
         self._chunk = b""
         self._base = 0
+        self._kept_bytes = 0
+        self._fields = 0
 
-    def __enter__(self) -> ProtobufFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-    def fields(self, start: int, end: int) -> Iterator[Field]:
-        """The fields of the message between two offsets. Raises MalformedProtobuf."""
+    def message(self, start: int, end: int, schema: Schema, depth: int) -> bytes:
+        if depth > _MAX_DEPTH:
+            raise MalformedProtobuf("its messages are nested too deeply")
+        parts = []
         position = start
         while position < end:
-            tag, position = self._varint(position)
-            number, wire_type = tag >> 3, tag & 7
-            value = 0
-            field_start = position
-            if wire_type == VARINT:
-                value, position = self._varint(position)
-            elif wire_type == LENGTH_DELIMITED:
-                length, field_start = self._varint(position)
-                position = field_start + length
-            elif wire_type in (FIXED64, FIXED32):
-                position += 8 if wire_type == FIXED64 else 4
-            else:
-                raise MalformedProtobuf(f"wire type {wire_type} at byte {field_start}")
-            if position > end or number == 0:
-                raise MalformedProtobuf(f"field {number} at byte {field_start} does not fit its message")
-            yield Field(number, wire_type, value, field_start, position)
-        if position != end:
-            raise MalformedProtobuf(f"the message that ends at byte {end} is cut off")
+            tag, content = self._varint(position)
+            stop = self._end(tag & 7, content)
+            if tag & 7 == _LENGTH_DELIMITED:
+                length, content = self._varint(content)
+                stop = content + length
+            self._fields += 1
+            if self._fields > _MAX_FIELDS:
+                raise MalformedProtobuf(f"it has more than {_MAX_FIELDS} parts")
+            if stop > end:
+                raise MalformedProtobuf(f"field {tag >> 3} at byte {position} does not fit its message")
+            if stop - content <= _SMALL_BYTES:
+                parts.append(self._bytes(position, stop))
+            elif tag >> 3 in schema:
+                inner = self.message(content, stop, schema[tag >> 3], depth + 1)
+                parts.append(_encoded(tag) + _encoded(len(inner)) + inner)
+            position = stop
+        return b"".join(parts)
 
-    def content(self, field: Field, *, limit: int = 64 * 1024) -> bytes:
-        """The bytes of a length-delimited field of at most ``limit`` bytes. Raises MalformedProtobuf."""
-        length = field.end - field.start
-        if field.wire_type != LENGTH_DELIMITED or length > limit:
-            raise MalformedProtobuf(
-                f"field {field.number} at byte {field.start} is not a text of {limit} bytes at most"
-            )
-        index = field.start - self._base
-        if not (index >= 0 and index + length <= len(self._chunk)):
-            self._load(field.start, length)
-            index = 0
-        if index + length > len(self._chunk):
-            raise MalformedProtobuf(f"the file ends inside field {field.number} at byte {field.start}")
-        return self._chunk[index : index + length]
-
-    def text(self, field: Field) -> str:
-        try:
-            return self.content(field).decode()
-        except UnicodeDecodeError as error:
-            raise MalformedProtobuf(f"field {field.number} at byte {field.start} is not UTF-8") from error
-
-    def varints(self, field: Field) -> Iterator[int]:
-        """The numbers of a repeated integer field, which may be packed into one."""
-        if field.wire_type == VARINT:
-            yield field.value
-            return
-        if field.wire_type != LENGTH_DELIMITED or field.end - field.start > _PACKED_BYTES:
-            raise MalformedProtobuf(f"field {field.number} at byte {field.start} is not a short list of integers")
-        position = field.start
-        while position < field.end:
-            value, position = self._varint(position)
-            yield value
+    def _end(self, wire_type: int, content: int) -> int:
+        if wire_type == _VARINT:
+            return self._varint(content)[1]
+        if wire_type in (_FIXED64, _FIXED32):
+            return content + (8 if wire_type == _FIXED64 else 4)
+        if wire_type == _LENGTH_DELIMITED:
+            return content
+        raise MalformedProtobuf(f"wire type {wire_type} at byte {content}")
 
     def _varint(self, position: int) -> tuple[int, int]:
-        index = position - self._base
-        if not (index >= 0 and index + _VARINT_BYTES <= len(self._chunk)):
-            self._load(position, _CHUNK_BYTES)
-            index = 0
-        value = shift = 0
-        for byte in self._chunk[index : index + _VARINT_BYTES]:
-            value |= (byte & 0x7F) << shift
-            position += 1
-            if byte < 0x80:
-                return value, position
-            shift += 7
-        raise MalformedProtobuf(f"no number ends at byte {position}")
+        index = self._index(position, _VARINT_BYTES)
+        try:
+            value, end = _varint(self._chunk, index)
+        except IndexError as error:
+            raise MalformedProtobuf(f"the file ends at byte {self._base + len(self._chunk)}") from error
+        return value, end - index + position
 
-    def _load(self, position: int, length: int) -> None:
-        if position >= self.size:
-            raise MalformedProtobuf(f"the file ends at byte {self.size}")
-        self._file.seek(position)
-        self._chunk = self._file.read(max(length, _CHUNK_BYTES))
-        self._base = position
+    def _bytes(self, start: int, end: int) -> bytes:
+        self._kept_bytes += end - start
+        if self._kept_bytes > _MAX_KEPT_BYTES:
+            raise MalformedProtobuf(f"it is larger than {_MAX_KEPT_BYTES} bytes without its weights")
+        index = self._index(start, end - start)
+        return self._chunk[index : index + end - start]
+
+    def _index(self, position: int, length: int) -> int:
+        """Where ``position`` is in the chunk, with ``length`` bytes after it unless the file ends before."""
+        index = position - self._base
+        if not 0 <= index <= len(self._chunk) - length:
+            self._chunk = self._file.read_at(position, max(length, _CHUNK_BYTES))
+            self._base, index = position, 0
+        return index
+
+
+def _encoded(value: int) -> bytes:
+    """``value`` as a varint."""
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """The number at ``position`` and where it ends. Raises MalformedProtobuf, and IndexError at the end of ``data``."""
+    value = shift = 0
+    for _ in range(_VARINT_BYTES):
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+    raise MalformedProtobuf(f"no number ends at byte {position}")

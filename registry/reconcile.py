@@ -1,187 +1,64 @@
-"""What a scan means for what is known: pure, from stored models and a report to the models as they should be stored.
+"""What a scan means for what is known: pure, from the present state and a report to the rows as they should be.
 
-Rules: a model is known by its path; one that is gone is kept as MISSING and comes back with its row; one that moved
-keeps its row; a known model whose folder has a problem takes over its status; of several folders with one id, the first
-by path has the id and the others get one of their own.
+A row follows its content. In this order:
+
+1. A folder that is known keeps its row as long as its content is the same, and the row has the status of a problem of
+   its folder. A row whose folder is gone, broken or holds something else goes on with another folder of its model.
+2. A folder with the declared id and the content of a model that is here is another location of it: one model.
+3. A folder with the content of a model that is gone is that model: it came back to its folder, else it was moved,
+   else moved and renamed.
+4. A known folder with other content is a new revision of its row.
+5. A folder with the declared id of a model that is gone is a new revision of that; not of a pinned one, unless it is
+   the folder where that was: a pin never leads to other content by itself.
+6. Everything else is new. What is gone is kept as MISSING with its date, and comes back with its row.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 
-from registry.model import Changes, FolderProblem, Model, Problem, ScanReport, Source, Status
-from registry.problems import ProblemCode
-from registry.rows import StoredModel
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A model as it should be stored; ``before`` is its present row, None for a new one."""
-
-    model: Model
-    declared_name: str
-    before: StoredModel | None
-
-    @property
-    def is_changed(self) -> bool:
-        before = self.before
-        return before is None or before.model != self.model or before.declared_name != self.declared_name
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """``entries`` are only those that change; ``problems`` are all that stand afterwards."""
-
-    entries: tuple[Entry, ...]
-    problems: tuple[FolderProblem, ...]
-    changes: Changes
+from registry.identity import Ids, declared_id, with_names
+from registry.matching import Matching
+from registry.model import ScanReport
+from registry.plan import Plan, make_plan
+from registry.state import State
+from registry.stored import StoredModel
 
 
 def reconcile(
-    stored: Sequence[StoredModel],
-    problems: Sequence[FolderProblem],
-    report: ScanReport,
-    *,
-    is_there: Callable[[Path], bool] = lambda _path: True,
+    state: State, report: ScanReport, *, now_s: float, is_there: Callable[[Path], bool] = lambda _path: True
 ) -> Plan:
-    """``is_there`` tells whether a folder that the report does not cover still exists; only asked about moves."""
-    covered = _Covered(report.covered)
-    found = {model.path: model for model in report.models}
-    broken = {problem.path: problem for problem in report.problems if problem.path not in found}
-    entries: list[Entry] = []
-    absent: list[StoredModel] = []
-    for known in stored:
-        path = known.model.path
-        if path in found:
-            entries.append(_entry(found.pop(path), known))
-        elif path in broken:
-            entries.append(_entry(_with_problem(known.declared, broken[path]), known))
-        else:
-            absent.append(known)
-    moved = _Moves(absent, covered, is_there)
-    for model in sorted(found.values(), key=lambda each: each.path):
-        entries.append(_entry(model, moved.claim(model)))
-    for known in moved.left:
-        is_gone = covered.has(known.model.path)
-        entries.append(_entry(_missing(known.declared) if is_gone else known.declared, known))
-    distinct = _with_distinct_ids(entries)
-    standing = {each.path: each for each in problems if not covered.has(each.path)}
-    standing.update({each.path: each for each in report.problems})
-    return Plan(
-        entries=tuple(entry for entry in distinct if entry.is_changed),
-        problems=tuple(sorted(standing.values(), key=lambda each: each.path)),
-        changes=_changes(distinct, report),
-    )
+    """``is_there`` tells whether a folder that the report does not cover still exists; only asked about moves.
+
+    ``now_s`` is Unix time.
+    """
+    matching = Matching(state, report, now_s, is_there)
+    matching.run()
+    rows = {key: draft.finished(now_s) for key, draft in matching.drafts.items()}
+    named = with_distinct_ids(state, rows, forgotten=matching.merged)
+    return make_plan(state, named, report, forgotten=matching.merged)
 
 
-class _Covered:
-    """Whether a path lies in one of some folders."""
+def with_distinct_ids(
+    state: State, rows: dict[int, StoredModel], *, forgotten: Iterable[int] = ()
+) -> tuple[StoredModel, ...]:
+    """``rows`` as they are listed, with the others whose names change because of them."""
+    models, changed, gone = state.models, frozenset(rows), frozenset(forgotten)
+    new: defaultdict[str, list[StoredModel]] = defaultdict(list)
+    for row in rows.values():
+        new[declared_id(row.declared)].append(row)
 
-    def __init__(self, folders: Iterable[Path]) -> None:
-        self._folders = frozenset(folders)
+    def members(group: str) -> list[StoredModel]:
+        old = (key for key in models.declared[group] if key not in changed and key not in gone)
+        return [*(models.rows[key] for key in old), *new.get(group, ())]
 
-    def has(self, path: Path) -> bool:
-        return path in self._folders or any(parent in self._folders for parent in path.parents)
-
-
-class _Moves:
-    """Known models that were not seen, some of which may have been seen elsewhere."""
-
-    def __init__(self, absent: Sequence[StoredModel], covered: _Covered, is_there: Callable[[Path], bool]) -> None:
-        self._absent = {known.key: known for known in absent}
-        self._covered = covered
-        self._is_there = is_there
-        self._by_content: defaultdict[tuple[str, str], list[StoredModel]] = defaultdict(list)
-        for known in absent:
-            self._by_content[_content(known.declared)].append(known)
-
-    @property
-    def left(self) -> tuple[StoredModel, ...]:
-        return tuple(self._absent.values())
-
-    def claim(self, model: Model) -> StoredModel | None:
-        """The row of the same model at a path where it no longer is."""
-        for known in self._by_content[_content(model)]:
-            if known.key in self._absent and self._is_gone(known.model):
-                return self._absent.pop(known.key)
-        return None
-
-    def _is_gone(self, model: Model) -> bool:
-        return model.status is Status.MISSING or self._covered.has(model.path) or not self._is_there(model.path)
-
-
-def _content(model: Model) -> tuple[str, str]:
-    """The id and the files; what a Foundry catalog adds depends on the place."""
-    return model.id.casefold(), model.fingerprint.partition("-")[0]
-
-
-def _entry(model: Model, before: StoredModel | None) -> Entry:
-    return Entry(model, model.name, before)
-
-
-def _with_problem(model: Model, problem: FolderProblem) -> Model:
-    return replace(model, status=problem.status, problems=(Problem(problem.code, problem.message, problem.file),))
-
-
-def _missing(model: Model) -> Model:
-    return replace(model, status=Status.MISSING, problems=())
-
-
-def _with_distinct_ids(entries: Iterable[Entry]) -> list[Entry]:
-    """Ids are compared without case. Those that are here go before missing ones, real ones before the demo model."""
-    taken: dict[str, Path] = {}
-    distinct = []
-    for entry in sorted(entries, key=_precedence):
-        model = entry.model
-        owner = taken.get(model.id.casefold())
-        if owner is not None:
-            model = _renamed(model, owner, taken)
-        taken[model.id.casefold()] = model.path
-        distinct.append(replace(entry, model=model))
-    return distinct
-
-
-def _precedence(entry: Entry) -> tuple[bool, bool, Path]:
-    return entry.model.status is Status.MISSING, entry.model.source is Source.DEMO, entry.model.path
-
-
-def _renamed(model: Model, owner: Path, taken: dict[str, Path]) -> Model:
-    digest = hashlib.sha256(str(model.path).encode()).hexdigest()
-    names = (f"{model.name}-{digest[:length]}" for length in (4, 8, 16, 64))
-    name = next(name for name in names if f"{name}:{model.version}".casefold() not in taken)
-    problem = Problem(
-        str(ProblemCode.DUPLICATE_ID),
-        f"{owner} has the id {model.id} too, so this folder is listed as {name}:{model.version}. Give one of them "
-        'another "Name" in inference_model.json, or delete one.',
-    )
-    return replace(model, name=name, problems=(*model.problems, problem))
-
-
-def _changes(entries: Sequence[Entry], report: ScanReport) -> Changes:
-    added, updated, missing, unchanged = [], [], [], []
-    found = {model.path for model in report.models}
-    for entry in entries:
-        is_missing = entry.model.status is Status.MISSING
-        was_missing = entry.before is None or entry.before.model.status is Status.MISSING
-        if is_missing and not was_missing:
-            missing.append(entry.model.id)
-        elif was_missing and not is_missing:
-            added.append(entry.model.id)
-        elif entry.is_changed and not is_missing:
-            updated.append(entry.model.id)
-        elif entry.model.path in found:
-            unchanged.append(entry.model.id)
-    ids = {entry.model.id for entry in entries}
-    renamed = {entry.before.model.id for entry in entries if entry.before} - ids
-    return Changes(
-        added=tuple(sorted(added)),
-        updated=tuple(sorted(updated)),
-        missing=tuple(sorted({*missing, *renamed})),
-        unchanged=len(unchanged),
-        problems=report.problems,
-        seconds=report.seconds,
-    )
+    left = {declared_id(models.rows[key].declared) for key in chain(changed, gone) if key in models.rows}
+    # A row that was given an id which somebody declares now has to give it up.
+    displaced = {declared_id(models.rows[models.ids[group]].declared) for group in new if group in models.ids}
+    groups = {group: found for group in {*new, *left, *displaced} if (found := members(group))}
+    ids = Ids(before=models.rows, holder=models.ids, pinned=state.pinned_keys)
+    named = with_names(groups, ids, is_declared=lambda wanted: bool(members(wanted)))
+    return tuple(row for row in named if row.key in changed or row is not models.rows[row.key])

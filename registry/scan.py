@@ -5,30 +5,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from registry.documents import unreadable
 from registry.errors import InvalidModelFolder
-from registry.folder import Surroundings, model_fingerprint, read_model_folder
 from registry.foundry import Catalog, read_catalog
-from registry.listing import (
-    DOWNLOAD_MARKER,
-    MODEL_MARKERS,
-    FileStat,
-    exists,
-    fingerprint,
-    is_directory,
-    is_downloading,
-    is_text,
-    list_files,
-)
-from registry.model import FolderProblem, Model, Root, ScanReport, Status
-from registry.problems import ProblemCode, status_of
+from registry.hub import HubRepository, is_other_repository_name, is_repository_name
+from registry.layout import PACKAGE_MANIFEST_FILE, TRANSFORMERS_CONFIG_FILE
+from registry.listing import MODEL_MARKERS, exists, is_downloading, is_text, resolved
+from registry.model import Model, Root, ScanReport, Source
+from registry.place import Place
+from registry.problems import ProblemCode
+from registry.registrations import REGISTRATIONS_FILE, Registration, Registrations, read_registrations
+from registry.system_folders import system_folders
+from registry.walk import Walk
 
 # publisher / model / version / variant / precision is five below a root; nobody was seen to nest deeper than seven.
 DEFAULT_MAX_DEPTH = 8
 _NO_MODELS: Mapping[Path, Model] = {}
+# Sources whose roots may hold Foundry's files.
+_FOUNDRY_LIKE = (Source.FOUNDRY, Source.FOLDER)
+# A folder with one of these means something only together with those below it.
+_WHOLES = (*MODEL_MARKERS, PACKAGE_MANIFEST_FILE)
 
 
 def scan(
@@ -37,27 +34,32 @@ def scan(
     known: Mapping[Path, Model] = _NO_MODELS,
     under: Path | None = None,
     max_depth: int = DEFAULT_MAX_DEPTH,
+    allowed_libraries: frozenset[str] = frozenset(),
 ) -> ScanReport:
     """Walk the roots, or only the part of them that lies ``under`` one folder, and read every model folder.
 
-    A ``known`` READY model whose files have the same names, sizes and times is taken over without reading it again.
-    Hidden folders are passed over and linked folders are not entered, except where they are roots themselves.
+    A ``known`` READY model whose files have the same names, sizes and times is only listed in ``unchanged``. Roots
+    that are not enabled are passed over, also inside of others. Hidden folders are passed over and linked folders are
+    not entered, except where they are roots themselves. ``allowed_libraries``: see ``Surroundings``.
     """
     started = time.perf_counter()
-    roots = _distinct(roots)
-    walk = _Walk(known, frozenset(root.path for root in roots), max_depth)
+    every = _distinct(roots)
+    enabled = [root for root in every if root.is_enabled]
+    walk = Walk(known, every, closed=system_folders(), max_depth=max_depth, allowed_libraries=allowed_libraries)
+    registered = _Registered(walk, enabled)
     covered = []
-    for root, start in _starts(roots, under):
-        walk.root(root, start)
-        covered.append(start)
+    for root, start in _starts(enabled, under, max_depth):
+        place = _place(walk, root, start, registered)
+        if walk.start(str(start), place, depth=len(start.relative_to(root.path).parts)):
+            covered.append(start)
     if under is None:
-        # What was found under a root that is no longer one is out of reach too.
-        covered += [path for path in known if not any(path.is_relative_to(root.path) for root in roots)]
+        covered += _out_of_reach(walk, enabled)
     return ScanReport(
-        models=tuple(walk.models.values()),
-        problems=tuple(walk.problems.values()),
+        models=tuple(model for _path, model in sorted(walk.models.items())),
+        problems=tuple(problem for _path, problem in sorted(walk.problems.items())),
         covered=tuple(covered),
         seconds=time.perf_counter() - started,
+        unchanged=frozenset(walk.unchanged.values()),
     )
 
 
@@ -69,8 +71,76 @@ def _distinct(roots: Iterable[Root]) -> tuple[Root, ...]:
     return tuple(by_path.values())
 
 
-def _starts(roots: Sequence[Root], under: Path | None) -> Iterator[tuple[Root, Path]]:
-    """Where to start walking, and for which root. A folder inside a model stands for that model."""
+def _out_of_reach(walk: Walk, roots: Sequence[Root]) -> list[Path]:
+    """Known folders under no root: what was found under a root that is no longer one is gone."""
+    tops = tuple(str(root.path).rstrip(os.sep) + os.sep for root in roots)
+    return [Path(path) for path in walk.unseen() if not f"{path}{os.sep}".startswith(tops)]
+
+
+class _Registered:
+    """What Foundry's caches among the roots say about folders that were registered by their path."""
+
+    def __init__(self, walk: Walk, roots: Sequence[Root]) -> None:
+        self._walk = walk
+        self._by_cache = {root.path: self._read(root.path) for root in roots if root.source in _FOUNDRY_LIKE}
+        self._by_path: dict[Path, Registration] = {}
+        for registrations in self._by_cache.values():
+            for registration in registrations.folders:
+                self._by_path.setdefault(resolved(registration.path), registration)
+
+    def find(self, path: Path) -> Registration | None:
+        return self._by_path.get(path)
+
+    def report_faults(self, cache: Path) -> None:
+        """Of one cache, beside the file itself: the folders that it names lie elsewhere, or nowhere."""
+        registrations = self._by_cache.get(cache, Registrations())
+        gone = [each.fault for each in registrations.folders if each.fault]
+        faults = [*registrations.faults, *gone]
+        if faults:
+            error = InvalidModelFolder(
+                ProblemCode.CATALOG_INVALID,
+                f"{len(faults)} models that are registered here cannot be used: {' '.join(faults)} Put them back, or "
+                "register them again in the application that did.",
+                file=REGISTRATIONS_FILE,
+            )
+            self._walk.report(str(cache / REGISTRATIONS_FILE), error)
+
+    def _read(self, cache: Path) -> Registrations:
+        try:
+            return read_registrations(cache)
+        except InvalidModelFolder as error:
+            return Registrations(faults=(error.message,))
+
+
+def _place(walk: Walk, root: Root, start: Path, registered: _Registered) -> Place:
+    """What is known of ``start`` before it is looked at. Faults of a root's own files belong to a walk of all of it."""
+    catalog = Catalog()
+    if root.source in _FOUNDRY_LIKE:
+        catalog = _catalog(walk, root, is_whole=start == root.path)
+        if start == root.path:
+            registered.report_faults(root.path)
+    registration = registered.find(start)
+    if registration is not None and not catalog.entries:
+        catalog = Catalog(default=registration.entry)
+    repository, commit = _in_repository(start)
+    return Place(root, catalog, registration, repository, commit, is_downloading(start, (root.path,)))
+
+
+def _catalog(walk: Walk, root: Root, *, is_whole: bool) -> Catalog:
+    try:
+        catalog = read_catalog(root.path)
+        if catalog.fault is None:
+            return catalog
+        error = InvalidModelFolder(ProblemCode.CATALOG_INVALID, catalog.fault)
+    except InvalidModelFolder as unreadable:
+        catalog, error = Catalog(), unreadable
+    if is_whole:
+        walk.report(str(root.path), error)
+    return catalog
+
+
+def _starts(roots: Sequence[Root], under: Path | None, max_depth: int) -> Iterator[tuple[Root, Path]]:
+    """Where to start walking, and for which root."""
     if under is None:
         yield from ((root, root.path) for root in roots)
         return
@@ -79,152 +149,37 @@ def _starts(roots: Sequence[Root], under: Path | None) -> Iterator[tuple[Root, P
     owners = [root for root in roots if under.is_relative_to(root.path)]
     if owners:
         owner = max(owners, key=lambda root: len(root.path.parts))
-        start = under
-        for folder in (under, *under.parents):
-            if not folder.is_relative_to(owner.path):
-                break
-            if any(exists(folder / marker) for marker in MODEL_MARKERS):
-                start = folder
-        yield owner, start
+        yield owner, _start(owner.path, under, max_depth)
     yield from ((root, root.path) for root in roots if root.path != under and root.path.is_relative_to(under))
 
 
-@dataclass(slots=True)
-class _Walk:
-    """One scan in progress. Problems and models by folder; a folder never has both."""
+def _start(root: Path, under: Path, max_depth: int) -> Path:
+    """The last folder on the way to ``under`` that a scan of everything would come to, and looks at as a whole.
 
-    known: Mapping[Path, Model]
-    root_paths: frozenset[Path]
-    max_depth: int
-    models: dict[Path, Model] = field(default_factory=dict)
-    problems: dict[Path, FolderProblem] = field(default_factory=dict)
-
-    def root(self, root: Root, start: Path) -> None:
-        above = [folder for folder in start.parents if folder.is_relative_to(root.path)]
-        surroundings = Surroundings(root.path, root.source, self._catalog(root), is_downloading(start, (root.path,)))
-        self._directory(start, surroundings, depth=len(above))
-
-    def _catalog(self, root: Root) -> Catalog:
-        try:
-            return read_catalog(root.path)
-        except InvalidModelFolder as error:
-            self._problem(root.path, error)
-            return Catalog()
-
-    def _directory(self, path: Path, surroundings: Surroundings, depth: int) -> bool:
-        """Walk ``path`` and what is below; True if there is a model or a problem anywhere in it."""
-        try:
-            with os.scandir(path) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError as error:
-            self._unreadable(path, error)
-            return True
-        names = {entry.name for entry in found}
-        is_model = any(marker in names for marker in MODEL_MARKERS)
-        if is_model:
-            self._model(path, surroundings)
-        inner = replace(surroundings, is_downloading=surroundings.is_downloading or DOWNLOAD_MARKER in names)
-        is_below = False
-        if depth < self.max_depth:
-            # Not any(): every folder is to be visited.
-            is_below = max([self._entry(entry, inner, depth + 1) for entry in found], default=False)
-        leftover = min(filter(_is_leftover, names), default=None)
-        if not (is_model or is_below) and leftover is not None:
-            self._problem(path, _unfinished(leftover))
-            return True
-        return is_model or is_below
-
-    def _entry(self, entry: os.DirEntry[str], surroundings: Surroundings, depth: int) -> bool:
-        path = Path(entry.path)
-        if not is_directory(path) or path in self.root_paths:
-            return False
-        if not is_text(entry.name):
-            self._problem(path.parent, _not_utf8(entry.name))
-            return True
-        if entry.name.startswith("."):
-            return False
-        if entry.is_symlink():
-            return self._link(path)
-        return self._directory(path, surroundings, depth)
-
-    def _model(self, path: Path, surroundings: Surroundings) -> None:
-        try:
-            files = _list_files(path)
-            known = self.known.get(path)
-            if known is not None and _is_unchanged(known, fingerprint(files), surroundings):
-                self.models[path] = known
-            else:
-                self.models[path] = read_model_folder(path, surroundings, files)
-        except InvalidModelFolder as error:
-            self._problem(path, error)
-
-    def _link(self, path: Path) -> bool:
-        """A linked folder is not entered: it may lead anywhere, and in circles. If it is a model, that is said."""
-        target = _target(path)
-        if target is None or target in self.known or not any(exists(target / marker) for marker in MODEL_MARKERS):
-            return False
-        if any(target.is_relative_to(root) for root in self.root_paths):
-            return False
-        self._problem(
-            path,
-            InvalidModelFolder(
-                ProblemCode.LINK_NOT_FOLLOWED,
-                f"This is a link to {target}, which is outside of every model root, and links are not followed. "
-                f"Add the folder itself: slmreg roots add {target.parent}",
-            ),
-        )
-        return True
-
-    def _unreadable(self, path: Path, error: OSError) -> None:
-        """The folder, and each known model below it: nobody can say that they are gone."""
-        problem = unreadable(path, error)
-        for affected in (path, *(known for known in self.known if known != path and known.is_relative_to(path))):
-            self._problem(affected, problem)
-
-    def _problem(self, path: Path, error: InvalidModelFolder) -> None:
-        # A cache's root can have a broken catalog and be a broken model: the model's problem is the one to know.
-        self.problems[path] = FolderProblem(path, str(error.code), error.message, error.file, status_of(error.code))
+    A folder inside a model stands for that model, one inside a repository of a Hugging Face cache for the repository.
+    """
+    folder = root
+    for depth, part in enumerate((*under.relative_to(root).parts, ""), start=1):
+        is_whole = is_repository_name(folder.name) or any(exists(folder / name) for name in _WHOLES)
+        if not part or is_whole or depth > max_depth:
+            break
+        if part.startswith(".") or is_other_repository_name(part) or (folder / part).is_symlink():
+            break
+        if part == "onnx" and exists(folder / TRANSFORMERS_CONFIG_FILE):
+            break
+        folder /= part
+    return folder
 
 
-def _list_files(path: Path) -> tuple[FileStat, ...]:
-    try:
-        return list_files(path)
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def _is_unchanged(known: Model, files: str, surroundings: Surroundings) -> bool:
-    if surroundings.is_downloading or known.status is not Status.READY or known.source is not surroundings.source:
-        return False
-    entry = surroundings.catalog.find(known.name, known.version)
-    return known.fingerprint == model_fingerprint(files, entry)
-
-
-def _target(path: Path) -> Path | None:
-    try:
-        return path.resolve(strict=True)
-    except (OSError, RuntimeError):
-        return None
-
-
-def _is_leftover(name: str) -> bool:
-    return name == DOWNLOAD_MARKER or name.endswith(".dlstate")
-
-
-def _unfinished(file: str) -> InvalidModelFolder:
-    return InvalidModelFolder(
-        ProblemCode.UNFINISHED,
-        f"A download has started and not finished ({file} is there, and no model yet). Wait for it or start it again; "
-        "if it was given up, delete the folder.",
-        file=file,
-    )
-
-
-def _not_utf8(name: str) -> InvalidModelFolder:
-    shown = name.encode("utf-8", "backslashreplace").decode()
-    return InvalidModelFolder(
-        ProblemCode.PATH_NOT_UTF8,
-        f"The folder {shown!r} has a name that is not UTF-8, so nothing in it can be listed. Rename it.",
-    )
+def _in_repository(folder: Path) -> tuple[HubRepository | None, str | None]:
+    """The repository of a Hugging Face cache that ``folder`` is or lies in, and of which commit it holds the files."""
+    path = next((each for each in (folder, *folder.parents) if is_repository_name(each.name)), None)
+    repository = HubRepository(path) if path is not None else None
+    if path is None or repository is None or not repository.revisions:
+        return None, None
+    match folder.relative_to(path).parts:
+        case () | ("snapshots",):
+            return repository, None
+        case ("snapshots", commit, *_):
+            return repository, commit
+    return None, None

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.listing import FolderView
+from registry.view import FolderView
 
 DEFAULT_PARTIAL_S = 30.0
 
@@ -19,6 +19,7 @@ DEFAULT_PARTIAL_S = 30.0
 @dataclass(slots=True)
 class _Pending:
     changed_s: float
+    settle_s: float
     view: FolderView | None = None
     is_seen: bool = False
 
@@ -28,16 +29,19 @@ class FolderSettler:
 
     def __init__(self, settle_s: float, partial_s: float = DEFAULT_PARTIAL_S) -> None:
         self._settle_s = settle_s
-        self._partial_s = max(settle_s, partial_s)
+        self._partial_s = partial_s
         self._pending: dict[Path, _Pending] = {}
 
     @property
     def pending(self) -> tuple[Path, ...]:
         return tuple(self._pending)
 
-    def touch(self, folder: Path, now_s: float) -> None:
-        """Something happened in ``folder``: it has to be still from now on."""
-        self._pending.setdefault(folder, _Pending(now_s)).changed_s = now_s
+    def touch(self, folder: Path, now_s: float, *, settle_s: float | None = None) -> None:
+        """Something happened in ``folder``: it has to be still from now on, for ``settle_s`` or what goes for all."""
+        wanted_s = self._settle_s if settle_s is None else settle_s
+        pending = self._pending.setdefault(folder, _Pending(now_s, wanted_s))
+        pending.changed_s = max(pending.changed_s, now_s)
+        pending.settle_s = max(pending.settle_s, wanted_s)
 
     def settled(self, views: Mapping[Path, FolderView | None], now_s: float) -> tuple[Path, ...]:
         """Take in what the pending folders look like now (None: gone), and let go of those that have settled.
@@ -62,4 +66,5 @@ class FolderSettler:
 
     def _is_still(self, pending: _Pending, now_s: float) -> bool:
         is_partial = pending.view is not None and pending.view.is_partial
-        return pending.is_seen and now_s - pending.changed_s >= (self._partial_s if is_partial else self._settle_s)
+        wait_s = max(pending.settle_s, self._partial_s if is_partial else 0.0)
+        return pending.is_seen and now_s - pending.changed_s >= wait_s

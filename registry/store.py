@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from registry.database import Database
+from registry import choices
+from registry.database import Database, Writing
+from registry.door import Door
 from registry.errors import InvalidRoot, ModelNotFound
 from registry.genai_config import FILE_NAME as GENAI_CONFIG_FILE
-from registry.listing import exists, is_text
-from registry.model import Changes, Device, FolderProblem, Model, Pin, RootChoice, ScanReport, Status, Task
+from registry.listing import exists
+from registry.model import (
+    Changes,
+    FolderProblem,
+    Hint,
+    Model,
+    Pin,
+    RootChoice,
+    ScanReport,
+    Status,
+    Task,
+    Verification,
+)
+from registry.plan import Plan
 from registry.reconcile import reconcile
-from registry.writing import delete_pin, delete_root, write_pin, write_plan, write_root
+from registry.recovery import Recovery
+from registry.reference import candidates, near
+from registry.roots import absolute, plan_without, readable_directory
+from registry.state import Models, State, StoredPin
+from registry.stored import StoredModel
+from registry.writing import write_plan
 
 
 class Registry:
     """What is known about the models of this machine. Safe to use from several threads, beside other processes.
 
-    Every method raises DatabaseError if the file cannot be read or written.
+    Every method raises DatabaseError if the file cannot be read or written. A damaged file is put aside, and what no
+    scan can find again is restored; ``recovered`` tells what happened.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, door: Door) -> None:
+        self._door = door
 
     @classmethod
     def open(cls, path: Path) -> Registry:
         """The registry in ``path``, made if it is not there. Raises DatabaseError, also for a newer schema."""
-        return cls(Database(path))
+        return cls(Door(path))
 
     def close(self) -> None:
-        self._database.close()
+        self._door.close()
 
     def __enter__(self) -> Registry:
         return self
@@ -43,30 +62,25 @@ class Registry:
     ) -> None:
         self.close()
 
-    def generation(self) -> int:
-        """Another number after each write by anybody: whoever keeps what they read compares it. Takes microseconds."""
-        return self._database.generation()
+    @property
+    def recovered(self) -> Recovery | None:
+        """What happened to a damaged file, since this registry was opened; None if there was none."""
+        return self._door.recovered
 
     # -- models
 
     def models(self, *, include_missing: bool = True) -> tuple[Model, ...]:
         """Every model that is known, by name without case, then version, oldest first."""
-        models = (stored.model for stored in self._database.snapshot().models)
-        wanted = (model for model in models if include_missing or model.status is not Status.MISSING)
-        return tuple(sorted(wanted, key=lambda model: (model.name.casefold(), _version_number(model), model.id)))
+        models = self._door.state().models.listing
+        return models if include_missing else tuple(each for each in models if each.status is not Status.MISSING)
 
     def candidates(self, reference: str) -> tuple[Model, ...]:
         """Every model that ``reference`` can mean, best first: that id, else that name, else that alias.
 
-        Case does not count. Best: ready ones, then those for the CPU, then the newest version, then by id.
+        Case does not count. Best: ready ones, then those for the CPU, then the newest version; see
+        ``registry.reference``.
         """
-        models = self.models()
-        wanted = reference.strip().casefold()
-        for key in ("id", "name", "alias"):
-            named = [model for model in models if getattr(model, key).casefold() == wanted]
-            if named:
-                return tuple(sorted(named, key=_preference))
-        return ()
+        return tuple(row.model for row in candidates(self._door.state().models, reference))
 
     def find(self, reference: str) -> Model | None:
         """The best of ``candidates``."""
@@ -74,126 +88,183 @@ class Registry:
 
     def get(self, reference: str) -> Model:
         """The best of ``candidates``. Raises ModelNotFound with near names."""
-        model = self.find(reference)
-        if model is None:
-            raise ModelNotFound(reference, self._near(reference))
-        return model
+        models = self._door.state().models
+        rows = candidates(models, reference)
+        if not rows:
+            raise ModelNotFound(reference, near(models, reference))
+        return rows[0].model
 
     def problems(self) -> tuple[FolderProblem, ...]:
         """Folders that are no usable models, by path."""
-        return self._database.snapshot().problems
+        problems = self._door.state().problems
+        return tuple(problems[path] for path in sorted(problems))
 
     def known(self) -> Mapping[Path, Model]:
-        """Every model that is not missing as its folder declares it, for ``scan`` to pass over what has not changed."""
-        stored = self._database.snapshot().models
-        return {each.model.path: each.declared for each in stored if each.model.status is not Status.MISSING}
-
-    def has_scanned(self) -> bool:
-        """Whether the result of any scan was ever written down."""
-        return self._database.snapshot().scanned_at_s is not None
+        """The model in each folder where one is, as that declares it: ``scan`` passes over what has not changed."""
+        rows = self._door.state().models.rows.values()
+        return {model.path: model for row in rows for model in row.folders}
 
     def apply(self, report: ScanReport) -> Changes:
-        """Write down what a scan found, and say what that changed. The same report again writes nothing."""
-        known = self._database.snapshot()
-        plan = reconcile(known.models, known.problems, report, is_there=_is_model_folder)
-        if known.scanned_at_s is not None and not plan.entries and plan.problems == known.problems:
+        """Write down what a scan found, and say what that changed. The same report again writes nothing.
+
+        A pin that waits for a model gets it.
+        """
+
+        def work(database: Database) -> Changes:
+            shared = replace(report, models=tuple(map(database.sharing.model, report.models)))
+            before = database.state()
+            plan = _plan(before, shared)
+            if plan.is_empty:
+                return plan.changes
+            with self._door.transaction(database) as writing:
+                if writing.before is not before:  # somebody wrote in between
+                    plan = _plan(writing.before, shared)
+                if not plan.is_empty:
+                    _carry_out(writing, plan)
             return plan.changes
-        with self._database.transaction() as session:
-            before = self._database.snapshot()
-            if before is not known:  # somebody wrote in between
-                plan = reconcile(before.models, before.problems, report, is_there=_is_model_folder)
-            write_plan(session, plan, before, now_s=time.time())
-        return plan.changes
+
+        return self._door.safely(work)
+
+    def record_verification(self, model_id: str, verification: Verification) -> None:
+        """Keep the result of a full check; with problems the model is INVALID. Raises ModelNotFound.
+
+        It holds for as long as the model has the fingerprint that it is for.
+        """
+        self._door.write(
+            lambda writing: choices.set_check(writing, _row(writing.before.models, model_id), verification)
+        )
+
+    def verification(self, model_id: str) -> Verification | None:
+        """The last full check, which may no longer hold. Raises ModelNotFound."""
+        return self._door.safely(lambda database: database.verification(_row(database.state().models, model_id).key))
 
     # -- roots
 
     def root_choices(self) -> tuple[RootChoice, ...]:
         """What a person decided about roots, in the order they did."""
-        return tuple(RootChoice(path) for path in self._database.snapshot().roots)
+        return self._door.state().roots
 
-    def add_root(self, path: Path) -> Path:
-        """Remember a folder of models, and return it as it is remembered. Raises InvalidRoot if it cannot be read."""
-        root = _readable_directory(path)
-        with self._database.transaction() as session:
-            if root not in self._database.snapshot().roots:
-                write_root(session, root, now_s=time.time())
+    def add_root(self, path: Path, *, settle_s: float | None = None) -> Path:
+        """Remember a folder of models, and return it as it is remembered. Raises InvalidRoot if it cannot be read.
+
+        One that was switched off is on again. Without ``settle_s`` one that is known keeps its own.
+        """
+        root = readable_directory(path)
+
+        def change(writing: Writing) -> None:
+            known = choices.choice_of(writing.before, root)
+            kept_s = known.settle_s if known is not None and settle_s is None else settle_s
+            choices.set_choice(writing, RootChoice(root, settle_s=kept_s), now_s=time.time())
+
+        self._door.write(change)
         return root
+
+    def switch_root(self, path: Path, *, is_enabled: bool) -> None:
+        """Switch a root off, or on again, whether it was added or is found by itself. Raises InvalidRoot for no path.
+
+        Nothing is marked here: the next scan of everything no longer covers a root that is off, and what was found
+        in it is missing from then on, with its pins kept.
+        """
+        root = absolute(path)
+        untouched = RootChoice(root, is_added=False)
+
+        def change(writing: Writing) -> None:
+            choice = replace(choices.choice_of(writing.before, root) or untouched, is_enabled=is_enabled)
+            if choice == untouched:  # as if nobody had ever said anything
+                choices.remove_choice(writing, root)
+            else:
+                choices.set_choice(writing, choice, now_s=time.time())
+
+        self._door.write(change)
 
     def remove_root(self, path: Path) -> None:
         """Forget a folder and the models in it, unless another such folder covers them; pinned ones become missing.
 
         Raises InvalidRoot if ``path`` was never added.
         """
-        root = _absolute(path)
-        with self._database.transaction() as session:
-            before = self._database.snapshot()
-            if root not in before.roots:
-                known = ", ".join(map(str, before.roots)) or "none"
+        root = absolute(path)
+
+        def change(writing: Writing) -> None:
+            added = [choice.path for choice in writing.before.roots if choice.is_added]
+            if root not in added:
+                known = ", ".join(map(str, added)) or "none"
                 raise InvalidRoot(f"{root} is not among the added roots ({known}).")
-            others = [other for other in before.roots if other != root]
-            delete_root(session, root, before, keep=others, now_s=time.time())
+            keep = [other for other in added if other != root]
+            _carry_out(writing, plan_without(writing.before, root, keep=keep, now_s=time.time()))
+            choices.remove_choice(writing, root)
+
+        self._door.write(change)
 
     # -- pins
 
     def pins(self) -> tuple[Pin, ...]:
-        return self._database.snapshot().pins
+        """By task."""
+        return self._door.state().pins
 
     def pin(self, task: Task, model_id: str) -> Pin:
         """Let no other model serve ``task``. Raises ModelNotFound; the model may be missing at the moment."""
-        with self._database.transaction() as session:
-            stored = self._database.snapshot().models
-            wanted = model_id.strip().casefold()
-            match = next((each for each in stored if each.model.id.casefold() == wanted), None)
-            if match is None:
-                raise ModelNotFound(model_id, self._near(model_id))
-            write_pin(session, task, match.key)
-            return Pin(task, match.model.id)
+
+        def change(writing: Writing) -> Pin:
+            row = _row(writing.before.models, model_id)
+            choices.set_pin(writing, StoredPin(task, row.key))
+            return Pin(task, row.model.id)
+
+        return self._door.write(change)
+
+    def pin_later(self, task: Task, reference: str) -> Pin:
+        """Pin the best model with this id, name or alias that can do ``task``: now, or as soon as one is here."""
+
+        def change(writing: Writing) -> Pin:
+            choices.set_pin(writing, choices.pin_for(writing.before.models, task, reference))
+            return next(pin for pin in writing.now.pins if pin.task is task)
+
+        return self._door.write(change)
 
     def unpin(self, task: Task) -> None:
         """Undo a pin; a task without one stays so."""
-        with self._database.transaction() as session:
-            delete_pin(session, task)
+        self._door.write(lambda writing: choices.remove_pin(writing, task))
 
-    def _near(self, reference: str) -> tuple[str, ...]:
-        """Up to three names or aliases that look like ``reference``."""
-        models = self.models(include_missing=False)
-        names = {text.casefold(): text for model in models for text in (model.name, model.alias)}
-        wanted = reference.strip().casefold()
-        inside = [name for name in names if wanted and wanted in name]
-        close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
-        return tuple(names[name] for name in dict.fromkeys([*close, *sorted(inside)]))[:3]
+    # -- what else a person said
+
+    def hints(self) -> tuple[Hint, ...]:
+        """The entries of imported ``models.json`` files, in their order."""
+        return self._door.state().hints
+
+    def set_hints(self, hints: Iterable[Hint]) -> None:
+        """Keep these in place of all that are known."""
+        wanted = tuple(hints)
+        self._door.write(lambda writing: choices.set_hints(writing, wanted))
+
+    def allowed_libraries(self) -> frozenset[str]:
+        """SHA-256 of the files of custom operators that may be loaded."""
+        return frozenset(self._door.state().libraries)
+
+    def allow_library(self, sha256: str, *, model_id: str) -> None:
+        """Let a library with this content be loaded; ``model_id`` is noted as what it was allowed for."""
+        self._door.write(lambda writing: choices.allow_library(writing, sha256, model_id, now_s=time.time()))
+
+    def disallow_library(self, sha256: str) -> None:
+        """Undo that; the next scan blocks the models that need it."""
+        self._door.write(lambda writing: choices.disallow_library(writing, sha256))
 
 
-def _version_number(model: Model) -> int:
-    return int(model.version) if model.version.isdecimal() else 0
+def _plan(state: State, report: ScanReport) -> Plan:
+    return reconcile(state, report, now_s=time.time(), is_there=_is_model_folder)
 
 
-def _preference(model: Model) -> tuple[bool, bool, int, str]:
-    return model.status is not Status.READY, model.device is not Device.CPU, -_version_number(model), model.id
+def _carry_out(writing: Writing, plan: Plan) -> None:
+    write_plan(writing.connection, plan, writing.before.models)
+    writing.after = plan.follow(writing.before)
+    for pin in choices.fulfilled(writing.after):
+        choices.set_pin(writing, pin)
 
 
 def _is_model_folder(path: Path) -> bool:
     return exists(path / GENAI_CONFIG_FILE)
 
 
-def _absolute(path: Path) -> Path:
-    try:
-        return path.expanduser().resolve()
-    except (OSError, RuntimeError) as error:
-        raise InvalidRoot(f"{path} is not a usable path: {error}.") from error
-
-
-def _readable_directory(path: Path) -> Path:
-    root = _absolute(path)
-    try:
-        with os.scandir(root):
-            pass
-    except FileNotFoundError:
-        raise InvalidRoot(f"{root} does not exist. Create it first, or check the spelling.") from None
-    except NotADirectoryError:
-        raise InvalidRoot(f"{root} is a file, not a folder. Add the folder that holds the model folders.") from None
-    except OSError as error:
-        raise InvalidRoot(f"{root} cannot be read: {error.strerror or error}. Check its permissions.") from error
-    if not is_text(str(root)):
-        raise InvalidRoot(f"{str(root)!a} has a name that is not UTF-8. Rename it.")
-    return root
+def _row(models: Models, model_id: str) -> StoredModel:
+    key = models.ids.get(model_id.strip().casefold())
+    if key is None:
+        raise ModelNotFound(model_id, near(models, model_id))
+    return models.rows[key]

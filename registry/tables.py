@@ -1,7 +1,8 @@
 """The tables as SQLModel classes. Rows never leave the package: ``registry.rows`` turns them into frozen values.
 
 Imported only to write: sqlmodel takes 0.25-0.6 s to import, as long as a whole ``slmreg list`` may take.
-The Alembic revisions make this schema; a test holds the two together.
+The Alembic revisions make this schema; a test holds the two together. The number of the last write, which tells whether
+somebody else wrote, is SQLite's ``user_version``.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from sqlmodel import Field, SQLModel
 
 
 class ModelRow(SQLModel, table=True):
-    """One model folder that is or was here. ``key`` never changes: pins and measurements hang on it.
+    """One model that is or was here. ``key`` never changes: pins and verifications hang on it.
 
-    ``declared_name`` is what the folder calls itself; ``name`` differs from it where another folder has the same id.
-    Lists and mappings are JSON texts. ``missing_since_s`` is Unix time.
+    ``declared_name`` is what the folder calls itself; ``name`` differs from it where the model in the folder
+    ``duplicate_of`` has the same id. ``status`` is the folder's own. ``facts`` is what was read from the folder, as
+    JSON. Times are Unix time.
     """
 
     __tablename__ = "models"
@@ -22,30 +24,47 @@ class ModelRow(SQLModel, table=True):
     model_id: str = Field(unique=True)
     declared_name: str
     name: str
+    duplicate_of: str | None
     version: str
     alias: str
-    path: str = Field(unique=True)
+    path: str
     source: str
     status: str
-    problems: str
-    tasks: str
-    family: str
-    model_type: str
-    parameters: int | None
-    precision: str
-    accuracy_level: int | None
-    execution_provider: str
-    device: str
-    size_bytes: int
-    weight_bytes: int
-    context_tokens: int
-    kv_bytes_per_token: int
-    vocab_size: int | None
-    publisher: str | None
-    license: str | None
     fingerprint: str
-    evidence: str
-    missing_since_s: float | None = None
+    content: str
+    revision: int
+    first_seen_s: float
+    missing_since_s: float | None
+    facts: str
+
+
+class LocationRow(SQLModel, table=True):
+    """Another folder with the model of a row, and what was read from it."""
+
+    __tablename__ = "locations"
+
+    path: str = Field(primary_key=True)
+    model_key: int = Field(foreign_key="models.key", index=True)
+    name: str
+    version: str
+    alias: str
+    source: str
+    status: str
+    fingerprint: str
+    content: str
+    facts: str
+
+
+class VerificationRow(SQLModel, table=True):
+    """The last full check of a model; ``digests`` and ``problems`` are JSON."""
+
+    __tablename__ = "verifications"
+
+    model_key: int = Field(foreign_key="models.key", primary_key=True)
+    fingerprint: str
+    verified_s: float
+    digests: str
+    problems: str
 
 
 class ProblemRow(SQLModel, table=True):
@@ -61,27 +80,41 @@ class ProblemRow(SQLModel, table=True):
 
 
 class RootRow(SQLModel, table=True):
-    """A folder of models that a person added."""
+    """What a person decided about a folder of models."""
 
     __tablename__ = "roots"
 
     path: str = Field(primary_key=True)
+    is_added: bool
+    is_enabled: bool
+    settle_s: float | None
     added_at_s: float
 
 
 class PinRow(SQLModel, table=True):
-    """The model that a person wants for a task."""
+    """The model that a person wants for a task; without ``model_key`` the ``reference`` of one that is waited for."""
 
     __tablename__ = "pins"
 
     task: str = Field(primary_key=True)
-    model_key: int = Field(foreign_key="models.key", index=True)
+    model_key: int | None = Field(foreign_key="models.key", index=True)
+    reference: str | None
 
 
-class ScanRow(SQLModel, table=True):
-    """One row: when the last full or partial scan was written down."""
+class HintRow(SQLModel, table=True):
+    """One entry of a ``models.json``, as JSON, at its place in the list."""
 
-    __tablename__ = "scans"
+    __tablename__ = "hints"
 
-    key: int = Field(default=1, primary_key=True)
-    finished_at_s: float
+    position: int = Field(primary_key=True)
+    entry: str
+
+
+class LibraryRow(SQLModel, table=True):
+    """A library of custom operators, by the SHA-256 of its file, that a person allowed for a model."""
+
+    __tablename__ = "allowed_libraries"
+
+    sha256: str = Field(primary_key=True)
+    model_id: str
+    allowed_at_s: float

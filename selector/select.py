@@ -162,7 +162,7 @@ def _candidate(model: Model, need: Footprint, available: int, scene: _Scene) -> 
 def _evidence(quality: Quality, speed: Speed, need: str, is_loaded: bool) -> dict[str, str]:
     evidence = {"quality": quality.source, "speed": f"predicted from {speed.source}", "memory": need}
     if quality.speciality is not None:
-        evidence["specialised"] = f"{quality.speciality.name}, by its name"
+        evidence["specialised"] = quality.speciality
     if is_loaded:
         evidence["loaded"] = "yes"
     return evidence

@@ -56,7 +56,7 @@ def utility_terms(
 ) -> dict[str, float]:
     """The ledger, in hundredths of a point so that what is shown adds up."""
     terms = {
-        "Q": quality.size_points,
+        "Q": quality.general_points,
         "specialised": quality.speciality_points,
         "quant": quality.quantisation_points,
         "uncertainty": -UNCERTAINTY_PER_POINT * quality.spread_points,
@@ -73,8 +73,7 @@ def total(terms: Mapping[str, float]) -> float:
 def latency_loss(task: Task, quality: Quality, speed: Speed, *, is_loaded: bool) -> float:
     """Points lost to waiting for a typical answer of the task; nothing is won by being faster than good."""
     profile = PROFILES[task]
-    verbosity = quality.speciality.verbosity if quality.speciality else 1.0
-    seconds = speed.answer_s(profile.prompt_tokens, round(profile.completion_tokens * verbosity))
+    seconds = speed.answer_s(profile.prompt_tokens, round(profile.completion_tokens * quality.verbosity))
     if not is_loaded:
         seconds += LOAD_SHARE * speed.load_s
     beyond_good = max(0.0, math.log2(seconds / profile.good_s))

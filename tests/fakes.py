@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import functools
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from daemon.pool.launch import Event
 from daemon.pool.protocol import Accepted, Delta, Finished, Generate, Load, Ready
 from registry.errors import LoadFailed, WorkerDied
 from registry.model import Model, Source, Task
+
+P = ParamSpec("P")
+PATIENCE_S = 20.0
+
+
+def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """A test that is a coroutine, on an event loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), PATIENCE_S))
+
+    return run
 
 
 def a_model(name: str = "m", version: str = "1", **fields: Any) -> Model:

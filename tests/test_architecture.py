@@ -23,7 +23,8 @@ OWNERS = {
     "sqlmodel": ("registry/",),
     "sqlalchemy": ("registry/",),
     "alembic": ("registry/",),
-    "watchdog": ("registry/watch.py",),
+    "watchdog": ("registry/observers.py",),
+    "google": ("registry/onnx_messages.py",),
     "psutil": ("selector/hardware/",),
     "cpuinfo": ("selector/hardware/",),
     "onnxruntime": ("daemon/worker/",),
@@ -89,3 +90,13 @@ def test_selection_is_importable_without_heavy_libraries() -> None:
     code = f"import sys, selector.select; print(*[m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_what_reads_no_graph_does_not_import_the_protobuf_library() -> None:
+    """It takes as long to import as the graphs of twenty models to read."""
+    import subprocess
+    import sys
+
+    code = "import sys, registry.scan, registry.store; print('google.protobuf' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

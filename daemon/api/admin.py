@@ -7,15 +7,18 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from daemon.admin import Admin
+from daemon.api.streaming import json_list
 from daemon.catalog import Catalog
+from daemon.listing import encode
 from daemon.pool.pool import SessionPool
 from daemon.shapes import Json, session_json
 from registry.errors import ModelNotFound
 
-MAX_PAGE = 1000
+MAX_PAGE = 100_000
 MAX_CONTEXT_TOKENS = 100_000_000
 
 
@@ -49,13 +52,14 @@ def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
     def get_status() -> Json:
         return status()
 
-    @router.get("/models")
+    @router.get("/models", response_model=None)
     def list_models(
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE, offset: Annotated[int, Query(ge=0)] = 0
-    ) -> Json:
-        models = admin.models()
-        end = offset + limit
-        return {"data": models[offset:end], "total": len(models), "next": end if end < len(models) else None}
+    ) -> Response:
+        page, total = admin.encoded_models(offset=offset, limit=limit)
+        after = offset + limit if offset + limit < total else None
+        records = ([record for _model, record in part] for part in page)
+        return json_list(b'{"data":[', records, b'],"total":%b,"next":%b}' % (encode(total), encode(after)))
 
     @router.get("/models/{reference:path}")
     def get_model(reference: str) -> Json:

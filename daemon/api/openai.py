@@ -18,12 +18,13 @@ from daemon.admin import Admin
 from daemon.answers import Answer, Answers
 from daemon.api.chat import ChatRequest
 from daemon.api.errors import error_body
-from daemon.api.streaming import ClientLeft, EventStream, or_leave
+from daemon.api.streaming import ClientLeft, EventStream, json_list, or_leave
+from daemon.listing import encode
 from daemon.pool.protocol import Finished
 from daemon.shapes import Json
 from daemon.worker.tools import ToolCall, ToolCallFilter
 from registry.errors import GenerationFailed, SlmregError
-from registry.model import Status
+from registry.model import Model, Status
 
 log = logging.getLogger("slmreg.api")
 
@@ -35,16 +36,18 @@ CLIENT_LEFT = 499  # nginx's number for it; nobody is there to read it
 def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
-    @router.get("/models")
-    def list_models() -> Json:
+    @router.get("/models", response_model=None)
+    def list_models() -> Response:
         """Every model that can be used now."""
-        usable = [model for model in admin.models() if model["status"] == Status.READY]
-        return {"object": "list", "data": [_as_openai_model(model) for model in usable]}
+        models, _total = admin.encoded_models()
+        usable = ([_openai_model(*each) for each in part if each[0].status is Status.READY] for part in models)
+        return json_list(b'{"object":"list","data":[', usable, b"]}")
 
-    @router.get("/models/{reference:path}")
-    def get_model(reference: str) -> Json:
+    @router.get("/models/{reference:path}", response_model=None)
+    def get_model(reference: str) -> Response:
         """One model, by id, name or alias."""
-        return _as_openai_model(admin.model(reference))
+        model, record = admin.encoded_model(reference)
+        return Response(_openai_model(model, record), media_type="application/json")
 
     @router.post("/chat/completions", response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
@@ -60,7 +63,8 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
             completion = _Completion(answer, has_tools=bool(generate.tools))
             if body.stream:
                 include_usage = body.stream_options is not None and body.stream_options.include_usage
-                response = EventStream(answer, completion.frames(include_usage=include_usage), headers)
+                frames = completion.frames(include_usage=include_usage)
+                response = EventStream(frames, close=answer.aclose, headers=headers)
                 stack.pop_all()  # the response closes the answer
                 return response
             try:
@@ -181,12 +185,8 @@ def _as_tool_call(call: ToolCall) -> Json:
     }
 
 
-def _as_openai_model(model: Json) -> Json:
-    """OpenAI's four keys, and ours in a key of their own."""
-    return {
-        "id": model["id"],
-        "object": "model",
-        "created": 0,
-        "owned_by": "slmreg-demo" if model["demo"] else (model["publisher"] or model["source"]),
-        "slmreg": model,
-    }
+def _openai_model(model: Model, record: bytes) -> bytes:
+    """OpenAI's four keys, and our ``record`` of the model in a key of its own."""
+    owner = "slmreg-demo" if model.is_demo else (model.publisher or str(model.source))
+    names = (encode(model.id), encode(owner))
+    return b'{"id":%b,"object":"model","created":0,"owned_by":%b,"slmreg":%b}' % (*names, record)

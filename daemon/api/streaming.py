@@ -1,33 +1,42 @@
-"""Sending an answer while it is made, and noticing when nobody listens any more."""
+"""Sending an answer while it is made, and noticing when nobody listens any more; and long lists without a long wait."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
-
-from daemon.answers import Answer
 
 T = TypeVar("T")
 
 
 class ClientLeft(Exception):
-    """The client closed the connection before the answer was complete."""
+    """The client closed the connection, or stopped reading, before the answer was complete."""
 
 
 class EventStream(Response):
-    """Server-sent events of one answer. Owns the answer: closes it when the stream ends, however it ends."""
+    """Server-sent events. Calls ``close`` when the stream ends, however it ends.
+
+    A client that takes nothing for ``stuck_s``, with every buffer on the way to it full, counts as gone.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, answer: Answer, frames: AsyncIterator[bytes], headers: dict[str, str]) -> None:
-        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers})
+    def __init__(
+        self,
+        frames: AsyncIterator[bytes],
+        *,
+        close: Callable[[], Awaitable[None]],
+        headers: Mapping[str, str] | None = None,
+        stuck_s: float | None = None,
+    ) -> None:
+        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **(headers or {})})
         del self.headers["content-length"]
-        self._answer = answer
         self._frames = frames
+        self._close = close
+        self._stuck_s = stuck_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -35,13 +44,37 @@ class EventStream(Response):
         except ClientLeft:
             pass
         finally:
-            await self._answer.aclose()
+            await self._close()
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async for frame in self._frames:
-            await send({"type": "http.response.body", "body": frame, "more_body": True})
+            await self._send_in_time(send, frame)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_in_time(self, send: Send, frame: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._stuck_s):
+                await send({"type": "http.response.body", "body": frame, "more_body": True})
+        except TimeoutError:
+            raise ClientLeft from None
+
+
+def json_list(head: bytes, parts: Iterator[Sequence[bytes]], tail: bytes) -> StreamingResponse:
+    """``head``, the encoded values with commas between them, ``tail``: sent in parts, so never all in memory.
+
+    Taking a part may take about a millisecond: it is done on the event loop.
+    """
+
+    async def body() -> AsyncIterator[bytes]:
+        before = head
+        for part in parts:
+            if part:
+                yield before + b",".join(part)
+                before = b","
+        yield (b"" if before == b"," else head) + tail
+
+    return StreamingResponse(body(), media_type="application/json")
 
 
 async def or_leave(work: Coroutine[Any, Any, T], receive: Receive) -> T:

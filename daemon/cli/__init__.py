@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from daemon import __version__
-from daemon.cli import chat, choose, demo, models, serve, sessions
+from daemon.cli import allow, chat, choose, demo, doctor, manifest, models, serve, sessions, verify
 from registry.errors import SlmregError
 
 
@@ -45,6 +45,6 @@ def main() -> None:
     """
 
 
-for group in (serve, demo, models, choose, sessions, chat):
+for group in (serve, demo, models, choose, sessions, chat, verify, manifest, allow, doctor):
     for command in group.COMMANDS:
         main.add_command(command)

@@ -30,17 +30,21 @@ class BackgroundDaemon:
 
 
 @contextlib.contextmanager
-def background_daemon(environment: Mapping[str, str], log_file: Path) -> Iterator[BackgroundDaemon]:
+def background_daemon(
+    environment: Mapping[str, str], log_file: Path, *, timeout_s: float = START_TIMEOUT_S
+) -> Iterator[BackgroundDaemon]:
     """A daemon for as long as the context is open. Raises DaemonNotRunning if it does not come up."""
-    daemon = start_daemon(environment, log_file)
+    daemon = start_daemon(environment, log_file, timeout_s=timeout_s)
     try:
         yield daemon
     finally:
         stop_daemon(daemon.process)
 
 
-def start_daemon(environment: Mapping[str, str], log_file: Path) -> BackgroundDaemon:
-    """Start ``slmreg serve`` on a free port and wait until it is ready.
+def start_daemon(
+    environment: Mapping[str, str], log_file: Path, *, timeout_s: float = START_TIMEOUT_S
+) -> BackgroundDaemon:
+    """Start ``slmreg serve`` on a free port and wait until it is ready, which is after its first scan.
 
     Raises DaemonNotRunning with the end of its log if it does not come up.
     """
@@ -56,9 +60,8 @@ def start_daemon(environment: Mapping[str, str], log_file: Path) -> BackgroundDa
             start_new_session=os.name != "nt",
         )
     try:
-        return BackgroundDaemon(
-            _wait_until_ready(process, Paths.from_environment(environment).run_file, log_file), process
-        )
+        run_file = Paths.from_environment(environment).run_file
+        return BackgroundDaemon(_wait_until_ready(process, run_file, log_file, timeout_s), process)
     except BaseException:
         stop_daemon(process)
         raise
@@ -75,10 +78,10 @@ def stop_daemon(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], run_file: Path, log_file: Path) -> str:
+def _wait_until_ready(process: subprocess.Popen[bytes], run_file: Path, log_file: Path, timeout_s: float) -> str:
     import httpx
 
-    deadline_s = time.monotonic() + START_TIMEOUT_S
+    deadline_s = time.monotonic() + timeout_s
     while process.poll() is None and time.monotonic() < deadline_s:
         running = find_daemon(run_file)
         if running is not None and running.pid == process.pid:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import click
 
-from daemon.cli.backend import Json, open_backend
+from daemon.cli.backend import Backend, Json, home_paths, open_backend
+from daemon.cli.hardware_rows import hardware_rows
 from daemon.cli.output import gigabytes, print_json, print_table, say
-
-# The instruction sets that ONNX Runtime has int4 and int8 kernels for; --json has every flag.
-KERNEL_FLAGS = frozenset(
-    {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512vnni", "amx_int8", "asimddp", "i8mm", "sve", "neon"}
-)
 
 
 @click.command()
@@ -119,42 +115,39 @@ def pins(as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print_table(("TASK", "MODEL"), ((pin["task"], pin["model"]) for pin in found))
+        rows = ((p["task"], p["model"] + (" (waits until it is here)" if p["waiting"] else "")) for p in found)
+        print_table(("TASK", "MODEL"), rows)
 
 
 @click.command()
+@click.option("--probe", is_flag=True, help="Measure memory and arithmetic again; the best of all times counts.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def hw(as_json: bool) -> None:
+def hw(probe: bool, as_json: bool) -> None:
     """Show what this machine can do.
 
-    Cores, memory, accelerators, and the execution providers of this installation.
+    Cores, memory and its speed, accelerators (and why one is not used), execution providers, the disks of the roots.
 
     \b
-    Example: slmreg hw --json
+    Example: slmreg hw --probe
     """
     with open_backend(is_fresh=False) as backend:
-        hardware = backend.hardware()
+        hardware = _hardware(backend, probe=probe)
     if as_json:
         print_json(hardware)
-        return
-    cpu, memory = hardware["cpu"], hardware["memory"]
-    limit = f", limited to {gigabytes(memory['limit_bytes'])}" if memory["limit_bytes"] is not None else ""
-    cores = f"{cpu['usable_cores']} usable of {cpu['physical_cores']} cores, {cpu['logical_cores']} threads"
-    rows = [
-        ("CPU", f"{cpu['name']} ({cores})"),
-        ("kernels", " ".join(flag for flag in cpu["flags"] if flag in KERNEL_FLAGS) or "-"),
-        ("memory", f"{gigabytes(memory['available_bytes'])} available of {gigabytes(memory['total_bytes'])}{limit}"),
-        ("providers", " ".join(hardware["execution_providers"])),
-    ]
-    rows += [("accelerator", _describe(accelerator)) for accelerator in hardware["accelerators"]]
-    print_table(("", " "), rows, wrap=" ")
+    else:
+        print_table(("", " "), hardware_rows(hardware), wrap=" ")
 
 
-def _describe(accelerator: Json) -> str:
-    memory = accelerator.get("memory_total_bytes")
-    size = f", {gigabytes(memory)}" if memory is not None else ""
-    use = "usable" if accelerator.get("usable") else f"not used: {accelerator.get('reason')}"
-    return f"{accelerator['name']} ({accelerator['device']}{size}; {use})"
+def _hardware(backend: Backend, *, probe: bool) -> Json:
+    """The machine, measured on the first time and whenever that is asked for; here, not in a daemon that answers."""
+    from daemon.machine import measure
+
+    cache_file = home_paths().hardware_cache
+    hardware = backend.hardware()
+    if probe or hardware["probes"]["bandwidth_bytes_per_s"] is None:
+        measure(cache_file, hardware)
+        hardware = backend.hardware()
+    return hardware
 
 
 COMMANDS = (select, pin, unpin, pins, hw)

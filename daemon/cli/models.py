@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from daemon.cli.backend import HttpBackend, Json, home_paths, open_backend, open_local
 from daemon.cli.daemon_link import find_daemon
 from daemon.cli.output import billions, gigabytes, print_json, print_table, say
+from registry.model import Source, Status
+
+T = TypeVar("T")
 
 DEMO_HINT = (
     "Only the demo model that ships with slmreg is here: it shows the machinery, nothing more.\n"
@@ -19,9 +23,11 @@ DEMO_HINT = (
 
 @click.command("list")
 @click.option("--task", help="Only models that can do this task.")
+@click.option("--source", type=click.Choice([str(source) for source in Source]), help="Only models from there.")
+@click.option("--status", type=click.Choice([str(status) for status in Status]), help="Only models of this status.")
 @click.option("--all", "is_all", is_flag=True, help="Also models that are missing now.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, always of all models.")
-def list_models(task: str | None, is_all: bool, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, also of missing models.")
+def list_models(task: str | None, source: str | None, status: str | None, is_all: bool, as_json: bool) -> None:
     """List the models of this machine.
 
     Folders that look like models but cannot be used follow, each with what to do about it.
@@ -30,16 +36,18 @@ def list_models(task: str | None, is_all: bool, as_json: bool) -> None:
     Example: slmreg list --task tools
     """
     with open_backend() as backend:
-        models, problems = backend.models(), backend.problems()
+        known, problems = backend.models(), backend.problems()
+    models = known
     if task is not None:
         from daemon.catalog import parse_task
 
         wanted = str(parse_task(task))
         models = [model for model in models if wanted in model["tasks"]]
+    models = [model for model in models if source in (None, model["source"]) and status in (None, model["status"])]
     if as_json:
         print_json(models)
         return
-    shown = [model for model in models if is_all or model["status"] != "missing"]
+    shown = [model for model in models if is_all or status is not None or model["status"] != "missing"]
     print_table(
         ("ID", "TASKS", "PARAMS", "PRECISION", "DEVICE", "SIZE", "CONTEXT", "SOURCE", "STATUS"),
         (_row(model) for model in shown),
@@ -48,7 +56,7 @@ def list_models(task: str | None, is_all: bool, as_json: bool) -> None:
     )
     if len(shown) < len(models):
         say(f"{len(models) - len(shown)} missing now; `slmreg list --all` shows them.")
-    _tell_about(models, problems)
+    _tell_about(known, problems)
 
 
 def _row(model: Json) -> tuple[str, ...]:
@@ -92,19 +100,27 @@ def show(model: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    sizes = {"size_bytes", "weight_bytes", "kv_bytes_per_token"}
     lines = [
-        (key, gigabytes(value) if key in sizes else _as_text(value))
+        (key, _as_text(key, value))
         for key, value in found.items()
-        if key not in ("problems", "evidence", "measured") and value not in (None, [], {})
+        if key not in ("problems", "evidence", "measured") and value not in (None, "", [], {})
     ]
     lines += [("problem", f"{p['code']}: {p['message']}") for p in found["problems"]]
     lines += [("guessed", f"{name}: {how}") for name, how in found["evidence"].items()]
     print_table(("FIELD", "VALUE"), lines, wrap="VALUE")
 
 
-def _as_text(value: Any) -> str:
-    return " ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+def _as_text(key: str, value: Any) -> str:
+    """As people read it: sizes with units, yes and no, the texts around a tool call as they stand in an answer."""
+    if key.endswith("bytes") or key == "kv_bytes_per_token":
+        return gigabytes(value)
+    if key in ("parameters", "active_parameters"):
+        return billions(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return f"{value['start']} ... {value['end']}"
+    return ("\n" if key == "locations" else " ").join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 @click.command()
@@ -170,13 +186,25 @@ def _list_roots(as_json: bool) -> None:
         print_json(found)
         return
     print_table(
-        ("PATH", "SOURCE", "MODELS", "PROBLEMS", ""),
-        (
-            (r["path"], r["source"], str(r["models"]), str(r["problems"]), "" if r["exists"] else "not there now")
-            for r in found
-        ),
+        ("PATH", "SOURCE", "MODELS", "PROBLEMS", "SEARCHED"),
+        ((r["path"], r["source"], str(r["models"]), str(r["problems"]), _how_searched(r)) for r in found),
         right=("MODELS", "PROBLEMS"),
     )
+
+
+def _how_searched(root: Json) -> str:
+    """Whether, and where a daemon runs also how: "yes, polling: it is on a network file system"."""
+    if not root["enabled"]:
+        return "no, switched off"
+    if not root["exists"]:
+        return "not there now"
+    words = ["yes"]
+    if (watched := root["watched"]) is not None:
+        words.append("watched" if watched["method"] == "native" else watched["method"])
+    if root["settle_s"] is not None:
+        words.append(f"settles in {root['settle_s']:g} s")
+    reason = watched["reason"] if watched is not None else None
+    return ", ".join(words) + (f": {reason}" if reason else "")
 
 
 def _folder(_: click.Context, __: click.Parameter, value: str) -> Path:
@@ -188,14 +216,17 @@ def _folder(_: click.Context, __: click.Parameter, value: str) -> Path:
 
 @roots.command("add")
 @click.argument("path", callback=_folder)
+@click.option("--settle-s", type=click.FloatRange(0.05, 3600), help="A new folder in it counts once still for so long.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def add_root(path: Path, as_json: bool) -> None:
-    """Search PATH for models from now on. Files are used in place, never copied.
+def add_root(path: Path, settle_s: float | None, as_json: bool) -> None:
+    """Search PATH for models from now on.
+
+    Files are used in place, never copied. A root that was switched off is searched again.
 
     \b
     Example: slmreg roots add ~/models
     """
-    changes = _change_roots(lambda admin: admin.add_root(str(path.expanduser().absolute())))
+    _result, changes = _change_roots(lambda admin: admin.add_root(_absolute(path), settle_s=settle_s))
     if as_json:
         print_json(changes)
     else:
@@ -209,22 +240,34 @@ def add_root(path: Path, as_json: bool) -> None:
 def remove_root(path: Path, as_json: bool) -> None:
     """Stop searching PATH. Its files stay where they are.
 
+    A root that slmreg found by itself, like a Foundry cache, is switched off; `slmreg roots add` switches it on again.
+
     \b
     Example: slmreg roots remove ~/models
     """
-    _change_roots(lambda admin: admin.remove_root(str(path.expanduser().absolute())))
-    print_json({"removed": str(path)}) if as_json else say(f"{path} is not searched any more.")
+    result, _changes = _change_roots(lambda admin: admin.remove_root(_absolute(path)))
+    if as_json:
+        print_json(result)
+    else:
+        say(f"{path} is {'switched off' if result['switched_off'] else 'not searched any more'}.")
 
 
-def _change_roots(change: Any) -> Any:
-    """Change the registry itself, never through HTTP: the API takes no paths. A running daemon is told to look."""
+def _absolute(path: Path) -> str:
+    return str(path.expanduser().absolute())
+
+
+def _change_roots(change: Callable[[Any], T]) -> tuple[T, Json]:
+    """Change the registry itself, never through HTTP: the API takes no paths. Then whoever is there looks at the disk.
+
+    A daemon does that itself, so that those who follow its events hear what changes.
+    """
     with open_local(is_fresh=False) as admin:
         result = change(admin)
-    running = find_daemon(home_paths().run_file)
-    if running is not None:
-        with HttpBackend(running.url) as daemon:
-            daemon.scan()
-    return result
+        running = find_daemon(home_paths().run_file)
+        if running is None:
+            return result, admin.scan()
+    with HttpBackend(running.url) as daemon:
+        return result, daemon.scan()
 
 
 COMMANDS = (list_models, show, scan, roots)

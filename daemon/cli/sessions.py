@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from daemon.cli.backend import HttpBackend, home_paths
+from daemon.cli.backend import HttpBackend, Json, home_paths
 from daemon.cli.daemon_link import find_daemon, require_daemon
 from daemon.cli.output import gigabytes, print_json, print_table, say
 
@@ -40,10 +40,26 @@ def status(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
-        click.echo(
-            f"running at {facts['url']} (pid {facts['pid']}, version {facts['version']}): {facts['models']} models, "
-            f"{facts['sessions']} sessions, up {facts['uptime_s']:.0f} s"
-        )
+        _print_status(facts)
+
+
+def _print_status(facts: Json) -> None:
+    click.echo(
+        f"running at {facts['url']} (pid {facts['pid']}, version {facts['version']}): {facts['models']} models, "
+        f"{facts['sessions']} sessions, up {facts['uptime_s']:.0f} s"
+    )
+    scan = facts["last_scan"]
+    if scan is not None:
+        click.echo(f"last looked through everything at {scan['at']}, in {scan['seconds']:.2f} s")
+    for state in facts["watching"]:
+        if state["method"] != "native":
+            click.echo(f"{state['method']}: {state['path']}" + (f" ({state['reason']})" if state["reason"] else ""))
+    if (recovered := facts["recovered"]) is not None:
+        restored = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in recovered["restored"].items())
+        kept = f" The damaged file is kept as {recovered['kept']}." if recovered["kept"] else ""
+        say(f"The registry was damaged ({recovered['reason']}) and made anew; restored: {restored}.{kept}")
+    if facts["problems"]:
+        say(f"{facts['problems']} folders are not usable models; `slmreg list` says why.")
 
 
 @click.command()

@@ -15,7 +15,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daemon.pool.budget import MemoryBudget, MemoryMeter
 from daemon.pool.eviction import choose_victims
@@ -343,13 +343,14 @@ class SessionPool:
                 threads=session.plan.threads,
                 context_tokens=session.plan.context_tokens,
                 max_concurrent=self._limits.max_concurrent,
+                allowed_libraries=list(session.plan.allowed_libraries),
             )
         )
 
     def _on_ready(self, session: Session, ready: Ready, seconds: float) -> None:
         if session.state is not SessionState.LOADING:  # unloaded meanwhile
             return
-        session.plan = LoadPlan(ready.context_tokens, session.plan.threads, session.plan.need_bytes)
+        session.plan = replace(session.plan, context_tokens=ready.context_tokens)
         session.advance(SessionState.READY)
         session.ready_since_s = session.last_used_s = self._clock()
         log.info(

@@ -26,7 +26,8 @@ class Load:
 
     ``context_tokens`` bounds one request's prompt and answer together, and also the key-value cache of all requests
     that run at the same time. ``threads`` is ONNX Runtime's intra-op thread count. ``max_concurrent`` bounds the
-    requests that advance together.
+    requests that advance together. ``allowed_libraries`` are the SHA-256 digests of the custom operator libraries that
+    may be run.
     """
 
     path: str
@@ -34,6 +35,7 @@ class Load:
     threads: int
     context_tokens: int
     max_concurrent: int
+    allowed_libraries: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,11 +39,15 @@ class IllegalStep(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """How to load a model: context in tokens, ONNX Runtime threads, and the bytes the footprint formula expects."""
+    """How to load a model: context in tokens, ONNX Runtime threads, and the bytes the footprint formula expects.
+
+    ``allowed_libraries`` are SHA-256 digests of the custom operator libraries that it may run.
+    """
 
     context_tokens: int
     threads: int
     need_bytes: int
+    allowed_libraries: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)

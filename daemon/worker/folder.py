@@ -1,13 +1,13 @@
 """A model folder before any native library reads it: is everything there, and is it safe to load?
 
 Folders come from strangers. What would make onnxruntime load native code from the folder, or read outside of it, is
-refused here.
+refused here; ``daemon.worker.library`` decides about custom operators.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -15,15 +15,15 @@ from daemon.worker.errors import LoadCode, LoadError
 
 _CONFIG_FILE = "genai_config.json"
 _MAX_FILE_BYTES = 16 * 1024 * 1024
-# Settings whose value is a native library to load.
-_LIBRARY_KEYS = frozenset({"custom_ops_library", "backend_path"})
+# Settings of execution providers whose value is a native library to load.
+_LIBRARY_KEYS = frozenset({"backend_path", "library_path"})
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The checked ``genai_config.json`` of a folder. Raises LoadError."""
     if not folder.is_dir():
         raise LoadError(LoadCode.MISSING_FILE, f"{folder} is not a folder. Scan again: `slmreg scan`.")
-    config = _read_json(folder / _CONFIG_FILE)
+    config = _read_json(folder / _CONFIG_FILE, pairs=_each_once)
     if not isinstance(config, dict):
         raise LoadError(
             LoadCode.INVALID_FILE, f"{folder / _CONFIG_FILE} does not hold a JSON object. Copy the file again."
@@ -63,11 +63,20 @@ def read_text(path: Path) -> str:
         raise LoadError(LoadCode.MISSING_FILE, f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, *, pairs: Callable[[list[tuple[str, Any]]], Any] = dict) -> Any:
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path), object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
         raise LoadError(LoadCode.INVALID_FILE, f"{path} is not valid JSON: {error}. Copy the file again.") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Where a key stands twice, onnxruntime-genai 0.18 merges both objects, and the checks here would see the last."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(key for index, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:index]))
+        raise ValueError(f"the key {twice!r:.100} stands twice in one object")
+    return values
 
 
 def _settings(value: Any) -> Iterator[tuple[str, str]]:
@@ -84,7 +93,7 @@ def _settings(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _check_setting(folder: Path, key: str, value: str) -> None:
-    if key == "custom_ops_library" or (key in _LIBRARY_KEYS and not _is_bare_name(value)):
+    if key in _LIBRARY_KEYS and not _is_bare_name(value):
         raise LoadError(
             LoadCode.UNSUPPORTED,
             f"{folder / _CONFIG_FILE} asks to load the native library {value!r} ({key}). Code from model folders is "
@@ -92,7 +101,7 @@ def _check_setting(folder: Path, key: str, value: str) -> None:
         )
     if key != "filename" or not value:
         return
-    if not _stays_inside(value):
+    if not stays_inside(value):
         raise LoadError(LoadCode.UNSUPPORTED, f"{folder / _CONFIG_FILE} names a file outside of its folder: {value!r}.")
     if not (folder / value).is_file():
         raise LoadError(LoadCode.MISSING_FILE, f"{folder / value} is missing. Copy the folder again.")
@@ -102,6 +111,7 @@ def _is_bare_name(value: str) -> bool:
     return PurePosixPath(value).name == value and PureWindowsPath(value).name == value
 
 
-def _stays_inside(value: str) -> bool:
+def stays_inside(value: str) -> bool:
+    """Whether a file name, as it is written, cannot leave the folder it belongs to."""
     paths = (PurePosixPath(value), PureWindowsPath(value))
     return not any(path.anchor or ".." in path.parts for path in paths)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnxruntime_genai as og
 
@@ -14,6 +17,7 @@ from daemon.worker.defaults import sampling_defaults
 from daemon.worker.engine import Engine
 from daemon.worker.errors import LoadCode, LoadError
 from daemon.worker.folder import read_config
+from daemon.worker.library import allowed_libraries
 from daemon.worker.prompt import load_chat_template, load_special_tokens
 from daemon.worker.scheduler import Scheduler
 from daemon.worker.tokenizer import GenaiTokenizer
@@ -52,8 +56,11 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
     template = load_chat_template(folder)
     provider = _provider(load.execution_provider)
     try:
-        model = og.Model(engine_config(folder, config, provider, load.threads))
+        with allowed_libraries(folder, config, load.allowed_libraries) as overlay:
+            model = og.Model(_laid_over(engine_config(folder, config, provider, load.threads), overlay))
         tokenizer = GenaiTokenizer(model, load_special_tokens(folder).get("eos_token"))
+    except LoadError:
+        raise
     except MemoryError as error:
         raise _explained(folder, "out of memory") from error
     except Exception as error:
@@ -75,6 +82,12 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
         template_source=template.source,
     )
     return engine, ready
+
+
+def _laid_over(config: og.Config, overlay: Mapping[str, Any]) -> og.Config:
+    if overlay:
+        config.overlay(json.dumps(overlay))
+    return config
 
 
 def _provider(name: str) -> ExecutionProvider:

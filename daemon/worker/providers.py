@@ -1,4 +1,6 @@
-"""Which execution providers this installation can use: ``python -m daemon.worker.providers`` prints a JSON list.
+"""Which execution providers this installation can use, and on what: ``python -m daemon.worker.providers`` prints JSON.
+
+    {"execution_providers": ["cpu", ...], "devices": [{"execution_provider", "device", "vendor"}, ...]}
 
 A process of its own, because the daemon never imports onnxruntime.
 """
@@ -7,9 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
-from registry.model import ExecutionProvider
+from registry.model import Device, ExecutionProvider
 
 # ONNX Runtime's names. AzureExecutionProvider is in every build and only forwards to a remote service.
 _SHORT_NAMES = {
@@ -23,6 +26,8 @@ _SHORT_NAMES = {
     "VitisAIExecutionProvider": ExecutionProvider.VITIS_AI,
     "MIGraphXExecutionProvider": ExecutionProvider.MIGRAPHX,
 }
+# onnxruntime-genai drives these two with code of its own, which only some of its packages hold.
+_NEEDS_GENAI = {ExecutionProvider.CUDA: "is_cuda_available", ExecutionProvider.DIRECTML: "is_dml_available"}
 
 
 def short_names(names: Iterable[str]) -> list[ExecutionProvider]:
@@ -31,20 +36,39 @@ def short_names(names: Iterable[str]) -> list[ExecutionProvider]:
     return [provider for provider in ExecutionProvider if provider in known]
 
 
-def usable_providers() -> list[ExecutionProvider]:
-    """What the installed onnxruntime offers: providers compiled in, and those of devices it found through plugins."""
-    import onnxruntime
+def drivable(providers: Iterable[ExecutionProvider], genai: Any) -> list[ExecutionProvider]:
+    """``providers`` without those that this onnxruntime-genai package cannot use, though onnxruntime could."""
+    return [p for p in providers if p not in _NEEDS_GENAI or getattr(genai, _NEEDS_GENAI[p], bool)()]
 
-    names = set(onnxruntime.get_available_providers())
-    names |= {device.ep_name for device in onnxruntime.get_ep_devices()}
-    return short_names(names)
+
+def listed_devices(devices: Iterable[Any], usable: Collection[ExecutionProvider]) -> Iterator[dict[str, str]]:
+    """ONNX Runtime's pairs of provider and device, for the usable providers, each once."""
+    seen = set()
+    for listed in devices:
+        provider = _SHORT_NAMES.get(listed.ep_name, ExecutionProvider.UNKNOWN)
+        kind = listed.device.type.name.lower()
+        entry = (provider, kind, listed.device.vendor)
+        if provider in usable and kind in tuple(Device) and entry not in seen:
+            seen.add(entry)
+            yield {"execution_provider": provider.value, "device": kind, "vendor": listed.device.vendor}
+
+
+def installation() -> dict[str, Any]:
+    """What the installed packages offer: providers compiled in, and those of devices found through plugins."""
+    import onnxruntime
+    import onnxruntime_genai
+
+    found = onnxruntime.get_ep_devices()
+    names = {*onnxruntime.get_available_providers(), *(device.ep_name for device in found)}
+    usable = drivable(short_names(names), onnxruntime_genai)
+    return {"execution_providers": usable, "devices": list(listed_devices(found, usable))}
 
 
 def main() -> None:
-    # Native libraries may print while they load; only the list may reach the reader.
+    # Native libraries may print while they load; only the answer may reach the reader.
     output = os.dup(1)
     os.dup2(2, 1)
-    line = json.dumps(usable_providers()) + "\n"
+    line = json.dumps(installation()) + "\n"
     os.write(output, line.encode())
 
 

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
-from scripts.model_factory.graph import MICROSOFT, DecoderGraph, build_graph
+from scripts.model_factory.files import write_json, write_tokenizer
+from scripts.model_factory.graph import build_graph
+from scripts.model_factory.onnx_files import save_graph
 from scripts.model_factory.spec import PRESETS, DecoderSpec, Quantization
 from scripts.model_factory.tokenizer import TokenizerFiles, byte_level_tokenizer, unprintable_ids
 from scripts.model_factory.weights import GivenWeights, RandomWeights
 
-EXTERNAL_DATA_BYTES = 1 << 20
-"""A model whose arrays are larger than this together keeps them in model.onnx.data."""
-
-_INLINE_BYTES = 1024  # onnx's own limit: smaller arrays stay in the graph
-_ALIGNMENT = 1 << 16  # allocation granularity of Windows, a multiple of every page size: arrays can be mapped
 _CONFIG = "genai_config.json"
 _WRITTEN = (_CONFIG, "inference_model.json", "model.onnx", "model.onnx.data")
-_IR_VERSION, _OPSET = 10, 22  # what the model builder writes
 
 
 def write_model(
@@ -55,14 +48,12 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     for stale in _WRITTEN:
         (folder / stale).unlink(missing_ok=True)
-    _write_graph(folder, graph)
-    _write_text(folder / "tokenizer.json", tokenizer.tokenizer_json)
-    _write_json(folder / "tokenizer_config.json", tokenizer.tokenizer_config)
-    _write_text(folder / "chat_template.jinja", tokenizer.chat_template)
+    save_graph(folder / "model.onnx", graph)
+    write_tokenizer(folder, tokenizer)
     if name is not None:
-        _write_json(folder / "inference_model.json", {"Name": name, "PromptTemplate": None})
+        write_json(folder / "inference_model.json", {"Name": name, "PromptTemplate": None})
     unfinished = folder / f"{_CONFIG}.tmp"
-    _write_json(unfinished, _genai_config(spec, tokenizer))
+    write_json(unfinished, _genai_config(spec, tokenizer))
     unfinished.replace(folder / _CONFIG)
     return folder
 
@@ -85,39 +76,6 @@ def write_preset(
     chosen = PRESETS[preset]
     spec = dataclasses.replace(chosen.spec, **overrides)
     return write_model(folder, spec, quantization=quantization or chosen.quantization, name=name, seed=seed)
-
-
-def _write_graph(folder: Path, graph: DecoderGraph) -> None:
-    if sum(array.nbytes for array in graph.arrays.values()) > EXTERNAL_DATA_BYTES:
-        initializers = _write_external(folder / "model.onnx.data", graph.arrays)
-    else:
-        initializers = [numpy_helper.from_array(array, name) for name, array in graph.arrays.items()]
-    proto = helper.make_graph(graph.nodes, "main_graph", graph.inputs, graph.outputs, initializers)
-    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(MICROSOFT, 1)]
-    model = helper.make_model(proto, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="slmreg-model-factory")
-    (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
-
-
-def _write_external(path: Path, arrays: Mapping[str, np.ndarray]) -> list[onnx.TensorProto]:
-    """Stream the arrays into one file, and return the tensors that point into it."""
-    tensors = []
-    with path.open("wb") as file:
-        for name, array in arrays.items():
-            if array.nbytes < _INLINE_BYTES:
-                tensors.append(numpy_helper.from_array(array, name))
-                continue
-            file.write(bytes(-file.tell() % _ALIGNMENT))
-            tensors.append(_external_tensor(name, array, path.name, file.tell()))
-            file.write(np.ascontiguousarray(array).data)
-    return tensors
-
-
-def _external_tensor(name: str, array: np.ndarray, location: str, offset: int) -> onnx.TensorProto:
-    tensor = TensorProto(name=name, dims=array.shape, data_type=helper.np_dtype_to_tensor_dtype(array.dtype))
-    tensor.data_location = TensorProto.EXTERNAL
-    for key, value in (("location", location), ("offset", offset), ("length", array.nbytes)):
-        tensor.external_data.add(key=key, value=str(value))
-    return tensor
 
 
 def _genai_config(spec: DecoderSpec, tokenizer: TokenizerFiles) -> dict[str, Any]:
@@ -163,12 +121,3 @@ def _genai_config(spec: DecoderSpec, tokenizer: TokenizerFiles) -> dict[str, Any
         "vocab_size": spec.vocab_size,
     }
     return {"model": model, "search": search}
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    _write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    """UTF-8 with line feeds on every system: the same model has the same bytes everywhere."""
-    path.write_bytes(text.encode("utf-8"))

@@ -18,7 +18,7 @@ MICROSOFT = "com.microsoft"
 
 
 @dataclass(frozen=True)
-class DecoderGraph:
+class Graph:
     """Nodes with their inputs and outputs, and the arrays that they take as initializers."""
 
     inputs: list[onnx.ValueInfoProto]
@@ -27,7 +27,7 @@ class DecoderGraph:
     arrays: dict[str, np.ndarray]
 
 
-def build_graph(spec: DecoderSpec, quantization: Quantization, weights: WeightSource) -> DecoderGraph:
+def build_graph(spec: DecoderSpec, quantization: Quantization, weights: WeightSource) -> Graph:
     """The whole decoder: token ids and attention mask in, logits for every position and the grown KV cache out."""
     builder = _Builder(spec, quantization, weights)
     builder.positions()
@@ -36,7 +36,7 @@ def build_graph(spec: DecoderSpec, quantization: Quantization, weights: WeightSo
         hidden = builder.layer(layer, hidden)
     builder.head(hidden)
     inputs, outputs = _interface(spec)
-    return DecoderGraph(inputs, outputs, builder.nodes, builder.arrays)
+    return Graph(inputs, outputs, builder.nodes, builder.arrays)
 
 
 def _interface(spec: DecoderSpec) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from selector.hardware.values import Accelerator, Cpu, Hardware, Memory, Probes
+from selector.hardware.values import (
+    Accelerator,
+    Cpu,
+    Disk,
+    DiskClass,
+    Hardware,
+    Memory,
+    Power,
+    Probes,
+    ProviderDevice,
+)
 
-__all__ = ["Accelerator", "Cpu", "Hardware", "Memory", "Probes"]
+__all__ = ["Accelerator", "Cpu", "Disk", "DiskClass", "Hardware", "Memory", "Power", "Probes", "ProviderDevice"]

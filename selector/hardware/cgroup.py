@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from selector.hardware.files import count, read_count, read_text
+
 # Version 1 writes "no limit" as the largest multiple of the page size in a signed 64-bit number.
 V1_UNLIMITED_BYTES = 9223372036854771712
 
@@ -49,19 +51,22 @@ def cgroup_limits(root: Path = Path("/")) -> CgroupLimits:
 
 
 def _memory_v2(directory: Path) -> tuple[int, int] | None:
-    limit = _number(directory / "memory.max")
-    usage = _number(directory / "memory.current")
-    return _headroom(limit, usage, _stat(directory / "memory.stat", "inactive_file"))
+    """``memory.high`` counts like the limit itself: beyond it the kernel reclaims until nothing else gets done."""
+    limits = [read_count(directory / name) for name in ("memory.max", "memory.high")]
+    limit = min((limit for limit in limits if limit is not None), default=None)
+    usage = read_count(directory / "memory.current")
+    return _headroom(limit, usage, _stat(directory / "memory.stat", "inactive_file") or 0)
 
 
 def _memory_v1(group: _Group) -> tuple[int, int] | None:
+    """The limit of ancestors that a container does not see stands in its own ``memory.stat``."""
     if "memory" not in group.controllers:
         return None
-    limit = _number(group.directory / "memory.limit_in_bytes")
-    if limit is not None and limit >= V1_UNLIMITED_BYTES:
-        return None
-    usage = _number(group.directory / "memory.usage_in_bytes")
-    return _headroom(limit, usage, _stat(group.directory / "memory.stat", "total_inactive_file"))
+    statistics = group.directory / "memory.stat"
+    limits = [read_count(group.directory / "memory.limit_in_bytes"), _stat(statistics, "hierarchical_memory_limit")]
+    limit = min((limit for limit in limits if limit is not None and limit < V1_UNLIMITED_BYTES), default=None)
+    usage = read_count(group.directory / "memory.usage_in_bytes")
+    return _headroom(limit, usage, _stat(statistics, "total_inactive_file") or 0)
 
 
 def _headroom(limit: int | None, usage: int | None, inactive_file: int) -> tuple[int, int] | None:
@@ -72,17 +77,18 @@ def _headroom(limit: int | None, usage: int | None, inactive_file: int) -> tuple
 
 
 def _quota_v2(directory: Path) -> float | None:
-    fields = _read(directory / "cpu.max").split()
-    if len(fields) != 2 or not all(field.isdecimal() for field in fields):  # "max 100000": no quota
+    fields = read_text(directory / "cpu.max").split()
+    if len(fields) != 2:
         return None
-    return _cores(int(fields[0]), int(fields[1]))
+    quota, period = count(fields[0]), count(fields[1])  # "max 100000": no quota
+    return None if quota is None or period is None else _cores(quota, period)
 
 
 def _quota_v1(group: _Group) -> float | None:
     if "cpu" not in group.controllers:
         return None
-    quota = _number(group.directory / "cpu.cfs_quota_us")  # "-1": no quota
-    period = _number(group.directory / "cpu.cfs_period_us")
+    quota = read_count(group.directory / "cpu.cfs_quota_us")  # "-1": no quota
+    period = read_count(group.directory / "cpu.cfs_period_us")
     return None if quota is None or period is None else _cores(quota, period)
 
 
@@ -110,7 +116,7 @@ def _groups(root: Path) -> Iterator[_Group]:
 def _memberships(root: Path) -> list[tuple[frozenset[str], str]]:
     """Controllers and path of ``proc/self/cgroup``; version 2 has no controllers there ("0::/path")."""
     members = []
-    for line in _read(root / "proc/self/cgroup").splitlines():
+    for line in read_text(root / "proc/self/cgroup").splitlines():
         fields = line.split(":", 2)
         if len(fields) == 3:
             members.append((frozenset(filter(None, fields[1].split(","))), fields[2]))
@@ -119,7 +125,7 @@ def _memberships(root: Path) -> list[tuple[frozenset[str], str]]:
 
 def _mounts(root: Path) -> Iterator[tuple[int, str, str, list[str]]]:
     """Version, path inside the hierarchy, mount point and controllers of each line of ``proc/self/mountinfo``."""
-    for line in _read(root / "proc/self/mountinfo").splitlines():
+    for line in read_text(root / "proc/self/mountinfo").splitlines():
         before, separator, after = line.partition(" - ")
         left, right = before.split(), after.split()
         if not separator or len(left) < 5 or len(right) < 3 or right[0] not in ("cgroup", "cgroup2"):
@@ -135,22 +141,9 @@ def _below(path: str, mount_root: str) -> str:
     return str(group.relative_to(mount_root))
 
 
-def _stat(file: Path, key: str) -> int:
-    for line in _read(file).splitlines():
+def _stat(file: Path, key: str) -> int | None:
+    for line in read_text(file).splitlines():
         name, _, value = line.partition(" ")
-        if name == key and value.isdecimal():
-            return int(value)
-    return 0
-
-
-def _number(file: Path) -> int | None:
-    """None where the file is missing or does not hold a count ("max", "-1")."""
-    text = _read(file).strip()
-    return int(text) if text.isdecimal() else None
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+        if name == key:
+            return count(value)
+    return None

@@ -1,22 +1,79 @@
-"""The CPU: its name, its instruction sets, and how many cores a thread pool may count on.
+"""The CPU: its name and its instruction sets.
 
-Invariant: nothing slow is imported or run unless ``/proc/cpuinfo`` does not answer; py-cpuinfo costs over a second, so
+Invariant: nothing slow is imported or run where the operating system answers itself; py-cpuinfo costs over a second, so
 its answer is kept in a file.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
-import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+from selector.hardware.cache import HardwareCache
+from selector.hardware.files import read_text, read_word
+
+CACHE_NAME = "cpu"
+# py-cpuinfo's answer does not change while the machine is the same.
+CACHE_AGE_S = 90 * 86_400.0
+
+# What ONNX Runtime's int4 and int8 kernels are chosen by, under the names that Linux, py-cpuinfo and macOS use.
+_KERNEL_NAMES = {
+    "avx2": "avx2",
+    "avx_vnni": "avx_vnni",
+    "avxvnni": "avx_vnni",
+    "avx512f": "avx512f",
+    "avx512_vnni": "avx512_vnni",
+    "avx512vnni": "avx512_vnni",
+    "amx_int8": "amx_int8",
+    "neon": "neon",
+    "asimd": "neon",
+    "asimddp": "dotprod",
+    "i8mm": "i8mm",
+    "sve": "sve",
+    "sve2": "sve2",
+    "sme": "sme",
+}
+# sysctl hw.optional...: 1, by the flag of Linux that means the same.
+_MAC_FEATURES = {
+    "hw.optional.neon": "asimd",
+    "hw.optional.AdvSIMD": "asimd",
+    "hw.optional.arm.FEAT_DotProd": "asimddp",
+    "hw.optional.arm.FEAT_I8MM": "i8mm",
+    "hw.optional.arm.FEAT_BF16": "bf16",
+    "hw.optional.arm.FEAT_SME": "sme",
+    "hw.optional.avx2_0": "avx2",
+    "hw.optional.avx512f": "avx512f",
+    "hw.optional.avx512vnni": "avx512_vnni",
+}
+# IsProcessorFeaturePresent of winnt.h, for what py-cpuinfo cannot see (it knows nothing of Arm there).
+_WINDOWS_FEATURES = {
+    19: "asimd",
+    40: "avx2",
+    41: "avx512f",
+    43: "asimddp",
+    46: "sve",
+    47: "sve2",
+    66: "i8mm",
+    70: "sme",
+}
+# Arm does not put a name in /proc/cpuinfo, only who made the core and which one it is.
+_ARM_CORES = {
+    ("0x41", "0xd03"): "Arm Cortex-A53",
+    ("0x41", "0xd05"): "Arm Cortex-A55",
+    ("0x41", "0xd08"): "Arm Cortex-A72",
+    ("0x41", "0xd0b"): "Arm Cortex-A76",
+    ("0x41", "0xd0c"): "Arm Neoverse N1",
+    ("0x41", "0xd40"): "Arm Neoverse V1",
+    ("0x41", "0xd41"): "Arm Cortex-A78",
+    ("0x41", "0xd49"): "Arm Neoverse N2",
+    ("0x41", "0xd4f"): "Arm Neoverse V2",
+    ("0x41", "0xd85"): "Arm Cortex-X925",
+    ("0x51", "0x001"): "Qualcomm Oryon",
+    ("0xc0", "0xac3"): "Ampere-1",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,37 +82,23 @@ class CpuIdentity:
     flags: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CoreCounts:
-    """``affinity`` is how many logical CPUs this process may run on."""
-
-    physical: int
-    logical: int
-    affinity: int
+def kernels(flags: Iterable[str]) -> tuple[str, ...]:
+    """Those of ``flags`` that there are int4 and int8 kernels for, by one name each."""
+    known = {_KERNEL_NAMES[flag] for flag in flags if flag in _KERNEL_NAMES}
+    return tuple(name for name in dict.fromkeys(_KERNEL_NAMES.values()) if name in known)
 
 
-def usable_cores(counts: CoreCounts, cpu_quota: float | None) -> int:
-    """min(affinity, ceil(quota), physical cores), at least 1.
-
-    Physical, because the int4 and int8 kernels saturate a core's vector units with one thread.
-    """
-    limits = [counts.affinity, counts.physical]
-    if cpu_quota is not None:
-        limits.append(math.ceil(cpu_quota))
-    return max(1, min(limits))
-
-
-def count_cores() -> CoreCounts:
-    """What the operating system says, with a single core as the answer if it says nothing."""
-    logical = psutil.cpu_count(logical=True) or os.cpu_count() or 1
-    physical = psutil.cpu_count(logical=False) or logical
-    # macOS has no affinity; Windows and Linux do.
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
-    return CoreCounts(physical=physical, logical=logical, affinity=affinity)
+def linux_identity(root: Path) -> CpuIdentity | None:
+    """``proc/cpuinfo`` under ``root``; None if it names no instruction sets."""
+    known = parse_proc_cpuinfo(read_text(root / "proc/cpuinfo"))
+    if known is None or known.name:
+        return known
+    board = read_word(root / "proc/device-tree/model")
+    return CpuIdentity(board or platform.machine() or "unknown", known.flags)
 
 
 def parse_proc_cpuinfo(text: str) -> CpuIdentity | None:
-    """The first CPU of ``/proc/cpuinfo`` (x86: "flags", Arm: "Features"), None if it names no instruction sets."""
+    """The first CPU of ``/proc/cpuinfo`` (x86: "flags", Arm: "Features"); its name is "" if there is none."""
     fields: dict[str, str] = {}
     for line in text.splitlines():
         key, separator, value = line.partition(":")
@@ -64,29 +107,40 @@ def parse_proc_cpuinfo(text: str) -> CpuIdentity | None:
     flags = fields.get("flags") or fields.get("features")
     if not flags:
         return None
-    name = fields.get("model name") or fields.get("model") or fields.get("hardware") or platform.machine()
+    core = _ARM_CORES.get((fields.get("cpu implementer", ""), fields.get("cpu part", "")))
+    name = fields.get("model name") or core or fields.get("model") or fields.get("hardware") or ""
     return CpuIdentity(name, tuple(sorted(set(flags.split()))))
 
 
-def identify_cpu(root: Path, cache_file: Path | None, ask: Callable[[], dict[str, Any]] | None = None) -> CpuIdentity:
-    """``/proc/cpuinfo`` under ``root``; else the cached answer of ``ask`` (py-cpuinfo); else ``ask`` itself."""
-    try:
-        known = parse_proc_cpuinfo((root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        known = None
-    if known is not None:
-        return known
-    key = machine_key()
-    cached = _read_cache(cache_file, key)
-    if cached is not None:
-        return cached
-    answer = (ask or ask_cpuinfo)()
+def mac_identity(sysctl: Mapping[str, str]) -> CpuIdentity | None:
+    """``sysctl hw`` and ``sysctl machdep.cpu``; Intel lists its features in words, Apple has a line for each."""
+    name = sysctl.get("machdep.cpu.brand_string")
+    if not name:
+        return None
+    flags = {flag for key, flag in _MAC_FEATURES.items() if sysctl.get(key) == "1"}
+    for key in ("machdep.cpu.features", "machdep.cpu.leaf7_features"):
+        flags.update(sysctl.get(key, "").lower().split())
+    return CpuIdentity(name, tuple(sorted(flags)))
+
+
+def cached_identity(cache: HardwareCache, ask: Callable[[], dict[str, Any]]) -> CpuIdentity:
+    """py-cpuinfo's answer, from ``cache`` if it was asked on this machine before."""
+    known = cache.find(CACHE_NAME, max_age_s=CACHE_AGE_S)
+    if isinstance(known, dict) and isinstance(known.get("name"), str) and isinstance(known.get("flags"), list):
+        return CpuIdentity(known["name"], tuple(str(flag) for flag in known["flags"]))
+    answer = ask()
     identity = CpuIdentity(
         name=str(answer.get("brand_raw") or platform.machine() or "unknown"),
         flags=tuple(sorted(str(flag) for flag in answer.get("flags") or ())),
     )
-    _write_cache(cache_file, key, identity)
+    cache.keep(CACHE_NAME, {"name": identity.name, "flags": list(identity.flags)})
     return identity
+
+
+def with_windows_features(identity: CpuIdentity, has_feature: Callable[[int], bool]) -> CpuIdentity:
+    """``identity`` with the instruction sets that Windows itself tells."""
+    told = {flag for number, flag in _WINDOWS_FEATURES.items() if has_feature(number)}
+    return CpuIdentity(identity.name, tuple(sorted(told.union(identity.flags))))
 
 
 def ask_cpuinfo() -> dict[str, Any]:
@@ -95,38 +149,3 @@ def ask_cpuinfo() -> dict[str, Any]:
 
     answer: dict[str, Any] = cpuinfo.get_cpu_info()
     return answer
-
-
-def machine_key() -> str:
-    """Changes with the machine, its CPU count or its kernel. ``platform.processor`` would start a child process."""
-    return "|".join(
-        (platform.node(), platform.system(), platform.machine(), platform.release(), str(os.cpu_count() or 0))
-    )
-
-
-def _read_cache(cache_file: Path | None, key: str) -> CpuIdentity | None:
-    """None for a cache that is missing, unreadable or of another machine."""
-    if cache_file is None:
-        return None
-    try:
-        cached = json.loads(cache_file.read_text(encoding="utf-8"))["cpu"]
-        if cached["key"] != key:
-            return None
-        return CpuIdentity(str(cached["name"]), tuple(str(flag) for flag in cached["flags"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _write_cache(cache_file: Path | None, key: str, identity: CpuIdentity) -> None:
-    """Whole or not at all; a cache that cannot be written only costs the next start a second."""
-    if cache_file is None:
-        return
-    content = {"cpu": {"key": key, "name": identity.name, "flags": list(identity.flags)}}
-    partial = cache_file.with_name(f"{cache_file.name}.{os.getpid()}.tmp")
-    try:
-        cache_file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content), encoding="utf-8")
-        partial.replace(cache_file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()

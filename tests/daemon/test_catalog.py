@@ -46,11 +46,12 @@ class Scene:
     def __init__(self, home: Path, available_bytes: int = 8 * GIB, **settings: int) -> None:
         self.models = home / "models"
         self.models.mkdir()
-        self.registry = Registry.open(home / "registry.db")
+        self.database = home / "registry.db"
+        self.registry = Registry.open(self.database)
         self.registry.add_root(self.models)
         self.machine = FixedMachine(available_bytes)
         self.sessions: Sequence[SessionFacts] = ()
-        environment = {"SLMREG_FOUNDRY_CACHES": ""}
+        environment = {"SLMREG_FOUNDRY_CACHES": "", "SLMREG_HF_CACHE": ""}
         self.catalog = Catalog(self.registry, self.machine, Settings(**settings), environment, lambda: self.sessions)
 
     def with_tiny(self, *names: str) -> Scene:

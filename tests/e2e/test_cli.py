@@ -90,9 +90,10 @@ def test_select_pin_and_unpin(either: Home) -> None:
     assert "UTILITY" in explained.stdout
     assert explained.stdout.splitlines()[-1] == "tiny:0"
 
-    assert as_json(either, "pin", "chat", "tiny") == {"task": "chat", "model": "tiny:0"}
+    pin = {"task": "chat", "model": "tiny:0", "waiting": False}
+    assert as_json(either, "pin", "chat", "tiny") == pin
     assert as_json(either, "select", "chat")["pinned"] is True
-    assert as_json(either, "pins") == [{"task": "chat", "model": "tiny:0"}]
+    assert as_json(either, "pins") == [pin]
     assert as_json(either, "show", "tiny")["pinned_for"] == ["chat"]
     assert [slmreg(either, "unpin", "chat").returncode for _ in range(2)] == [0, 0]
     assert as_json(either, "pins") == []
@@ -168,7 +169,9 @@ def test_wrong_usage_is_exit_2(home: Home) -> None:
 
 
 def test_a_database_that_cannot_be_opened_is_one_clear_line(home: Home) -> None:
-    home.path.joinpath("registry.db").write_bytes(b"this is no database, it is a note to myself" * 100)
+    for file in home.path.glob("registry.db*"):
+        file.unlink()
+    home.path.joinpath("registry.db").mkdir()
     done = slmreg(home, "list")
     assert (done.returncode, "registry.db" in done.stderr) == (1, True)
 

@@ -382,3 +382,12 @@ def test_a_byte_order_mark_that_the_engine_cannot_read_is_refused(tmp_path: Path
     config.write_bytes(b"\xef\xbb\xbf" + config.read_bytes())
     error = refusal(folder)
     assert (error.code, error.file, "without BOM" in error.message) == ("genai_config_invalid", config.name, True)
+
+
+def test_a_key_that_stands_twice_cannot_hide_what_the_engine_would_read(tmp_path: Path, place_model: Any) -> None:
+    folder = place_model(tmp_path / "m")
+    config = folder / "genai_config.json"
+    hidden = '{"model": {"decoder": {"session_options": {"custom_ops_library": "evil.so"}}},'
+    config.write_text(config.read_text(encoding="utf-8").replace("{", hidden, 1), encoding="utf-8")
+    error = refusal(folder)
+    assert (error.code, "'model' stands twice" in error.message) == ("genai_config_invalid", True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from registry.files import OpenFile
 from registry.graph import read_graph
 from registry.model import Precision
+from registry.onnx_file import ExternalData, parse_onnx, read_onnx
 from registry.protobuf import MalformedProtobuf
 from scripts.model_factory import Quantization, write_preset
 
@@ -31,7 +34,7 @@ def test_reads_precision_block_size_and_accuracy_level(name: str, tmp_path: Path
     assert facts.precision is precision
     assert facts.block_size == (None if quantization.bits is None else quantization.block_size)
     assert facts.accuracy_level == (None if quantization.bits is None else 4)
-    assert facts.kv_element_bytes == 4
+    assert {each.data_type for each in facts.inputs if each.name.startswith("past")} == {TensorProto.FLOAT}
 
 
 def test_a_tied_model_has_as_many_parameters_in_fp32_as_onnx_counts(tmp_path: Path) -> None:
@@ -83,7 +86,8 @@ def test_external_data_is_needed_up_to_its_last_tensor(tmp_path: Path) -> None:
     graph = onnx.load(str(folder / "model.onnx"), load_external_data=False).graph
     entries = [{entry.key: entry.value for entry in tensor.external_data} for tensor in graph.initializer]
     ends = [int(entry["offset"]) + int(entry["length"]) for entry in entries if entry]
-    assert read_graph(folder / "model.onnx").external_ends == {"model.onnx.data": max(ends)}
+    external = read_graph(folder / "model.onnx").external
+    assert {name: file.end_bytes for name, file in external.items()} == {"model.onnx.data": max(ends)}
 
 
 def test_an_external_tensor_without_a_length_needs_what_its_shape_says(tmp_path: Path) -> None:
@@ -93,14 +97,130 @@ def test_an_external_tensor_without_a_length_needs_what_its_shape_says(tmp_path:
     tensor.external_data.add(key="location", value="weights.bin")
     tensor.external_data.add(key="offset", value="64")
     facts = read_graph(_saved(tmp_path, tensor))
-    assert facts.external_ends == {"weights.bin": 64 + 400}
+    assert {name: file.end_bytes for name, file in facts.external.items()} == {"weights.bin": 64 + 400}
     assert facts.precision is Precision.FP16
 
 
 def test_weights_inside_the_graph_are_passed_over_not_loaded(tmp_path: Path) -> None:
     path = _saved(tmp_path, numpy_helper.from_array(np.zeros((1000, 1000), np.float32), "w"))
     assert read_graph(path).parameters == 1_000_000
-    assert read_graph(path).external_ends == {}
+    assert read_graph(path).external == {}
+
+
+def test_a_large_file_is_read_without_its_weights_and_says_the_same(tmp_path: Path) -> None:
+    weights = [numpy_helper.from_array(np.zeros((1500, 1000), np.float32), f"w{index}") for index in range(3)]
+    inputs = [helper.make_tensor_value_info("past_key_values.0.key", TensorProto.FLOAT16, ["b", 2, "s", 8])]
+    body = helper.make_graph([helper.make_node("Identity", ["w0"], ["inner"])], "body", [], [], [_elsewhere("deep")])
+    branch = helper.make_node("If", ["c"], ["o"], then_branch=body, else_branch=body)
+    constant = helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(np.zeros(100_000, np.float32)))
+    nodes = [branch, constant, helper.make_node("MatMulNBits", ["x", "w1"], ["y"], K=1500, N=1000, bits=8)]
+    graph = helper.make_graph(
+        nodes, "g", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], weights
+    )
+    path = tmp_path / "large.onnx"
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    read = _ReadBytes(path)
+    contents = parse_onnx(read)
+    assert [tensor.name for tensor in contents.tensors if tensor.elements > 1_000_000] == ["w0", "w1", "w2"]
+    deep = [tensor.external for tensor in contents.tensors if tensor.name == "deep"]
+    assert deep == [ExternalData("d.bin", 8, 12)] * 2
+    assert [node.op_type for node in contents.nodes] == ["Identity", "Identity", "If", "Constant", "MatMulNBits"]
+    assert contents.nodes[-1].integer("K") == 1500
+    assert contents.inputs[0].dims == (None, 2, None, 8)
+    assert contents.outputs == ["y"]
+    assert read.bytes_read < path.stat().st_size // 4
+    read.close()
+
+
+class _ReadBytes(OpenFile):
+    """Counts what was read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.bytes_read = 0
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        content = super().read_at(offset, length)
+        self.bytes_read += len(content)
+        return content
+
+    def close(self) -> None:
+        self.__exit__(None, None, None)
+
+
+def _elsewhere(name: str, location: str = "d.bin") -> TensorProto:
+    tensor = TensorProto(name=name, dims=[1], data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("offset", "8"), ("length", "4")):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+@pytest.mark.parametrize("place", ["If", "Constant", "function", "sparse"])
+def test_weights_files_are_found_wherever_a_tensor_can_be(place: str, tmp_path: Path) -> None:
+    tensor = _elsewhere("w")
+    constant = helper.make_node("Constant", [], ["k"])
+    constant.attribute.add(name="value", type=onnx.AttributeProto.TENSOR).t.CopyFrom(tensor)
+    model = helper.make_model(helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [], []))
+    if place == "If":
+        body = helper.make_graph([constant], "body", [], [])
+        inner = helper.make_graph([helper.make_node("Loop", ["n"], ["o"], body=body)], "inner", [], [])
+        model.graph.node.append(helper.make_node("If", ["c"], ["o"], then_branch=inner))
+    elif place == "Constant":
+        model.graph.node.append(constant)
+    elif place == "function":
+        model.functions.add(name="f", domain="d").node.append(constant)
+    else:
+        model.graph.sparse_initializer.add().values.CopyFrom(tensor)
+    path = tmp_path / "g.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert set(read_graph(path).external) == {"d.bin"}
+
+
+def test_scales_of_quantised_weights_are_no_parameters(tmp_path: Path) -> None:
+    weights = numpy_helper.from_array(np.zeros((100, 10), np.int8), "w")
+    scales = numpy_helper.from_array(np.zeros((100, 1), np.float32), "scales")
+    node = helper.make_node("DequantizeLinear", ["w", "scales"], ["y"])
+    facts = read_graph(_saved(tmp_path, weights, scales, nodes=[node]))
+    assert (facts.parameters, facts.precision) == (1000, Precision.INT8)
+
+
+def test_of_a_mixture_of_experts_a_token_uses_some(tmp_path: Path) -> None:
+    experts = [numpy_helper.from_array(np.zeros((8, 64, 32), np.uint8), name) for name in ("fc1", "fc2")]
+    router = numpy_helper.from_array(np.zeros((64, 8), np.float32), "router")
+    inputs = ["x", "router", "fc1", "", "", "fc2"]
+    node = helper.make_node("QMoE", inputs, ["y"], domain="com.microsoft", expert_weight_bits=4, k=2)
+    facts = read_graph(_saved(tmp_path, *experts, router, nodes=[node]))
+    assert facts.parameters == 2 * 8 * 64 * 64 + 512
+    assert facts.idle_parameters == 2 * 6 * 64 * 64
+
+
+def test_a_mixture_of_types_is_told_apart_from_a_few_precise_layers(tmp_path: Path) -> None:
+    def facts(int8_rows: int) -> Mapping[Precision, int]:
+        tensors = [
+            numpy_helper.from_array(np.zeros((1000, 10), np.float16), "half"),
+            numpy_helper.from_array(np.zeros((int8_rows, 10), np.int8), "int8"),
+        ]
+        return read_graph(_saved(tmp_path, *tensors)).mixture
+
+    assert facts(50) == {Precision.FP16: 10_000}
+    assert facts(600) == {Precision.FP16: 10_000, Precision.INT8: 6000}
+
+
+def test_sliding_windows_and_blocks_show_in_the_attention_nodes(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("GroupQueryAttention", ["q"], ["a"], local_window_size=512),
+        helper.make_node("GroupQueryAttention", ["q"], ["b"], local_window_size=-1),
+        helper.make_node("PagedAttention", ["q"], ["c"]),
+    ]
+    facts = read_graph(_saved(tmp_path, nodes=nodes))
+    assert facts.windows == (512, 0, 0)
+    assert facts.is_paged
+
+
+def test_a_compiled_graph_names_the_file_that_has_its_weights(tmp_path: Path) -> None:
+    outside = helper.make_node("EPContext", ["x"], ["y"], embed_mode=0, ep_cache_context="bin\\ctx.bin")
+    inside = helper.make_node("EPContext", ["x"], ["z"], embed_mode=1, ep_cache_context="any bytes")
+    assert read_graph(_saved(tmp_path, nodes=[outside, inside])).compiled == ("bin/ctx.bin",)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 10, 1000])
@@ -110,6 +230,30 @@ def test_a_cut_off_graph_is_malformed(cut: int, tmp_path: Path, model_template: 
     path.write_bytes(content[: len(content) * cut // 1001])
     with pytest.raises(MalformedProtobuf):
         read_graph(path)
+
+
+def test_every_tensor_is_what_the_onnx_package_reads(model_template: Path) -> None:
+    path = model_template / "model.onnx"
+    expected = onnx.load(str(path), load_external_data=False).graph
+    contents = read_onnx(path)
+    constants = sum(node.op_type == "Constant" for node in expected.node)
+    assert [(tensor.name, tensor.dims, tensor.data_type) for tensor in contents.tensors[constants:]] == [
+        (tensor.name, tuple(tensor.dims), tensor.data_type) for tensor in expected.initializer
+    ]
+    assert [(node.op_type, node.inputs) for node in contents.nodes] == [
+        (node.op_type, tuple(node.input)) for node in expected.node
+    ]
+    assert [each.name for each in contents.inputs] == [each.name for each in expected.input]
+    assert contents.outputs == [each.name for each in expected.output]
+
+
+def test_a_shape_can_be_packed_and_may_not_be_negative(tmp_path: Path) -> None:
+    path = tmp_path / "g.onnx"
+    path.write_bytes(b"\x3a\x0a\x0a\x00\x2a\x06\x0a\x02\x02\x03\x10\x01")  # one node, and a tensor of 2 x 3
+    assert read_graph(path).parameters == 6
+    negative = TensorProto(name="w", dims=[-1], data_type=TensorProto.FLOAT)
+    with pytest.raises(MalformedProtobuf, match="shape"):
+        read_graph(_saved(tmp_path, negative))
 
 
 @pytest.mark.parametrize(("offset", "length"), [("-1", "4"), ("x", "4"), ("0", "9" * 30), ("0", "9" * 5000)])

@@ -5,8 +5,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.listing import FileStat, FolderView
+from registry.listing import FileStat
 from registry.settle import FolderSettler
+from registry.view import FolderView
 
 A = Path("/r/a")
 B = Path("/r/a/b")
@@ -55,6 +56,30 @@ def test_a_finished_download_settles_at_once_more() -> None:
     settler.settled({A: view(is_partial=True)}, 5.0)
     assert settler.settled({A: view()}, 5.1) == ()
     assert settler.settled({A: view()}, 6.1) == (A,)
+
+
+def test_a_folder_can_have_a_time_of_its_own() -> None:
+    settler = FolderSettler(1.0)
+    settler.touch(A, 0.0, settle_s=3.0)
+    settler.touch(B, 0.0, settle_s=0.5)
+    assert settler.settled({A: view(), B: view()}, 0.5) == (B,)
+    assert settler.settled({A: view()}, 2.9) == ()
+    assert settler.settled({A: view()}, 3.0) == (A,)
+
+
+def test_of_two_times_for_one_folder_the_longer_one_counts() -> None:
+    settler = FolderSettler(1.0, partial_s=2.0)
+    for settle_s in (0.5, 5.0, 0.5):
+        settler.touch(A, 0.0, settle_s=settle_s)
+    assert settler.settled({A: view(is_partial=True)}, 4.9) == ()
+    assert settler.settled({A: view(is_partial=True)}, 5.0) == (A,)
+
+
+def test_news_that_is_late_does_not_turn_back_the_time() -> None:
+    settler = FolderSettler(1.0)
+    settler.touch(A, 2.0)
+    settler.touch(A, 1.0)
+    assert settler.settled({A: view()}, 2.9) == ()
 
 
 def test_a_folder_that_is_gone_settles_too() -> None:

@@ -23,7 +23,7 @@ GOOD = {"host": "127.0.0.1:7567"}
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     """Never started: nothing is scanned, and no request should get that far."""
     home = tmp_path_factory.mktemp("home")
-    environment = {"SLMREG_HOME": str(home), "SLMREG_FOUNDRY_CACHES": str(home / "none")}
+    environment = {"SLMREG_HOME": str(home), "SLMREG_FOUNDRY_CACHES": "", "SLMREG_HF_CACHE": ""}
     paths = Paths.from_environment(environment)
     app = create_app(Settings(max_body_bytes=8192), paths, environment, FakeLauncher())
     yield app

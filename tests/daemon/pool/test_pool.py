@@ -80,6 +80,18 @@ def test_a_lease_loads_the_model_and_answers() -> None:
     run(scenario())
 
 
+def test_a_worker_is_told_which_native_code_it_may_run() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher())
+        await bench.use(A, replace(PLAN, allowed_libraries=("ab12",)))
+        await bench.use(B)
+        loaded = [worker.loaded for worker in bench.launcher.workers]
+        assert [each.allowed_libraries for each in loaded if each is not None] == [["ab12"], []]
+        await bench.pool.close()
+
+    run(scenario())
+
+
 def test_many_waiters_share_one_load_and_one_leaving_does_not_abort_it() -> None:
     async def scenario() -> None:
         bench = Bench(FakeLauncher(loads_at_once=False))

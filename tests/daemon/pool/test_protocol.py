@@ -22,7 +22,9 @@ from daemon.pool.protocol import (
 )
 
 MESSAGES: list[Message] = [
-    Load(path="/m", execution_provider="cpu", threads=2, context_tokens=4096, max_concurrent=4),
+    Load(
+        path="/m", execution_provider="cpu", threads=2, context_tokens=4096, max_concurrent=4, allowed_libraries=["ab"]
+    ),
     Generate(
         request_id="r",
         messages=[{"role": "user", "content": "grüße \u2028 \U0001f600"}],

@@ -47,6 +47,15 @@ def test_a_configuration_that_is_no_object_is_invalid(tmp_path: Path, text: str)
     assert code_of(tmp_path) is LoadCode.INVALID_FILE
 
 
+def test_a_key_that_stands_twice_cannot_hide_what_the_engine_would_read(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, {"filename": "model.onnx"})
+    text = (folder / "genai_config.json").read_text(encoding="utf-8")
+    hidden = '{"model": {"decoder": {"session_options": {"custom_ops_library": "ops.so"}}},'
+    (folder / "genai_config.json").write_text(hidden + text.removeprefix("{"), encoding="utf-8")
+    with pytest.raises(LoadError, match="'model' stands twice"):
+        read_config(folder)
+
+
 def test_a_model_without_a_decoder_is_unsupported(tmp_path: Path) -> None:
     assert code_of(folder_with(tmp_path, None)) is LoadCode.UNSUPPORTED
 
@@ -60,8 +69,7 @@ def test_a_file_outside_of_the_folder_is_refused(tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize(
     "options",
     [
-        {"custom_ops_library": "ops.so"},
-        {"session_options": {"custom_ops_library": "/x/ops.so"}},
+        {"session_options": {"provider_options": [{"plugin": {"library_path": "/x/provider.so"}}]}},
         {"session_options": {"provider_options": [{"qnn": {"backend_path": "./evil.so"}}]}},
         {"session_options": {"provider_options": [{"qnn": {"backend_path": "C:\\evil.dll"}}]}},
     ],

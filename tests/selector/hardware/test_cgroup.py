@@ -59,6 +59,13 @@ def test_v2_max_is_no_limit(tmp_path: Path) -> None:
     assert cgroup_limits(v2(tmp_path, {"/user.slice/app.scope": group})) == CgroupLimits()
 
 
+def test_v2_memory_high_counts_like_the_limit(tmp_path: Path) -> None:
+    """Beyond it the kernel slows the whole group down to reclaim: a model there answers nothing."""
+    group = {"memory.max": f"{900 * MIB}\n", "memory.high": f"{600 * MIB}\n", "memory.current": f"{200 * MIB}\n"}
+    limits = cgroup_limits(v2(tmp_path, {"/user.slice/app.scope": group}))
+    assert limits == CgroupLimits(600 * MIB, 400 * MIB, None)
+
+
 def test_v2_every_ancestor_counts(tmp_path: Path) -> None:
     tree = v2(
         tmp_path,
@@ -114,6 +121,20 @@ def test_v1_limit_and_quota_with_inactive_pages_of_the_whole_subtree(tmp_path: P
         },
     )
     assert cgroup_limits(tree) == CgroupLimits(400 * MIB, 150 * MIB, 2.5)
+
+
+def test_v1_limit_of_an_ancestor_that_is_not_shown_stands_in_the_statistics(tmp_path: Path) -> None:
+    tree = write(
+        tmp_path,
+        {
+            "proc/self/cgroup": "4:memory:/\n",
+            "proc/self/mountinfo": V1_MOUNTS,
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{V1_UNLIMITED_BYTES}\n",
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{100 * MIB}\n",
+            "sys/fs/cgroup/memory/memory.stat": f"cache 5\nhierarchical_memory_limit {300 * MIB}\n",
+        },
+    )
+    assert cgroup_limits(tree) == CgroupLimits(300 * MIB, 200 * MIB, None)
 
 
 def test_v1_largest_number_is_no_limit(tmp_path: Path) -> None:

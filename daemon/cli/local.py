@@ -1,0 +1,51 @@
+"""The registry of this home itself, for commands that no daemon has a part in; one that runs notices what they do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from daemon.cli.backend import HttpBackend, home_paths
+from daemon.cli.daemon_link import find_daemon
+from daemon.settings import Paths, Settings, load_settings
+
+if TYPE_CHECKING:
+    from daemon.catalog import Catalog
+    from registry.store import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What a command works with."""
+
+    registry: Registry
+    catalog: Catalog
+    settings: Settings
+    paths: Paths
+
+
+@contextlib.contextmanager
+def open_registry() -> Iterator[Local]:
+    """The registry as the disk is now: a daemon sees to that all the time, and without one it is looked at first."""
+    from daemon.catalog import Catalog
+    from daemon.machine import Machine
+    from registry.store import Registry
+
+    paths = home_paths()
+    settings = load_settings(paths)
+    with Registry.open(paths.database) as registry:
+        catalog = Catalog(registry, Machine(paths.hardware_cache), settings, os.environ)
+        if find_daemon(paths.run_file) is None:
+            catalog.scan()
+        yield Local(registry, catalog, settings, paths)
+
+
+def let_daemon_look() -> None:
+    """Have a running daemon take up at once what it would notice by itself a little later."""
+    running = find_daemon(home_paths().run_file)
+    if running is not None:
+        with HttpBackend(running.url) as daemon:
+            daemon.scan()
