@@ -9,8 +9,8 @@ from pathlib import Path
 
 import onnx
 
-from registry.onnx_file import read_onnx
-from registry.onnx_messages import Graph, Model
+from registry.onnx.file import read_onnx
+from registry.onnx.messages import Graph, Model
 
 
 def stat_walk(root: Path) -> int:

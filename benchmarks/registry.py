@@ -228,8 +228,8 @@ def report(folders: int, rounds: int, scans: Scans, daemons: Daemons) -> None:
     print(f"GET /slmreg/models, all at once: {daemons.list_all_s * 1000:.0f} ms (limit 150)")
     print(f"GET /slmreg/models, a page of {PAGE}: {daemons.list_page_s * 1000:.1f} ms (limit 10)")
     print(f"memory of the daemon: {daemons.bytes_per_model / 1000:.1f} KB a model (limit 5)", end="")
-    print(f", {daemons.restarted_bytes_per_model / 1000:.1f} KB when it is started again", end="")
-    print(f"; listing all of them leaves {daemons.listing_bytes_per_model / 1000:.1f} KB a model")
+    print(f"; {daemons.restarted_bytes_per_model / 1000:.1f} KB when it is started again")
+    print(f"  listing all of them leaves {daemons.listing_bytes_per_model / 1000:.1f} KB a model")
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from registry.errors import (
     UnknownTask,
     UnsupportedParameter,
 )
+from registry.index.recovery import Recovery
+from registry.index.roots import absolute
 from registry.model import Changes, FolderProblem, Model, Pin, Root, Status, Task
-from registry.roots import absolute
-from registry.recovery import Recovery
 from registry.scan import scan
 from registry.sources import find_roots
 from registry.store import Registry

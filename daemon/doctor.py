@@ -25,11 +25,11 @@ from daemon.findings import (
     root_findings,
     version_finding,
 )
-from registry.health import examine_database
+from registry.index.health import examine_database
+from registry.index.recovery import Recovery, kept_files
+from registry.index.schema import backups_of
+from registry.index.sidecar import read_sidecar, sidecar_of
 from registry.model import Pin
-from registry.recovery import Recovery, kept_files
-from registry.schema import backups_of
-from registry.sidecar import read_sidecar, sidecar_of
 from registry.store import Registry
 from selector.selection import SelectionRequest
 

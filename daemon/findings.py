@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon import __version__
-from registry.health import DatabaseHealth
+from registry.index.health import DatabaseHealth
 from registry.model import FolderProblem, Model, Pin, Root, Status
 from registry.problems import ProblemCode
 from selector.footprint import format_bytes

@@ -10,7 +10,7 @@ from daemon.pool.pool import SessionSnapshot
 from registry.model import Changes, FolderProblem, Markers, Model, Pin, Root, Status, Task
 
 if TYPE_CHECKING:  # watchdog is not for every command
-    from registry.recovery import Recovery
+    from registry.index.recovery import Recovery
     from registry.watch import WatchState
 
 Json = dict[str, Any]

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from registry.errors import InvalidModelFolder
-from registry.foundry import Catalog, read_catalog
-from registry.hub import HubRepository, is_other_repository_name, is_repository_name
-from registry.layout import PACKAGE_MANIFEST_FILE, TRANSFORMERS_CONFIG_FILE
-from registry.listing import MODEL_MARKERS, exists, is_downloading, is_text, resolved
+from registry.files.listing import MODEL_MARKERS, exists, is_downloading, is_text, resolved
+from registry.files.system_folders import system_folders
+from registry.layouts.foundry import Catalog, read_catalog
+from registry.layouts.hub import HubRepository, is_other_repository_name, is_repository_name
+from registry.layouts.kinds import PACKAGE_MANIFEST_FILE, TRANSFORMERS_CONFIG_FILE
+from registry.layouts.place import Place
+from registry.layouts.registrations import REGISTRATIONS_FILE, Registration, Registrations, read_registrations
 from registry.model import Model, Root, ScanReport, Source
-from registry.place import Place
 from registry.problems import ProblemCode
-from registry.registrations import REGISTRATIONS_FILE, Registration, Registrations, read_registrations
-from registry.system_folders import system_folders
 from registry.walk import Walk
 
 # publisher / model / version / variant / precision is five below a root; nobody was seen to nest deeper than seven.

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from registry.errors import InvalidModelFolder
-from registry.listing import exists, is_directory, resolved
+from registry.files.listing import exists, is_directory, resolved
+from registry.layouts.registrations import moved_cache, read_registrations
 from registry.model import Root, RootChoice, Source
-from registry.registrations import moved_cache, read_registrations
 
 FOUNDRY_CACHES_VARIABLE = "SLMREG_FOUNDRY_CACHES"
 HF_CACHE_VARIABLE = "SLMREG_HF_CACHE"

@@ -8,12 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from registry import choices
-from registry.database import Database, Writing
-from registry.door import Door
 from registry.errors import InvalidRoot, ModelNotFound
-from registry.genai_config import FILE_NAME as GENAI_CONFIG_FILE
-from registry.listing import exists
+from registry.files.listing import exists
+from registry.index import choices
+from registry.index.database import Database, Writing
+from registry.index.door import Door
+from registry.index.plan import Plan
+from registry.index.reconcile import reconcile
+from registry.index.recovery import Recovery
+from registry.index.reference import candidates, near
+from registry.index.roots import absolute, plan_without, readable_directory
+from registry.index.state import Models, State, StoredPin
+from registry.index.stored import StoredModel
+from registry.index.writing import write_plan
 from registry.model import (
     Changes,
     FolderProblem,
@@ -26,14 +33,7 @@ from registry.model import (
     Task,
     Verification,
 )
-from registry.plan import Plan
-from registry.reconcile import reconcile
-from registry.recovery import Recovery
-from registry.reference import candidates, near
-from registry.roots import absolute, plan_without, readable_directory
-from registry.state import Models, State, StoredPin
-from registry.stored import StoredModel
-from registry.writing import write_plan
+from registry.reading.genai_config import FILE_NAME as GENAI_CONFIG_FILE
 
 
 class Registry:
@@ -78,7 +78,7 @@ class Registry:
         """Every model that ``reference`` can mean, best first: that id, else that name, else that alias.
 
         Case does not count. Best: ready ones, then those for the CPU, then the newest version; see
-        ``registry.reference``.
+        ``registry.index.reference``.
         """
         return tuple(row.model for row in candidates(self._door.state().models, reference))
 

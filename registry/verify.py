@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from registry.errors import InvalidModelFolder, ModelNotUsable
-from registry.file_check import FileContent, Span, find_lost, least_zeros, read_content
-from registry.files import unreadable
-from registry.listing import FileStat, fingerprint, list_files
+from registry.files.file_check import FileContent, Span, find_lost, least_zeros, read_content
+from registry.files.listing import FileStat, fingerprint, list_files
+from registry.files.open_file import unreadable
+from registry.layouts.published import Published, PublishedHashes
 from registry.model import Model, Problem, Status, Verification
-from registry.onnx_file import Tensor, read_onnx
+from registry.onnx.file import Tensor, read_onnx
+from registry.onnx.protobuf import MalformedProtobuf
 from registry.problems import ProblemCode
-from registry.protobuf import MalformedProtobuf
-from registry.published import Published, PublishedHashes
 
 # The largest tokenizer.json of a published model has 33 MB (Gemma 3); what is beyond this is data, not configuration.
 _MAX_JSON_BYTES = 256 * 1024**2

@@ -13,15 +13,24 @@ from itertools import islice
 from pathlib import Path
 
 from registry.errors import InvalidModelFolder
-from registry.files import unreadable
-from registry.folder import read_model_folder
-from registry.hub import HubRepository, is_other_repository_name, is_repository_name
-from registry.layout import Layout, layout_of
-from registry.listing import DOWNLOAD_MARKER, MODEL_MARKERS, FileStat, exists, files_of, folders_of, is_link, is_text
+from registry.files.listing import (
+    DOWNLOAD_MARKER,
+    MODEL_MARKERS,
+    FileStat,
+    exists,
+    files_of,
+    folders_of,
+    is_link,
+    is_text,
+)
+from registry.files.open_file import unreadable
+from registry.layouts.hub import HubRepository, is_other_repository_name, is_repository_name
+from registry.layouts.kinds import Layout, layout_of
+from registry.layouts.place import Place, unfinished_download
+from registry.layouts.unusable import problem_of
 from registry.model import FolderProblem, Model, Root
-from registry.other_layouts import problem_of
-from registry.place import Place, unfinished_download
 from registry.problems import ProblemCode, status_of
+from registry.reading.folder import read_model_folder
 
 # Under one root. A home directory with everything that developers keep there has some hundred thousand.
 MAX_DIRECTORIES = 500_000

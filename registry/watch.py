@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from registry.model import Root
-from registry.settle import DEFAULT_PARTIAL_S, FolderSettler
-from registry.view import concerned, folders_below, look_at, to_scan
-from registry.watches import THIS_SYSTEM, System, Watches, WatchMethod, WatchState
+from registry.watching.settle import DEFAULT_PARTIAL_S, FolderSettler
+from registry.watching.view import concerned, folders_below, look_at, to_scan
+from registry.watching.watches import THIS_SYSTEM, System, Watches, WatchMethod, WatchState
 
 __all__ = ["RootWatcher", "System", "WatchMethod", "WatchState"]
 

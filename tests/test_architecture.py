@@ -20,11 +20,11 @@ MAY_IMPORT = {
 
 # Each third-party library has one owner: a folder or a file.
 OWNERS = {
-    "sqlmodel": ("registry/",),
-    "sqlalchemy": ("registry/",),
-    "alembic": ("registry/",),
-    "watchdog": ("registry/observers.py",),
-    "google": ("registry/onnx_messages.py",),
+    "sqlmodel": ("registry/index/", "registry/store.py"),
+    "sqlalchemy": ("registry/index/", "registry/store.py"),
+    "alembic": ("registry/index/", "registry/store.py"),
+    "watchdog": ("registry/watching/observers.py",),
+    "google": ("registry/onnx/messages.py",),
     "psutil": ("selector/hardware/",),
     "cpuinfo": ("selector/hardware/",),
     "onnxruntime": ("daemon/worker/",),

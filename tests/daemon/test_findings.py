@@ -17,8 +17,8 @@ from daemon.findings import (
     root_findings,
     version_finding,
 )
-from registry.health import DatabaseHealth
-from registry.migrations import HEAD
+from registry.index.health import DatabaseHealth
+from registry.index.migrations import HEAD
 from registry.model import FolderProblem, Model, Pin, Problem, Root, Source, Status, Task
 from tests.fakes import a_model
 

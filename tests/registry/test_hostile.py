@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registry.errors import InvalidModelFolder
-from registry.folder import Surroundings, read_model_folder
-from registry.graph import read_graph
-from registry.layout import Layout
+from registry.layouts.kinds import Layout
+from registry.layouts.unusable import problem_of
 from registry.model import Source
-from registry.other_layouts import problem_of
+from registry.onnx.graph import read_graph
+from registry.onnx.protobuf import MalformedProtobuf
 from registry.problems import ProblemCode, status_of
-from registry.protobuf import MalformedProtobuf
+from registry.reading.folder import Surroundings, read_model_folder
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["..", "/", "a/b"]),

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from registry.errors import ModelNotUsable
-from registry.listing import fingerprint, list_files
+from registry.files.listing import fingerprint, list_files
 from registry.model import Model, Problem, Source, Status, Verification
-from registry.onnx_file import read_onnx
+from registry.onnx.file import read_onnx
 from registry.verify import Progress, verify
 from scripts.model_factory import write_preset
 

@@ -19,8 +19,8 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 
 from registry.model import Root, Source
-from registry.observers import NativeObserver
 from registry.watch import RootWatcher, System, WatchMethod, WatchState
+from registry.watching.observers import NativeObserver
 
 SETTLE_S = 0.1
 # Generous: a machine that is busy with other things may take this long over anything.

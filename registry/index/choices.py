@@ -1,0 +1,117 @@
+"""What a person decides, each inside an open transaction: in the database, and in the state that follows.
+
+A decision that stands already changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from registry.index.database import Writing
+from registry.index.reference import candidates
+from registry.index.state import Models, State, StoredPin
+from registry.index.stored import StoredModel, Verdict
+from registry.index.writing import (
+    delete_library,
+    delete_pin,
+    delete_root,
+    write_hints,
+    write_library,
+    write_pin,
+    write_root,
+    write_verification,
+)
+from registry.model import Hint, RootChoice, Status, Task, Verification
+
+# -- pins
+
+
+def pin_for(models: Models, task: Task, reference: str) -> StoredPin:
+    """Of the best model that ``reference`` can mean and that can do the task now, else one that waits for it."""
+    rows = candidates(models, reference)
+    fit = (row for row in rows if row.model.status is Status.READY and task in row.model.tasks)
+    row = next(fit, None)
+    return StoredPin(task, row.key) if row else StoredPin(task, None, reference.strip())
+
+
+def fulfilled(state: State) -> Iterable[StoredPin]:
+    """Pins that waited for a model that is here now."""
+    for pin in state.stored_pins:
+        if pin.model_key is None and pin.reference:
+            found = pin_for(state.models, pin.task, pin.reference)
+            if found.model_key is not None:
+                yield found
+
+
+def set_pin(writing: Writing, pin: StoredPin) -> None:
+    state = writing.now
+    if pin not in state.stored_pins:
+        write_pin(writing.connection, pin)
+        others = (other for other in state.stored_pins if other.task is not pin.task)
+        writing.after = replace(state, stored_pins=(*others, pin))
+
+
+def remove_pin(writing: Writing, task: Task) -> None:
+    left = tuple(pin for pin in writing.now.stored_pins if pin.task is not task)
+    if left != writing.now.stored_pins:
+        delete_pin(writing.connection, task)
+        writing.after = replace(writing.now, stored_pins=left)
+
+
+# -- roots
+
+
+def choice_of(state: State, root: Path) -> RootChoice | None:
+    return next((choice for choice in state.roots if choice.path == root), None)
+
+
+def set_choice(writing: Writing, choice: RootChoice, *, now_s: float) -> None:
+    state = writing.now
+    if choice in state.roots:
+        return
+    write_root(writing.connection, choice, now_s=now_s)
+    if choice_of(state, choice.path) is None:
+        writing.after = replace(state, roots=(*state.roots, choice))
+    else:
+        changed = (choice if known.path == choice.path else known for known in state.roots)
+        writing.after = replace(state, roots=tuple(changed))
+
+
+def remove_choice(writing: Writing, root: Path) -> None:
+    left = tuple(choice for choice in writing.now.roots if choice.path != root)
+    if left != writing.now.roots:
+        delete_root(writing.connection, root)
+        writing.after = replace(writing.now, roots=left)
+
+
+# -- hints, libraries, checks
+
+
+def set_hints(writing: Writing, hints: Sequence[Hint]) -> None:
+    if tuple(hints) != writing.now.hints:
+        write_hints(writing.connection, hints)
+        writing.after = replace(writing.now, hints=tuple(hints))
+
+
+def allow_library(writing: Writing, sha256: str, model_id: str, *, now_s: float) -> None:
+    known = writing.now.libraries
+    if known.get(sha256) != model_id:
+        write_library(writing.connection, sha256, model_id, now_s=now_s)
+        writing.after = replace(writing.now, libraries={**known, sha256: model_id})
+
+
+def disallow_library(writing: Writing, sha256: str) -> None:
+    known = writing.now.libraries
+    if sha256 in known:
+        delete_library(writing.connection, sha256)
+        left = {other: model_id for other, model_id in known.items() if other != sha256}
+        writing.after = replace(writing.now, libraries=left)
+
+
+def set_check(writing: Writing, row: StoredModel, check: Verification) -> None:
+    write_verification(writing.connection, row.key, check)
+    verdict = Verdict(check.fingerprint, check.verified_s, check.problems)
+    models = writing.now.models.followed_by([replace(row, verdict=verdict)])
+    writing.after = replace(writing.now, models=models)

@@ -1,0 +1,59 @@
+"""Everything in the database into one ``State``, through the standard library's sqlite3, which is cheap to start."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+
+from registry.index.rows import (
+    Sharing,
+    declared_model,
+    folder_problem,
+    hint,
+    root_choice,
+    stored_model,
+    verdict,
+    verification,
+)
+from registry.index.state import Models, State, StoredPin
+from registry.model import Model, Task, Verification
+
+
+def read_state(connection: sqlite3.Connection, sharing: Sharing) -> State:
+    """Of one moment: the caller holds a transaction. ValueError, KeyError, TypeError: a row makes no sense."""
+    query = connection.execute
+    tasks = {str(task): task for task in Task}
+    pins = query("SELECT task, model_key, reference FROM pins ORDER BY task").fetchall()
+    return State(
+        models=_read_models(connection, sharing),
+        problems={row["path"]: folder_problem(row) for row in query("SELECT * FROM folder_problems ORDER BY path")},
+        # A task that only a newer slmreg knows is nobody's business here.
+        stored_pins=tuple(StoredPin(tasks[pin[0]], pin[1], pin[2]) for pin in pins if pin[0] in tasks),
+        roots=tuple(root_choice(row) for row in query("SELECT * FROM roots ORDER BY added_at_s, path")),
+        hints=tuple(hint(row) for row in query("SELECT * FROM hints ORDER BY position")),
+        libraries=dict(tuple(row) for row in query("SELECT sha256, model_id FROM allowed_libraries")),
+    )
+
+
+def read_verification(connection: sqlite3.Connection, key: int) -> Verification | None:
+    row = connection.execute("SELECT * FROM verifications WHERE model_key = ?", (key,)).fetchone()
+    return verification(row) if row else None
+
+
+def _read_models(connection: sqlite3.Connection, sharing: Sharing) -> Models:
+    verdicts = {
+        row["model_key"]: verdict(row)
+        for row in connection.execute("SELECT model_key, fingerprint, verified_s, problems FROM verifications")
+    }
+    others: defaultdict[int, list[Model]] = defaultdict(list)
+    for row in connection.execute("SELECT * FROM locations"):
+        others[row["model_key"]].append(declared_model(row, row["name"], sharing))
+    return Models().followed_by(
+        stored_model(
+            row,
+            sorted(others.get(row["key"], ()), key=lambda other: other.path),
+            verdicts.get(row["key"]),
+            sharing,
+        )
+        for row in connection.execute("SELECT * FROM models ORDER BY key")
+    )

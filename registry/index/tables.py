@@ -1,0 +1,120 @@
+"""The tables as SQLModel classes. Rows never leave the package: ``registry.index.rows`` turns them into frozen values.
+
+Imported only to write: sqlmodel takes 0.25-0.6 s to import, as long as a whole ``slmreg list`` may take.
+The Alembic revisions make this schema; a test holds the two together. The number of the last write, which tells whether
+somebody else wrote, is SQLite's ``user_version``.
+"""
+
+from __future__ import annotations
+
+from sqlmodel import Field, SQLModel
+
+
+class ModelRow(SQLModel, table=True):
+    """One model that is or was here. ``key`` never changes: pins and verifications hang on it.
+
+    ``declared_name`` is what the folder calls itself; ``name`` differs from it where the model in the folder
+    ``duplicate_of`` has the same id. ``status`` is the folder's own. ``facts`` is what was read from the folder, as
+    JSON. Times are Unix time.
+    """
+
+    __tablename__ = "models"
+
+    key: int | None = Field(default=None, primary_key=True)
+    model_id: str = Field(unique=True)
+    declared_name: str
+    name: str
+    duplicate_of: str | None
+    version: str
+    alias: str
+    path: str
+    source: str
+    status: str
+    fingerprint: str
+    content: str
+    revision: int
+    first_seen_s: float
+    missing_since_s: float | None
+    facts: str
+
+
+class LocationRow(SQLModel, table=True):
+    """Another folder with the model of a row, and what was read from it."""
+
+    __tablename__ = "locations"
+
+    path: str = Field(primary_key=True)
+    model_key: int = Field(foreign_key="models.key", index=True)
+    name: str
+    version: str
+    alias: str
+    source: str
+    status: str
+    fingerprint: str
+    content: str
+    facts: str
+
+
+class VerificationRow(SQLModel, table=True):
+    """The last full check of a model; ``digests`` and ``problems`` are JSON."""
+
+    __tablename__ = "verifications"
+
+    model_key: int = Field(foreign_key="models.key", primary_key=True)
+    fingerprint: str
+    verified_s: float
+    digests: str
+    problems: str
+
+
+class ProblemRow(SQLModel, table=True):
+    """A folder that is not a usable model."""
+
+    __tablename__ = "folder_problems"
+
+    path: str = Field(primary_key=True)
+    code: str
+    message: str
+    file: str | None
+    status: str
+
+
+class RootRow(SQLModel, table=True):
+    """What a person decided about a folder of models."""
+
+    __tablename__ = "roots"
+
+    path: str = Field(primary_key=True)
+    is_added: bool
+    is_enabled: bool
+    settle_s: float | None
+    added_at_s: float
+
+
+class PinRow(SQLModel, table=True):
+    """The model that a person wants for a task; without ``model_key`` the ``reference`` of one that is waited for."""
+
+    __tablename__ = "pins"
+
+    task: str = Field(primary_key=True)
+    model_key: int | None = Field(foreign_key="models.key", index=True)
+    reference: str | None
+
+
+class HintRow(SQLModel, table=True):
+    """One entry of a ``models.json``, as JSON, at its place in the list."""
+
+    __tablename__ = "hints"
+
+    position: int = Field(primary_key=True)
+    entry: str
+
+
+class LibraryRow(SQLModel, table=True):
+    """A library of custom operators, by the SHA-256 of its file, that a person allowed for a model."""
+
+    __tablename__ = "allowed_libraries"
+
+    sha256: str = Field(primary_key=True)
+    model_id: str
+    allowed_at_s: float

@@ -1,0 +1,166 @@
+"""The statements that change the database, each inside a transaction that ``registry.store`` holds open.
+
+SQLAlchemy is imported in the functions: this module is imported by readers too, and they never need it. Rows go in as
+plain dictionaries: an object of the mapper for each of ten thousand takes longer than reading their folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from registry.index.plan import Plan
+from registry.index.rows import (
+    hint_columns,
+    location_columns,
+    model_columns,
+    problem_columns,
+    verification,
+    verification_columns,
+)
+from registry.index.sidecar import Keepsakes
+from registry.index.state import Models, StoredPin
+from registry.index.stored import StoredModel
+from registry.model import Hint, RootChoice, Task, Verification
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Table
+
+
+_T = TypeVar("_T")
+_BATCH = 500
+
+
+def write_plan(connection: Connection, plan: Plan, before: Models) -> None:
+    _delete(connection, "locations", "model_key", plan.forgotten)
+    _delete(connection, "verifications", "model_key", plan.forgotten)
+    _delete(connection, "models", "key", plan.forgotten)
+    _write_models(connection, plan.rows, before)
+    _write_locations(connection, plan.rows, before)
+    changed = [problem_columns(problem) for problem in plan.problems]
+    _delete(connection, "folder_problems", "path", [*plan.solved, *(columns["path"] for columns in changed)])
+    _insert(connection, "folder_problems", changed)
+
+
+def write_root(connection: Connection, choice: RootChoice, *, now_s: float) -> None:
+    """``now_s``, Unix time, is the place of a new one in their order."""
+    from sqlalchemy import update
+
+    table = _table("roots")
+    values = {"is_added": choice.is_added, "is_enabled": choice.is_enabled, "settle_s": choice.settle_s}
+    done = connection.execute(update(table).where(table.c.path == str(choice.path)).values(**values))
+    if not done.rowcount:
+        _insert(connection, "roots", [{"path": str(choice.path), "added_at_s": now_s, **values}])
+
+
+def delete_root(connection: Connection, path: Path) -> None:
+    _delete(connection, "roots", "path", [str(path)])
+
+
+def write_pin(connection: Connection, pin: StoredPin) -> None:
+    delete_pin(connection, pin.task)
+    columns = {"task": str(pin.task), "model_key": pin.model_key, "reference": pin.reference}
+    _insert(connection, "pins", [columns])
+
+
+def delete_pin(connection: Connection, task: Task) -> None:
+    _delete(connection, "pins", "task", [str(task)])
+
+
+def write_hints(connection: Connection, hints: Sequence[Hint]) -> None:
+    """In place of all that are there."""
+    from sqlalchemy import delete
+
+    connection.execute(delete(_table("hints")))
+    _insert(connection, "hints", [hint_columns(position, hint) for position, hint in enumerate(hints)])
+
+
+def write_library(connection: Connection, sha256: str, model_id: str, *, now_s: float) -> None:
+    delete_library(connection, sha256)
+    _insert(connection, "allowed_libraries", [{"sha256": sha256, "model_id": model_id, "allowed_at_s": now_s}])
+
+
+def delete_library(connection: Connection, sha256: str) -> None:
+    _delete(connection, "allowed_libraries", "sha256", [sha256])
+
+
+def write_verification(connection: Connection, key: int, check: Verification) -> None:
+    _delete(connection, "verifications", "model_key", [key])
+    _insert(connection, "verifications", [verification_columns(key, check)])
+
+
+def write_keepsakes(connection: Connection, keepsakes: Keepsakes, *, now_s: float) -> None:
+    """Into an empty database."""
+    state = keepsakes.state
+    _insert(connection, "models", [model_columns(row) for row in state.models.rows.values()])
+    for key, check in keepsakes.verifications.items():
+        write_verification(connection, key, check)
+    for pin in state.stored_pins:
+        write_pin(connection, pin)
+    for place, choice in enumerate(state.roots):
+        write_root(connection, choice, now_s=now_s + place)
+    write_hints(connection, state.hints)
+    for sha256, model_id in state.libraries.items():
+        write_library(connection, sha256, model_id, now_s=now_s)
+
+
+def read_verifications(connection: Connection) -> dict[int, Verification]:
+    """By the key of the model's row, with what this transaction has changed."""
+    from sqlalchemy import select
+
+    rows = connection.execute(select(_table("verifications"))).mappings()
+    return {row["model_key"]: verification({**row}) for row in rows}
+
+
+def _write_models(connection: Connection, rows: Sequence[StoredModel], before: Models) -> None:
+    from sqlalchemy import bindparam, update
+
+    known = [row for row in rows if row.key in before.rows]
+    table = _table("models")
+    by_key = update(table).where(table.c.key == bindparam("row_key"))
+    # Ids are unique and may be swapped between rows: free them all before any is given.
+    freed = [row.key for row in known if before.rows[row.key].model.id != row.model.id]
+    for keys in _batches(freed):
+        connection.execute(by_key, [{"row_key": key, "model_id": f"\n{key}"} for key in keys])
+    for some in _batches(known):
+        connection.execute(by_key, [{**model_columns(row), "row_key": row.key} for row in some])
+    for some in _batches([row for row in rows if row.key not in before.rows]):
+        _insert(connection, "models", [model_columns(row) for row in some])
+
+
+def _write_locations(connection: Connection, rows: Sequence[StoredModel], before: Models) -> None:
+    """Delete all that change before any is inserted: a folder may go from one row to another."""
+    old = {row.key: before.rows[row.key].others for row in rows if row.key in before.rows}
+    changed = [row for row in rows if row.others != old.get(row.key, ())]
+    _delete(connection, "locations", "model_key", [row.key for row in changed if old.get(row.key)])
+    _insert(connection, "locations", [location_columns(row.key, other) for row in changed for other in row.others])
+
+
+def _batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """The columns of ten thousand rows at once would take tens of megabytes."""
+    return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
+
+
+def _insert(connection: Connection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    from sqlalchemy import insert
+
+    if rows:
+        connection.execute(insert(_table(table)), rows)
+
+
+def _delete(connection: Connection, table: str, column: str, values: Collection[int | str]) -> None:
+    from sqlalchemy import bindparam, delete
+
+    if values:
+        chosen = _table(table)
+        doomed = delete(chosen).where(chosen.c[column] == bindparam("value"))
+        connection.execute(doomed, [{"value": value} for value in values])
+
+
+def _table(name: str) -> Table:
+    from sqlmodel import SQLModel
+
+    import registry.index.tables  # noqa: F401 - registers the tables
+
+    return SQLModel.metadata.tables[name]

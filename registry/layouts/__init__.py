@@ -1,0 +1,1 @@
+"""What tools leave on a disk: Foundry caches, the Hugging Face cache, Olive, model packages, plain exports."""

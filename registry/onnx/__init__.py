@@ -1,0 +1,1 @@
+"""ONNX files described from their bytes, without loading weights."""

@@ -1,0 +1,1 @@
+"""Understanding one model folder without loading it."""

@@ -1,0 +1,142 @@
+"""Chat templates, as far as the registry needs them: is there one, and what does it know about?
+
+Whether a template renders well is the worker's business; nothing is executed here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from registry.errors import InvalidModelFolder
+from registry.files.documents import Fields
+from registry.model import Markers
+from registry.problems import ProblemCode
+from registry.reading.notes import Notes
+from registry.reading.reader import FolderReader
+
+TEMPLATE_FILE = "chat_template.jinja"
+TEMPLATE_JSON_FILE = "chat_template.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+# A use of the variable `tools` inside a Jinja statement or expression. Bounded, so that no text makes it slow.
+_TOOLS_IN_JINJA = re.compile(r"\{[%{][^}]{0,400}?\btools\b")
+# Variables that switch thinking on or off, and the name of what was thought in a message.
+_REASONING_IN_JINJA = re.compile(r"\b(?:enable_thinking|reasoning_content|reasoning_effort|thinking_budget)\b")
+# What published templates put around a tool call, and around reasoning: first those that contain others.
+_TOOL_MARKERS = (
+    Markers("<tool_call>", "</tool_call>"),  # Qwen, Hermes, GLM, SmolLM3
+    Markers("<|tool_call|>", "<|/tool_call|>"),  # Phi-4-mini
+    Markers("<|tool_call_start|>", "<|tool_call_end|>"),  # LFM2
+    Markers("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"),
+    Markers("<start_function_call>", "<end_function_call>"),  # FunctionGemma
+    Markers("<minimax:tool_call>", "</minimax:tool_call>"),
+    Markers("<TOOLCALL>", "</TOOLCALL>"),  # Nemotron
+    Markers("<|START_ACTION|>", "<|END_ACTION|>"),  # Command
+)
+_REASONING_MARKERS = (
+    Markers("<think>", "</think>"),
+    Markers("<seed:think>", "</seed:think>"),
+    Markers("[THINK]", "[/THINK]"),
+    Markers("<|START_THINKING|>", "<|END_THINKING|>"),
+    Markers("<|channel|>analysis<|message|>", "<|end|>"),  # gpt-oss
+    Markers("<thought>", "</thought>"),
+)
+# Of a thought that the template itself begins, only the end may be in its text.
+_REASONING_END = Markers("<think>", "</think>")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """What a template's text gives evidence for; markers are None where it has none that is known."""
+
+    handles_tools: bool
+    handles_reasoning: bool
+    tool_markers: Markers | None
+    reasoning_markers: Markers | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerFacts:
+    """``template`` is the tokenizer's own, ``tokens`` the texts of its added tokens by id."""
+
+    template: ChatTemplate | None
+    tokens: dict[int, str]
+
+
+def read_tokenizer(reader: FolderReader, notes: Notes, folder: str = "") -> TokenizerFacts:
+    """What the tokenizer's files in ``folder`` (a prefix that ends with a slash) say; a broken one is noted.
+
+    The template is a file of its own, else a key of tokenizer_config.json.
+    """
+    config = _json(reader, notes, folder + TOKENIZER_CONFIG_FILE)
+    template = None
+    if folder + TEMPLATE_FILE in reader:
+        try:
+            template = template_of(reader.text(folder + TEMPLATE_FILE, ProblemCode.TOKENIZER_CONFIG_INVALID))
+        except InvalidModelFolder as error:
+            _note(notes, error)
+    template = template or _template_in(config, notes)
+    if template is None:
+        template = _template_in(_json(reader, notes, folder + TEMPLATE_JSON_FILE), notes)
+    return TokenizerFacts(template, _added_tokens(config) if config is not None else {})
+
+
+@lru_cache(maxsize=64)
+def template_of(text: str) -> ChatTemplate | None:
+    """None for a text with nothing in it. Many folders have the same few templates."""
+    if not text.strip():
+        return None
+    reasoning = _markers(text, _REASONING_MARKERS)
+    if reasoning is None and _REASONING_END.end in text:
+        reasoning = _REASONING_END
+    return ChatTemplate(
+        handles_tools=_TOOLS_IN_JINJA.search(text) is not None,
+        handles_reasoning=reasoning is not None or _REASONING_IN_JINJA.search(text) is not None,
+        tool_markers=_markers(text, _TOOL_MARKERS),
+        reasoning_markers=reasoning,
+    )
+
+
+def _json(reader: FolderReader, notes: Notes, name: str) -> Fields | None:
+    if name not in reader:
+        return None
+    try:
+        return reader.json(name, ProblemCode.TOKENIZER_CONFIG_INVALID)
+    except InvalidModelFolder as error:
+        _note(notes, error)
+        return None
+
+
+def _note(notes: Notes, error: InvalidModelFolder) -> None:
+    notes.add(ProblemCode.TOKENIZER_CONFIG_INVALID, error.message, error.file)
+
+
+def _template_in(fields: Fields | None, notes: Notes) -> ChatTemplate | None:
+    if fields is None:
+        return None
+    try:
+        if isinstance(fields.raw("chat_template"), list):
+            # Several named templates: "default", and often "tool_use".
+            texts = [entry.text("template") or "" for entry in fields.children("chat_template")]
+            return template_of("\n".join(texts))
+        return template_of(fields.text("chat_template") or "")
+    except InvalidModelFolder as error:
+        _note(notes, error)
+        return None
+
+
+def _markers(text: str, known: tuple[Markers, ...]) -> Markers | None:
+    return next((each for each in known if each.start in text and each.end in text), None)
+
+
+def _added_tokens(config: Fields) -> dict[int, str]:
+    entries = config.raw("added_tokens_decoder")
+    if not isinstance(entries, dict):
+        return {}
+    contents = ((key, entry.get("content")) for key, entry in entries.items() if isinstance(entry, dict))
+    return {
+        int(key): content
+        for key, content in contents
+        if isinstance(content, str) and len(key) < 10 and key.isascii() and key.isdigit()
+    }

@@ -1,0 +1,1 @@
+"""Noticing changes: watches, polling, and when a folder has come to rest."""
