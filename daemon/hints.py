@@ -105,10 +105,19 @@ def _unmatched(catalog: Catalog, hint: Hint, total_gb: float) -> Unmatched | Non
     if (hint.min_ram_gb or 0) > total_gb:
         return because("memory", f"It wants {hint.min_ram_gb:g} GB of memory, and this machine has {total_gb:.1f}.")
     if not _usable(catalog, name):
-        return because("model_not_found", f"No usable model is called {name!r} here.")
+        return because("model_not_found", _why_none(catalog, name))
     if task is not None and _able(catalog, name, task) is None:
         return because("task", f"{catalog.get(name).id} cannot do {task}.")
     return None
+
+
+def _why_none(catalog: Catalog, name: str) -> str:
+    """Why no usable model has this name."""
+    known = next(iter(catalog.candidates(name)), None)
+    if known is None:
+        return f"No model is called {name!r} here."
+    why = " ".join(problem.message for problem in known.problems)
+    return f"{known.id} is {known.status}. {why}".strip()
 
 
 def _task(hint: Hint) -> Task | None:
@@ -195,5 +204,4 @@ def _facts(model: Model) -> dict[str, Any]:
         "context_tokens": model.context_tokens,
         "content": model.content,
         "execution_provider": str(model.execution_provider),
-        "measured": {},
     }

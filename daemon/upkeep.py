@@ -95,6 +95,7 @@ class Upkeep:
 
     def look(self) -> None:
         """Tell what is different, if anything is, without looking at the disk, unless the registry was made anew."""
+        self._catalog.pins()  # whoever asks first finds out that the file is not what it was
         if self._catalog.recovered is not self._recovered:
             self.scan()
         elif self._announcer.look():

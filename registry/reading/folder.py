@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.errors import InvalidModelFolder
+from registry.files.documents import require_regular
 from registry.files.listing import DOWNLOAD_MARKER, FileStat, fingerprint, is_partial_name, list_files
 from registry.files.open_file import unreadable
 from registry.layouts.foundry import INFERENCE_MODEL_FILE, Catalog, CatalogEntry, InferenceModel, read_inference_model
@@ -152,7 +153,9 @@ def _tokenizer_prefix(config: GenaiConfig) -> str:
 
 def _require_tokenizer(reader: FolderReader, config: GenaiConfig) -> None:
     prefix = _tokenizer_prefix(config)
-    if any(prefix + name in reader for name in _TOKENIZER_FILES):
+    found = next((prefix + name for name in _TOKENIZER_FILES if prefix + name in reader), None)
+    if found is not None:
+        require_regular(reader.folder / found)
         return
     if config.tokenizer_folder is not None and config.tokenizer_folder.startswith(_SHARED_ASSET):
         raise InvalidModelFolder(

@@ -19,8 +19,13 @@ from registry.reading.reader import FolderReader
 TEMPLATE_FILE = "chat_template.jinja"
 TEMPLATE_JSON_FILE = "chat_template.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
-# A use of the variable `tools` inside a Jinja statement or expression. Bounded, so that no text makes it slow.
-_TOOLS_IN_JINJA = re.compile(r"\{[%{][^}]{0,400}?\btools\b")
+# The longest published ones have some 30,000 characters.
+MAX_TEMPLATE_CHARACTERS = 256 * 1024
+# A text is cut at each begin of a Jinja statement or expression, and `tools` is looked for up to its end, and not much
+# further where it has none: the time grows with the text and no faster, whatever it is.
+_JINJA_BEGINS = re.compile(r"\{[%{]")
+_MAX_STATEMENT_CHARACTERS = 400
+_TOOLS = re.compile(r"\btools\b")
 # Variables that switch thinking on or off, and the name of what was thought in a message.
 _REASONING_IN_JINJA = re.compile(r"\b(?:enable_thinking|reasoning_content|reasoning_effort|thinking_budget)\b")
 # What published templates put around a tool call, and around reasoning: first those that contain others.
@@ -84,14 +89,23 @@ def read_tokenizer(reader: FolderReader, notes: Notes, folder: str = "") -> Toke
 
 @lru_cache(maxsize=64)
 def template_of(text: str) -> ChatTemplate | None:
-    """None for a text with nothing in it. Many folders have the same few templates."""
+    """None for a text with nothing in it. Many folders have the same few templates.
+
+    Raises InvalidModelFolder for one that is too long.
+    """
     if not text.strip():
         return None
+    if len(text) > MAX_TEMPLATE_CHARACTERS:
+        raise InvalidModelFolder(
+            ProblemCode.TOKENIZER_CONFIG_INVALID,
+            f"The chat template has {len(text)} characters, and is ignored: more than {MAX_TEMPLATE_CHARACTERS} no "
+            "real one has. Copy it again from the original model.",
+        )
     reasoning = _markers(text, _REASONING_MARKERS)
     if reasoning is None and _REASONING_END.end in text:
         reasoning = _REASONING_END
     return ChatTemplate(
-        handles_tools=_TOOLS_IN_JINJA.search(text) is not None,
+        handles_tools=_uses_tools(text),
         handles_reasoning=reasoning is not None or _REASONING_IN_JINJA.search(text) is not None,
         tool_markers=_markers(text, _TOOL_MARKERS),
         reasoning_markers=reasoning,
@@ -124,6 +138,12 @@ def _template_in(fields: Fields | None, notes: Notes) -> ChatTemplate | None:
     except InvalidModelFolder as error:
         _note(notes, error)
         return None
+
+
+def _uses_tools(text: str) -> bool:
+    """Whether the variable ``tools`` is used inside a Jinja statement or expression."""
+    _before, *statements = _JINJA_BEGINS.split(text)
+    return any(_TOOLS.search(each[:_MAX_STATEMENT_CHARACTERS].partition("}")[0]) for each in statements)
 
 
 def _markers(text: str, known: tuple[Markers, ...]) -> Markers | None:

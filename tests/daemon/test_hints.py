@@ -157,7 +157,6 @@ def test_every_usable_model_is_exported_with_its_facts(home: Home) -> None:
         "context_tokens": 2048,
         "content": model.content,
         "execution_provider": "cpu",
-        "measured": {},
     }
 
 

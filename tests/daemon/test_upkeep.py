@@ -131,9 +131,10 @@ async def test_a_registry_that_was_made_anew_is_filled_again(bench: Bench) -> No
     for file in (database, database.with_name("registry.db-wal"), database.with_name("registry.db-shm")):
         file.unlink(missing_ok=True)
     database.write_bytes(b"garbage" * 2000)
-    bench.scene.catalog.pins()
+    await bench.news()
     bench.upkeep.look()
     assert bench.scene.catalog.recovered is not None
+    assert await bench.news() == []
     assert "one:0" in {model.id for model in bench.models if model.status is Status.READY}
     scanned = bench.upkeep.status()["last_scan"]
     bench.upkeep.look()
@@ -199,8 +200,8 @@ async def test_a_watcher_that_is_gone_is_started_again_and_everything_is_looked_
     bench.upkeep._rescan_s = 3600
     running = asyncio.create_task(bench.upkeep.run())
     await bench.until(lambda: bench.upkeep.is_ready)
-    bench.watcher.is_alive = False
     write_preset("tiny", bench.scene.models / "unnoticed")
+    bench.watcher.is_alive = False
     await bench.until(lambda: "unnoticed:0" in {model.id for model in bench.models})
     assert (bench.watcher.is_alive, bench.watcher.starts) == (True, 2)
     running.cancel()

@@ -391,3 +391,15 @@ def test_a_key_that_stands_twice_cannot_hide_what_the_engine_would_read(tmp_path
     config.write_text(config.read_text(encoding="utf-8").replace("{", hidden, 1), encoding="utf-8")
     error = refusal(folder)
     assert (error.code, "'model' stands twice" in error.message) == ("genai_config_invalid", True)
+
+
+def test_a_tokenizer_that_is_no_regular_file_is_refused(tmp_path: Path, place_model: Any) -> None:
+    folder = place_model(tmp_path / "m")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.json").mkdir()
+    assert refusal(folder).code == "tokenizer_missing"  # a folder is no file at all
+    (folder / "tokenizer.json").rmdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "tokenizer.json")
+        error = refusal(folder)
+        assert (error.code, error.file) == ("unreadable", "tokenizer.json")
