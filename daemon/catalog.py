@@ -24,7 +24,7 @@ from registry.errors import (
 )
 from registry.index.recovery import Recovery
 from registry.index.roots import absolute
-from registry.model import Changes, FolderProblem, Model, Pin, Root, Status, Task
+from registry.model import Changes, FolderProblem, Model, Pin, Root, ScanReport, Status, Task
 from registry.scan import scan
 from registry.sources import find_roots
 from registry.store import Registry
@@ -129,13 +129,19 @@ class Catalog:
         return next((root for root in self.roots() if root.path == there and not root.added_by_user), None)
 
     def scan(self, under: Path | None = None) -> Changes:
-        """Index every root, or only what lies ``under`` one folder of them. One scan at a time."""
+        """Index every root, or only what lies ``under`` one folder of them. One scan at a time.
+
+        Where one folder alone may mislead about what is pinned, everything is looked at after all.
+        """
         with self._scanning:
-            registry = self._registry
-            report = scan(
-                self.roots(), known=registry.known(), under=under, allowed_libraries=registry.allowed_libraries()
-            )
-            return registry.apply(report)
+            report = self._look_at(under)
+            if under is not None and self._registry.may_be_half_a_move(report):
+                report = self._look_at(None)
+            return self._registry.apply(report)
+
+    def _look_at(self, under: Path | None) -> ScanReport:
+        registry = self._registry
+        return scan(self.roots(), known=registry.known(), under=under, allowed_libraries=registry.allowed_libraries())
 
     # -- the choice
 

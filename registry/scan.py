@@ -13,9 +13,9 @@ from registry.files.system_folders import system_folders
 from registry.layouts.foundry import Catalog, read_catalog
 from registry.layouts.hub import HubRepository, is_other_repository_name, is_repository_name
 from registry.layouts.kinds import PACKAGE_MANIFEST_FILE, TRANSFORMERS_CONFIG_FILE
-from registry.layouts.place import Place
 from registry.layouts.registrations import REGISTRATIONS_FILE, Registration, Registrations, read_registrations
 from registry.model import Model, Root, ScanReport, Source
+from registry.place import Place
 from registry.problems import ProblemCode
 from registry.walk import Walk
 

@@ -21,6 +21,7 @@ from registry.index.roots import absolute, plan_without, readable_directory
 from registry.index.state import Models, State, StoredPin
 from registry.index.stored import StoredModel
 from registry.index.writing import write_plan
+from registry.layouts.kinds import GENAI_CONFIG_FILE
 from registry.model import (
     Changes,
     FolderProblem,
@@ -33,7 +34,6 @@ from registry.model import (
     Task,
     Verification,
 )
-from registry.reading.genai_config import FILE_NAME as GENAI_CONFIG_FILE
 
 
 class Registry:
@@ -122,6 +122,18 @@ class Registry:
                 if not plan.is_empty:
                     _carry_out(writing, plan)
             return plan.changes
+
+        return self._door.safely(work)
+
+    def may_be_half_a_move(self, report: ScanReport) -> bool:
+        """Whether this report of a part of the roots is not to be applied, but one of everything in its place.
+
+        As it is it could lead a pin to other content; see ``Plan.may_be_half_a_move``.
+        """
+
+        def work(database: Database) -> bool:
+            state = database.state()
+            return bool(state.pinned_keys) and _plan(state, report).may_be_half_a_move(state)
 
         return self._door.safely(work)
 

@@ -26,9 +26,9 @@ from registry.files.listing import (
 from registry.files.open_file import unreadable
 from registry.layouts.hub import HubRepository, is_other_repository_name, is_repository_name
 from registry.layouts.kinds import Layout, layout_of
-from registry.layouts.place import Place, unfinished_download
 from registry.layouts.unusable import problem_of
 from registry.model import FolderProblem, Model, Root
+from registry.place import Place, unfinished_download
 from registry.problems import ProblemCode, status_of
 from registry.reading.folder import read_model_folder
 

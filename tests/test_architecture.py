@@ -18,6 +18,17 @@ MAY_IMPORT = {
     "daemon": ("daemon", "selector", "registry"),
 }
 
+# What each room of the registry may import beside itself: the rooms below it, and these files, which know no room.
+REGISTRY_WORDS = ("registry.model", "registry.errors", "registry.problems", "registry.notes")
+REGISTRY_ROOMS: dict[str, tuple[str, ...]] = {
+    "files": (),
+    "onnx": ("files",),
+    "layouts": ("files",),
+    "reading": ("files", "layouts", "onnx"),
+    "watching": ("files", "layouts"),
+    "index": ("files",),
+}
+
 # Each third-party library has one owner: a folder or a file.
 OWNERS = {
     "sqlmodel": ("registry/index/", "registry/store.py"),
@@ -73,6 +84,27 @@ def test_imports_go_one_way_and_every_library_has_one_owner(file: Path) -> None:
         assert top not in ("tests", "scripts", "benchmarks"), f"{where} imports {module}"
         if top in OWNERS:
             assert where.startswith(OWNERS[top]), f"{where} imports {top}, which belongs to {OWNERS[top]}"
+
+
+@pytest.mark.parametrize("room", REGISTRY_ROOMS)
+def test_the_rooms_of_the_registry_import_one_way(room: str) -> None:
+    allowed = (*REGISTRY_WORDS, *(f"registry.{each}" for each in (room, *REGISTRY_ROOMS[room])))
+    files = [file for file in FILES if file.is_relative_to(ROOT / "registry" / room)]
+    assert files
+    for file in files:
+        for module in imports(file):
+            is_ours = _is_within(module, "registry")
+            assert not is_ours or any(_is_within(module, each) for each in allowed), f"{file.name} imports {module}"
+
+
+def test_every_room_of_the_registry_has_its_place() -> None:
+    assert {file.parent.name for file in (ROOT / "registry").glob("*/__init__.py")} == set(REGISTRY_ROOMS)
+
+
+@pytest.mark.parametrize("word", REGISTRY_WORDS)
+def test_the_words_of_the_registry_know_none_of_its_rooms(word: str) -> None:
+    ours = [module for module in imports(ROOT / f"{word.replace('.', '/')}.py") if _is_within(module, "registry")]
+    assert set(ours) <= set(REGISTRY_WORDS)
 
 
 def test_the_top_level_is_what_it_should_be() -> None:

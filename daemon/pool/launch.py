@@ -149,7 +149,8 @@ class WorkerProcess:
             self._process.stdin.close()
         for last_resort in (self._process.terminate, self._kill_group):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._life), STOP_GRACE_S)
+                async with asyncio.timeout(STOP_GRACE_S):
+                    await asyncio.shield(self._life)
                 return
             with contextlib.suppress(ProcessLookupError):
                 last_resort()

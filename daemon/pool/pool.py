@@ -328,7 +328,8 @@ class SessionPool:
             worker = session.worker = await self._launcher.start()
             if session.released.is_set():
                 return
-            ready = await asyncio.wait_for(self._load(session, worker), self._limits.load_timeout_s)
+            async with asyncio.timeout(self._limits.load_timeout_s):
+                ready = await self._load(session, worker)
             self._on_ready(session, ready, self._clock() - started_s)
             self._on_exit(session, await worker.wait())
         except Exception as error:

@@ -14,6 +14,9 @@ from registry.model import Model, ScanReport
 
 # To look for the one that was renamed among thousands of rows with one content costs more than it gives.
 _MAX_TWINS = 64
+# A watcher tells the two halves of a rename apart by what each folder takes to settle (1 s unless a person wants more)
+# and by what looking at the first takes; later than this, equal content under another id is a coincidence.
+RENAMED_WITHIN_S = 60.0
 
 
 class Matching:
@@ -32,6 +35,7 @@ class Matching:
         self._unchanged = {str(path) for path in report.unchanged}
         self._newcomers: list[Model] = []
         self._here: dict[str, int] = {}  # identity -> key, of drafts that are whole
+        self._held: dict[str, bool] = {}  # content -> whether a model held on to it, before any was renamed
 
     def run(self) -> None:
         self._look_at_known_folders()
@@ -114,9 +118,28 @@ class Matching:
         )
 
     def _renamed(self, model: Model) -> bool:
-        """Moved, and with another id: it is named after its folder."""
-        twins = self._models.contents[content_key(model)][:_MAX_TWINS]
-        return self._take(model, self._went_away(model, (key for key in twins if self._is_free(key))))
+        """Moved, and with another id: it is named after its folder. Otherwise it is a copy of what is gone."""
+        content = content_key(model)
+        twins = self._models.contents[content][:_MAX_TWINS]
+        free = self._went_away(model, (key for key in twins if self._is_just_gone(key) and self._is_free(key)))
+        return bool(free) and not self._is_held(content) and self._take(model, free)
+
+    def _is_just_gone(self, key: int) -> bool:
+        """If it is gone at all: with this very report, or a moment ago."""
+        since_s = self._models.rows[key].missing_since_s
+        return since_s is None or abs(self._now_s - since_s) <= RENAMED_WITHIN_S
+
+    def _is_held(self, content: str) -> bool:
+        """Whether a model with this content is in a folder, so that a new folder may as well be a copy of that."""
+        if content not in self._held:
+            self._held[content] = any(self._holds(key, content) for key in self._models.contents[content])
+        return self._held[content]
+
+    def _holds(self, key: int, content: str) -> bool:
+        draft = self.drafts.get(key)
+        if draft is not None:
+            return draft.folder is not None and draft.is_whole and content_key(draft.folder) == content
+        return key not in self.merged and self._models.rows[key].is_whole and not self._is_free(key)
 
     def _went_away(self, model: Model, keys: Iterable[int]) -> list[int]:
         """What replaced another model in its folder is only looked for among what went away since the last scan."""

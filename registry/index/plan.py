@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from registry.index.identity import content_key, has_other_content
 from registry.index.state import State
 from registry.index.stored import StoredModel
 from registry.model import Changes, FolderProblem, Model, ScanReport, Status
@@ -25,10 +26,24 @@ class Plan:
     def is_empty(self) -> bool:
         return not (self.rows or self.forgotten or self.problems or self.solved)
 
+    def may_be_half_a_move(self, state: State) -> bool:
+        """Whether what a pin of ``state`` runs would change, or turns up in the folder of another row.
+
+        The report of a part of the roots cannot tell that from a move of which it shows one end only.
+        """
+        pinned = {key: state.models.rows[key] for key in state.pinned_keys}
+        contents = {content_key(row.declared) for row in pinned.values() if not row.is_missing}
+        changed = (row for row in self.rows if _has_new_content(state.models.rows.get(row.key), row))
+        return any(row.key in pinned or content_key(row.declared) in contents for row in changed)
+
     def follow(self, state: State) -> State:
         problems = {path: problem for path, problem in state.problems.items() if path not in self.solved}
         problems.update((str(problem.path), problem) for problem in self.problems)
         return replace(state, models=state.models.followed_by(self.rows, self.forgotten), problems=problems)
+
+
+def _has_new_content(before: StoredModel | None, row: StoredModel) -> bool:
+    return not row.is_missing and (before is None or has_other_content(before.declared, row.declared))
 
 
 def make_plan(

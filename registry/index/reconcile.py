@@ -6,11 +6,16 @@ A row follows its content. In this order:
    its folder. A row whose folder is gone, broken or holds something else goes on with another folder of its model.
 2. A folder with the declared id and the content of a model that is here is another location of it: one model.
 3. A folder with the content of a model that is gone is that model: it came back to its folder, else it was moved,
-   else moved and renamed.
+   with its declared id, however long ago; else it was renamed: moved and with another id, which is only believed of
+   what went with this report or within the last minute, and while no other model has that content: a copy of a twin
+   is no rename.
 4. A known folder with other content is a new revision of its row.
 5. A folder with the declared id of a model that is gone is a new revision of that; not of a pinned one, unless it is
    the folder where that was: a pin never leads to other content by itself.
 6. Everything else is new. What is gone is kept as MISSING with its date, and comes back with its row.
+
+A report of a part of the roots may show one end of a move only, which then looks like other content (4) or a copy (6).
+Where that would matter for a pin ``Plan.may_be_half_a_move`` says so, and everything is to be scanned instead.
 """
 
 from __future__ import annotations

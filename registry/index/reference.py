@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
+from itertools import chain, islice
 
 from registry.index.state import Models, version_number
 from registry.index.stored import StoredModel
 from registry.model import Device, Model, Status
 
 _MAIN = "main"
+# How many names difflib compares, which takes 20 us for each.
+_MAX_COMPARED = 100
+# By what they are chosen from among thousands: so many pieces of a name, of so many letters.
+_MAX_PIECES, _PIECE = 6, 3
 
 
 def candidates(models: Models, reference: str) -> tuple[StoredModel, ...]:
@@ -31,8 +37,18 @@ def near(models: Models, reference: str) -> tuple[str, ...]:
     names = {text.casefold(): text for model in present for text in (model.name, model.alias)}
     wanted = reference.strip().casefold()
     inside = [name for name in names if wanted and wanted in name]
-    close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(wanted, _alike(wanted, names), n=3, cutoff=0.5)
     return tuple(names[name] for name in dict.fromkeys([*close, *sorted(inside)]))[:3]
+
+
+def _alike(wanted: str, names: Collection[str]) -> list[str]:
+    """The names that may be near ``wanted``: those with a piece of it, and first those with one that few names have."""
+    if len(names) <= _MAX_COMPARED:
+        return list(names)
+    step = max(_PIECE, -(-len(wanted) // _MAX_PIECES))
+    pieces = [wanted[start : start + _PIECE] for start in range(0, len(wanted), step)]
+    found = sorted(([name for name in names if piece in name] for piece in pieces), key=len)
+    return list(islice(dict.fromkeys(chain.from_iterable(found)), _MAX_COMPARED))
 
 
 def _preference(row: StoredModel) -> tuple[bool, bool, bool, int, float, str]:

@@ -17,9 +17,9 @@ from registry.errors import InvalidModelFolder
 from registry.files.documents import Fields, read_json_object
 from registry.files.listing import exists
 from registry.layouts.naming import NO_VERSION, clean_name
+from registry.layouts.providers import execution_provider
 from registry.model import Device, ExecutionProvider, Markers
 from registry.problems import ProblemCode
-from registry.reading.genai_config import execution_provider
 
 INFERENCE_MODEL_FILE = "inference_model.json"
 CATALOG_FILE = "foundry.modelinfo.json"

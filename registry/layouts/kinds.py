@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from enum import StrEnum
 
+GENAI_CONFIG_FILE = "genai_config.json"
 PACKAGE_MANIFEST_FILE = "manifest.json"
 # What transformers, and with it Optimum, writes beside the graphs of an export; the graphs may be in a folder "onnx".
 TRANSFORMERS_CONFIG_FILE = "config.json"
@@ -25,7 +26,7 @@ class Layout(StrEnum):
 
 def layout_of(names: Collection[str]) -> Layout | None:
     """``names`` are those of the files and folders directly in a directory; None: nothing of ours."""
-    if "genai_config.json" in names or "inference_model.json" in names:
+    if GENAI_CONFIG_FILE in names or "inference_model.json" in names:
         return Layout.GENAI
     if PACKAGE_MANIFEST_FILE in names:
         return Layout.PACKAGE

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.layouts.hub import HubRevision
+from registry.layouts.providers import execution_provider
 from registry.model import Device, ExecutionProvider
-from registry.reading.genai_config import execution_provider
 
 NO_VERSION = "0"
 MAX_NAME_CHARACTERS = 200

@@ -14,8 +14,8 @@ from pathlib import Path
 from registry.errors import InvalidModelFolder
 from registry.files.documents import Fields, read_json_object
 from registry.files.listing import exists
+from registry.notes import Notes
 from registry.problems import ProblemCode
-from registry.reading.notes import Notes
 
 MODEL_CONFIG_FILE = "model_config.json"
 _FOOTPRINT_FILE = "footprint.json"

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from registry.errors import InvalidModelFolder
 from registry.files.documents import Fields, read_json_object
+from registry.files.inside import inside
 from registry.files.listing import exists
-from registry.layouts.kinds import ONNX_SUFFIX, PACKAGE_MANIFEST_FILE
+from registry.layouts.kinds import GENAI_CONFIG_FILE, ONNX_SUFFIX, PACKAGE_MANIFEST_FILE
 from registry.problems import ProblemCode
-from registry.reading.genai_config import FILE_NAME as GENAI_CONFIG_FILE
-from registry.reading.reader import inside
 
 _COMPONENT_FILE = "component.json"
 _INSTALLED = "installed"  # a package whose parts may lie anywhere

@@ -13,8 +13,8 @@ from registry.errors import InvalidModelFolder
 from registry.files.documents import read_json_object
 from registry.files.listing import exists, is_text
 from registry.layouts.foundry import CatalogEntry, read_entry, read_models
+from registry.layouts.kinds import GENAI_CONFIG_FILE
 from registry.problems import ProblemCode
-from registry.reading.genai_config import FILE_NAME as GENAI_CONFIG_FILE
 
 REGISTRATIONS_FILE = "foundry.local.modelinfo.json"
 SETTINGS_FILE = "foundry.config.json"

@@ -12,10 +12,9 @@ from pathlib import Path
 from registry.errors import InvalidModelFolder
 from registry.files.documents import read_json_object
 from registry.files.listing import exists
-from registry.layouts.kinds import ONNX_SUFFIX, TRANSFORMERS_CONFIG_FILE, Layout
+from registry.layouts.kinds import GENAI_CONFIG_FILE, ONNX_SUFFIX, TRANSFORMERS_CONFIG_FILE, Layout
 from registry.layouts.package import check_package
 from registry.problems import ProblemCode
-from registry.reading.genai_config import FILE_NAME as GENAI_CONFIG_FILE
 
 
 def problem_of(folder: Path, layout: Layout) -> InvalidModelFolder | None:

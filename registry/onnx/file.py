@@ -5,7 +5,6 @@ Field numbers are those of ``onnx.proto`` (ONNX IR, version 3 on).
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 from registry.files.open_file import OpenFile
@@ -13,7 +12,7 @@ from registry.onnx.parts import ELEMENT_BITS, MAX_ELEMENTS, Contents, ExternalDa
 from registry.onnx.protobuf import Schema, read_message
 
 __all__ = ["ELEMENT_BITS", "MAX_ELEMENTS", "Contents", "ExternalData", "Input", "Node", "Tensor"]
-__all__ += ["parse_onnx", "read_onnx"]
+__all__ += ["model_bytes", "parse_onnx", "read_onnx"]
 
 
 def _schema() -> Schema:
@@ -31,18 +30,23 @@ def _schema() -> Schema:
 _SCHEMA = _schema()
 
 
-def read_onnx(path: Path, operators: Collection[str] | None = None) -> Contents:
+def read_onnx(path: Path) -> Contents:
     """``parse_onnx`` of a file. Raises MalformedProtobuf, and InvalidModelFolder if it cannot be read."""
     with OpenFile(path) as file:
-        return parse_onnx(file, operators)
+        return parse_onnx(file)
 
 
-def parse_onnx(file: OpenFile, operators: Collection[str] | None = None) -> Contents:
-    """What ``file`` says about itself; of the nodes only those whose type is one of ``operators``, by default all.
+def parse_onnx(file: OpenFile) -> Contents:
+    """What ``file`` says about itself.
 
     Raises MalformedProtobuf if it is not an ONNX model, and InvalidModelFolder if it cannot be read.
     """
     # Here, as most commands read no graph: the protobuf library takes longer to import than a graph to parse.
     from registry.onnx.reader import contents_of
 
-    return contents_of(read_message(file, _SCHEMA), operators)
+    return contents_of(model_bytes(file))
+
+
+def model_bytes(file: OpenFile) -> bytes:
+    """The message in ``file``, without large weights. Raises MalformedProtobuf and InvalidModelFolder."""
+    return read_message(file, _SCHEMA)

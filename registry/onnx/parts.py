@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from registry.onnx.protobuf import MalformedProtobuf
-
 # TensorProto.DataType -> bits of one element, where it can be a weight or a cache.
 ELEMENT_BITS = {
     1: 32,  # FLOAT
@@ -35,7 +33,6 @@ ELEMENT_BITS = {
 }
 MAX_ELEMENTS = 2**53
 MAX_DIMENSIONS = 16
-_MAX_FILE_BYTES = 2**53
 
 
 class ExternalData(NamedTuple):
@@ -61,11 +58,6 @@ class Node(NamedTuple):
     inputs: tuple[str, ...]
     attributes: Mapping[str, int | str]
 
-    def integer(self, name: str) -> int | None:
-        """The value of an attribute that is a whole number, None if there is none."""
-        value = self.attributes.get(name)
-        return value if isinstance(value, int) else None
-
 
 class Input(NamedTuple):
     """``dims`` has None for one that is only known when the graph runs."""
@@ -83,17 +75,3 @@ class Contents:
     tensors: list[Tensor] = field(default_factory=list)
     inputs: list[Input] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
-
-
-def external_data(location: bytes, offset: bytes, length: bytes, needed_bytes: int) -> ExternalData:
-    """The values of ONNX's external data entries; the length is ``needed_bytes``, as the shape says, at least.
-
-    Raises MalformedProtobuf.
-    """
-    try:
-        start, stated_bytes = int(offset), int(length)
-    except ValueError as error:
-        raise MalformedProtobuf("an external tensor has an offset or length that is not a number") from error
-    if not (0 <= start <= _MAX_FILE_BYTES and 0 <= stated_bytes <= _MAX_FILE_BYTES and location):
-        raise MalformedProtobuf("an external tensor has no location, or an impossible offset or length")
-    return ExternalData(location.decode(), start, start + max(stated_bytes, needed_bytes))

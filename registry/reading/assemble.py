@@ -10,18 +10,19 @@ from collections import Counter
 from dataclasses import dataclass
 
 from registry.layouts.foundry import CatalogEntry
+from registry.layouts.kinds import GENAI_CONFIG_FILE
 from registry.layouts.naming import Identity
 from registry.layouts.olive import MODEL_CONFIG_FILE, OliveOutput
+from registry.layouts.providers import default_device
 from registry.model import Device, ExecutionProvider, Model, Precision, Source, Status
+from registry.notes import Notes
 from registry.onnx.graph import GraphFacts
 from registry.problems import ProblemCode
 from registry.reading.content import digest_of
 from registry.reading.families import family_of, is_encoder, is_transcriber
-from registry.reading.genai_config import ADAPTER_SUFFIX, GenaiConfig, default_device
-from registry.reading.genai_config import FILE_NAME as GENAI_CONFIG_FILE
+from registry.reading.genai_config import ADAPTER_SUFFIX, GenaiConfig
 from registry.reading.kv_cache import Cache, cache_of
 from registry.reading.licenses import license_of
-from registry.reading.notes import Notes
 from registry.reading.reader import FolderReader
 from registry.reading.tasks import Abilities
 from registry.reading.weights import Weights

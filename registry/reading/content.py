@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from registry.errors import InvalidModelFolder
@@ -37,8 +38,10 @@ def digest_of(reader: FolderReader) -> str:
     return digest.hexdigest()[:_DIGEST_CHARACTERS]
 
 
+@lru_cache(maxsize=4096)
 def belongs_to_model(name: str) -> bool:
     """False for hidden files, leftovers of downloads and texts for people; ``name`` is relative to the folder."""
+    # Asked several times of each file, and most models have files of the same names.
     parts = name.lower().split("/")
     return not (
         any(part.startswith(".") for part in parts)

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from pathlib import PurePath
 
 from registry.errors import InvalidModelFolder
+from registry.files.inside import inside
+from registry.layouts.kinds import GENAI_CONFIG_FILE
+from registry.notes import Notes
 from registry.problems import ProblemCode
-from registry.reading.genai_config import FILE_NAME as GENAI_CONFIG_FILE
-from registry.reading.notes import Notes
-from registry.reading.reader import FolderReader, inside
+from registry.reading.reader import FolderReader
 
 _BLOCK_BYTES = 1024**2
 _MAX_LIBRARY_BYTES = 4 * 1024**3

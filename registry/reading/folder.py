@@ -13,21 +13,22 @@ from pathlib import Path
 
 from registry.errors import InvalidModelFolder
 from registry.files.documents import require_regular
+from registry.files.inside import inside
 from registry.files.listing import DOWNLOAD_MARKER, FileStat, fingerprint, is_partial_name, list_files
 from registry.files.open_file import unreadable
 from registry.layouts.foundry import INFERENCE_MODEL_FILE, Catalog, CatalogEntry, InferenceModel, read_inference_model
 from registry.layouts.hub import HubRevision
+from registry.layouts.kinds import GENAI_CONFIG_FILE
 from registry.layouts.olive import read_olive
 from registry.model import Model, Source
+from registry.notes import Notes
 from registry.problems import ProblemCode
 from registry.reading.assemble import Parts, assemble
 from registry.reading.content import belongs_to_model
 from registry.reading.custom_ops import first_library
-from registry.reading.genai_config import FILE_NAME as GENAI_CONFIG_FILE
 from registry.reading.genai_config import GenaiConfig, parse_genai_config
 from registry.reading.identify import identify
-from registry.reading.notes import Notes
-from registry.reading.reader import FolderReader, inside
+from registry.reading.reader import FolderReader
 from registry.reading.tasks import Evidence, abilities
 from registry.reading.template import read_tokenizer
 from registry.reading.weights import read_weights

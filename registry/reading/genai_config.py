@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 from registry.errors import InvalidModelFolder
 from registry.files.documents import Fields
+from registry.files.inside import inside
+from registry.layouts.kinds import GENAI_CONFIG_FILE
+from registry.layouts.providers import default_device, execution_provider
 from registry.model import Device, ExecutionProvider
 from registry.problems import ProblemCode
-from registry.reading.reader import inside
 
-FILE_NAME = "genai_config.json"
 ADAPTER_SUFFIX = ".onnx_adapter"
 _MAX_DEPTH = 8  # model.decoder.pipeline[0].stage.session_options.provider_options[0].cuda is seven
 # Graphs that guess ahead for the decoder: their weights are loaded, but they are not the model's own.
@@ -28,30 +29,6 @@ _LIBRARY_OPTIONS = ("custom_ops_library", "library_path")
 _SYSTEM_LIBRARY_OPTION = "backend_path"
 _CACHE_NAMES = ("past_key_names", "past_value_names", "past_names", "past_key_scale_names", "past_value_scale_names")
 _DEFAULT_CACHE_NAMES = ("past_key_values.%d.key", "past_key_values.%d.value")
-
-_EXECUTION_PROVIDERS = {
-    "amdgpu": ExecutionProvider.MIGRAPHX,
-    "cpu": ExecutionProvider.CPU,
-    "cuda": ExecutionProvider.CUDA,
-    "dml": ExecutionProvider.DIRECTML,
-    "directml": ExecutionProvider.DIRECTML,
-    "migraphx": ExecutionProvider.MIGRAPHX,
-    "nvtensorrtrtx": ExecutionProvider.TENSORRT_RTX,
-    "openvino": ExecutionProvider.OPENVINO,
-    "qnn": ExecutionProvider.QNN,
-    "ryzenai": ExecutionProvider.VITIS_AI,
-    "tensorrt": ExecutionProvider.TENSORRT_RTX,
-    "trtrtx": ExecutionProvider.TENSORRT_RTX,
-    "vitis": ExecutionProvider.VITIS_AI,
-    "vitisai": ExecutionProvider.VITIS_AI,
-    "webgpu": ExecutionProvider.WEBGPU,
-}
-_DEVICES = {
-    ExecutionProvider.CPU: Device.CPU,
-    ExecutionProvider.OPENVINO: Device.CPU,
-    ExecutionProvider.QNN: Device.NPU,
-    ExecutionProvider.VITIS_AI: Device.NPU,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,17 +120,6 @@ def parse_genai_config(document: Fields) -> GenaiConfig:
     )
 
 
-def execution_provider(name: str) -> ExecutionProvider:
-    """By the name that configurations, Foundry ids or ONNX Runtime itself use; UNKNOWN for any other."""
-    plain = name.lower().replace("-", "").replace("_", "").removesuffix("executionprovider")
-    return _EXECUTION_PROVIDERS.get(plain, ExecutionProvider.UNKNOWN)
-
-
-def default_device(provider: ExecutionProvider) -> Device:
-    """Where a provider runs unless its options say otherwise."""
-    return _DEVICES.get(provider, Device.GPU)
-
-
 @dataclass(slots=True)
 class _Found:
     """The files that any part of the model names."""
@@ -177,7 +143,7 @@ class _Found:
             elif key == "filename" or key.endswith("_filename"):
                 self._file(part.text(key))
             elif key == "data_file":
-                self.weights.append(inside(part.text(key) or "", named_by=FILE_NAME))
+                self.weights.append(inside(part.text(key) or "", named_by=GENAI_CONFIG_FILE))
             elif key in _LIBRARY_OPTIONS and value is not None:
                 self.libraries.append(part.text(key) or "")
             elif key == _SYSTEM_LIBRARY_OPTION and value is not None:
@@ -186,15 +152,17 @@ class _Found:
     def _file(self, name: str | None) -> None:
         if name is None or not name or name.endswith(".json"):
             return
-        (self.adapters if name.endswith(ADAPTER_SUFFIX) else self.graphs).append(inside(name, named_by=FILE_NAME))
+        (self.adapters if name.endswith(ADAPTER_SUFFIX) else self.graphs).append(
+            inside(name, named_by=GENAI_CONFIG_FILE)
+        )
 
 
 def _required(graphs: list[str]) -> tuple[str, ...]:
     if not graphs:
         raise InvalidModelFolder(
             ProblemCode.GENAI_CONFIG_INVALID,
-            f"{FILE_NAME} names no ONNX file (model.decoder.filename). Convert or download the model again.",
-            file=FILE_NAME,
+            f"{GENAI_CONFIG_FILE} names no ONNX file (model.decoder.filename). Convert or download the model again.",
+            file=GENAI_CONFIG_FILE,
         )
     return tuple(dict.fromkeys(graphs))
 
@@ -209,7 +177,7 @@ def _model_type(model: Fields) -> str:
 def _files_of(part: Fields) -> Iterator[str]:
     """The graphs of one part: its own, and those of the stages of its pipeline."""
     named = [part.text("filename"), *(stage.text("filename") for stage in _stages(part))]
-    return (inside(name, named_by=FILE_NAME) for name in named if name)
+    return (inside(name, named_by=GENAI_CONFIG_FILE) for name in named if name)
 
 
 def _stages(part: Fields) -> list[Fields]:

@@ -11,8 +11,8 @@ from registry.layouts.kinds import PACKAGE_MANIFEST_FILE
 from registry.layouts.naming import Identity, clean_name, declared_identity, folder_identity, is_export_name
 from registry.layouts.olive import MODEL_CONFIG_FILE, OliveOutput
 from registry.layouts.package import find_package
+from registry.notes import Notes
 from registry.problems import ProblemCode
-from registry.reading.notes import Notes
 
 
 def identify(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from registry.errors import InvalidModelFolder
 from registry.files.documents import Fields, parse_json_object, parse_text, read_document
@@ -113,19 +113,6 @@ def sample_offsets(size_bytes: int) -> tuple[int, ...]:
     tail = last - size_bytes // _TAIL_SHARE
     spread = [last * index // (_SPREAD - 1) for index in range(_SPREAD)]
     return (*spread, *(tail + (last - tail) * index // TAIL_SAMPLES for index in range(TAIL_SAMPLES)))
-
-
-def inside(name: str, *, named_by: str) -> str:
-    """``name`` if it can only mean a file inside the folder. The text decides. Raises InvalidModelFolder."""
-    windows = PureWindowsPath(name)
-    if windows.is_absolute() or windows.drive or windows.root or ".." in windows.parts or "\0" in name:
-        raise InvalidModelFolder(
-            ProblemCode.PATH_LEAVES_FOLDER,
-            f"{named_by} names the file {name[:200]!r}, which is not inside the model's folder. Such a model is not "
-            "loaded: put the file into the folder and correct the name.",
-            file=named_by,
-        )
-    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def _shown(path: Path) -> str:

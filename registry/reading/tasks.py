@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from registry.layouts.foundry import CatalogEntry, InferenceModel
 from registry.model import Markers, Modality, Task
+from registry.notes import Notes
 from registry.onnx.graph import GraphFacts
 from registry.problems import ProblemCode
 from registry.reading.families import is_encoder, is_listener, is_transcriber, is_translator
 from registry.reading.genai_config import GenaiConfig
-from registry.reading.notes import Notes
 from registry.reading.template import TokenizerFacts
 
 _TEXT_TASKS = (Task.CHAT, Task.CODE, Task.REASONING, Task.MATH)

@@ -12,8 +12,8 @@ from functools import lru_cache
 from registry.errors import InvalidModelFolder
 from registry.files.documents import Fields
 from registry.model import Markers
+from registry.notes import Notes
 from registry.problems import ProblemCode
-from registry.reading.notes import Notes
 from registry.reading.reader import FolderReader
 
 TEMPLATE_FILE = "chat_template.jinja"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from registry.errors import InvalidModelFolder
+from registry.files.inside import inside
 from registry.files.listing import exists
 from registry.files.open_file import OpenFile
+from registry.layouts.kinds import GENAI_CONFIG_FILE
 from registry.onnx.graph import ExternalFile, GraphFacts, parse_graph
 from registry.onnx.protobuf import MalformedProtobuf
 from registry.problems import ProblemCode
-from registry.reading.genai_config import FILE_NAME as GENAI_CONFIG_FILE
 from registry.reading.genai_config import GenaiConfig
-from registry.reading.reader import SAMPLE_BYTES, SMALL_BYTES, TAIL_SAMPLES, FolderReader, inside, sample_offsets
+from registry.reading.reader import SAMPLE_BYTES, SMALL_BYTES, TAIL_SAMPLES, FolderReader, sample_offsets
 
 # Weights this near to each other are one range: the space between is alignment.
 _ALIGNMENT_BYTES = 4096
@@ -74,20 +74,21 @@ def _external_files(graphs: Mapping[str, GraphFacts]) -> dict[str, tuple[Externa
 
 
 def _beside(graph: str, location: str) -> str:
-    inside(location, named_by=graph)
-    return inside((PurePosixPath(graph).parent / location).as_posix(), named_by=graph)
+    location = inside(location, named_by=graph)
+    folder, slash, _ = graph.rpartition("/")
+    return f"{folder}{slash}{location}"
 
 
 def _parameters(graphs: Iterable[tuple[str, GraphFacts]]) -> tuple[int, int]:
     """All and idle parameters, those in external files by where they lie: the graphs of a pipeline share them."""
     total = idle = 0
-    seen: set[tuple[str, int]] = set()
+    seen: dict[str, set[int]] = {}  # offsets by file
     for graph, facts in graphs:
         shared = 0
         for location, data in facts.external.items():
-            name = _beside(graph, location)
-            shared += sum(count for offset, count in data.elements.items() if (name, offset) in seen)
-            seen.update((name, offset) for offset in data.elements)
+            offsets = seen.setdefault(_beside(graph, location), set())
+            shared += sum(data.elements[offset] for offset in offsets & data.elements.keys())
+            offsets.update(data.elements)
         own = facts.parameters - shared
         total += own
         idle += facts.idle_parameters * own // facts.parameters if facts.parameters else 0

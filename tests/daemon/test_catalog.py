@@ -199,3 +199,54 @@ def test_a_model_whose_provider_is_not_installed_is_refused_with_the_reason(scen
     scene.catalog.scan()
     with pytest.raises(ModelNotUsable, match="needs the execution provider cuda"):
         scene.catalog.resolve("phi-x-cuda-gpu")
+
+
+@pytest.mark.parametrize("order", [("p", "q"), ("q", "p")])
+def test_a_pin_follows_its_content_when_two_folders_change_places(order: tuple[str, str], scene: Scene) -> None:
+    """What settles is told one folder at a time, and each half alone looks like other content in its place."""
+    contents = _pinned_beside_another(scene)
+    _rename(scene, ("p", "x"), ("q", "p"), ("x", "q"))
+    for name in order:
+        scene.catalog.scan(under=scene.models / name)
+    assert _pinned(scene) == ("q:0", contents["p"], 1)
+    assert scene.catalog.get("p").content == contents["q"]
+
+
+@pytest.mark.parametrize("order", [("p", "r"), ("r", "p")])
+def test_a_pin_follows_its_content_when_something_else_takes_its_folder(order: tuple[str, str], scene: Scene) -> None:
+    contents = _pinned_beside_another(scene)
+    _rename(scene, ("p", "r"))
+    write_preset("small", scene.models / "p", name="other:1")
+    for name in order:
+        scene.catalog.scan(under=scene.models / name)
+    assert _pinned(scene) == ("r:0", contents["p"], 1)
+
+
+def test_a_folder_that_only_changes_is_the_next_revision_of_what_is_pinned(scene: Scene) -> None:
+    contents = _pinned_beside_another(scene)
+    shutil.rmtree(scene.models / "p")
+    write_preset("small", scene.models / "p").joinpath("chat_template.jinja").write_text("{{ 1 }}", encoding="utf-8")
+    scene.catalog.scan(under=scene.models / "p")
+    model_id, content, revision = _pinned(scene)
+    assert (model_id, revision) == ("p:0", 2)
+    assert content not in contents.values()
+
+
+def _pinned_beside_another(scene: Scene) -> dict[str, str]:
+    """``p``, which is pinned, and ``q``; the content of each."""
+    write_preset("tiny", scene.models / "p")
+    write_preset("small", scene.models / "q")
+    scene.catalog.scan()
+    scene.catalog.pin(Task.CHAT, "p")
+    return {name: scene.catalog.get(name).content for name in ("p", "q")}
+
+
+def _rename(scene: Scene, *steps: tuple[str, str]) -> None:
+    for old, new in steps:
+        scene.models.joinpath(old).rename(scene.models / new)
+
+
+def _pinned(scene: Scene) -> tuple[str, str, int]:
+    (pin,) = scene.catalog.pins()
+    model = scene.catalog.get(pin.model_id)
+    return model.id, model.content, model.revision

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from registry.layouts.place import Place
 from registry.model import Model, Root, ScanReport, Source, Status
+from registry.place import Place
 from registry.scan import scan
 from registry.walk import Walk
 

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from registry.index.matching import RENAMED_WITHIN_S
 from registry.index.reconcile import reconcile
 from registry.index.state import Models, State, StoredPin
 from registry.model import FolderProblem, Model, ScanReport, Source, Status, Task
@@ -68,6 +69,10 @@ class Folders(RuleBasedStateMachine):
     def break_or_mend(self, path: Path) -> None:
         self.broken ^= {path}
 
+    @rule()
+    def wait(self) -> None:
+        self.now_s += 2 * RENAMED_WITHIN_S
+
     # -- what a person does
 
     @precondition(lambda self: self.state.models.rows)
@@ -120,6 +125,11 @@ class Folders(RuleBasedStateMachine):
             if old.declared.content != new.declared.content:
                 assert old.path in {each.path for each in new.folders}, "a pin leads to other content elsewhere"
                 assert new.revision == old.revision + 1
+            elif old.is_missing and not new.is_missing and old.declared.id.casefold() != new.declared.id.casefold():
+                assert old.missing_since_s is not None
+                is_late = self.now_s - old.missing_since_s > RENAMED_WITHIN_S
+                is_back = old.path in {each.path for each in new.folders}
+                assert is_back or not is_late, "a pin was taken over by another id"
             if old.duplicate_of is None and old.declared.id.casefold() == new.declared.id.casefold():
                 assert new.duplicate_of is None, "a pinned model lost its id"
 

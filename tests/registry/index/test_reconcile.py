@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from registry.index.matching import RENAMED_WITHIN_S
 from registry.index.plan import Plan
 from registry.index.reconcile import reconcile
 from registry.index.state import State, StoredPin
@@ -45,6 +46,10 @@ class Rows:
         plan = reconcile(self.state, scanned, now_s=self.now_s, is_there=lambda _path: is_there)
         self.state = plan.follow(self.state)
         return plan
+
+    def is_half(self, scanned: ScanReport) -> bool:
+        plan = reconcile(self.state, scanned, now_s=self.now_s)
+        return plan.may_be_half_a_move(self.state)
 
     def pin(self, key: int) -> None:
         self.state = replace(self.state, stored_pins=(StoredPin(Task.CHAT, key),))
@@ -386,6 +391,56 @@ def test_a_model_that_is_named_after_its_folder_keeps_its_row_when_that_is_renam
         assert [(key, each.id, each.revision) for key, each in rows.models.items()] == [(1, "phi-new:1", 1)]
 
 
+def test_a_model_that_is_gone_for_long_is_not_taken_over_by_another_id() -> None:
+    for waited_s, is_same_row in ((RENAMED_WITHIN_S, True), (RENAMED_WITHIN_S + 2.0, False)):
+        rows = Rows()
+        rows.apply(report(model("phi")))
+        rows.pin(1)
+        rows.apply(report())
+        rows.now_s += waited_s - 1.0
+        rows.apply(report(model("phi-new", "phi-new")))
+        assert (rows.models[1].id == "phi-new:1") is is_same_row
+        assert (len(rows.models) == 1) is is_same_row
+
+
+def test_a_model_that_is_gone_for_long_comes_back_anywhere_under_its_own_id() -> None:
+    rows = Rows()
+    rows.apply(report(model("old")))
+    rows.apply(report())
+    rows.now_s += 10 * RENAMED_WITHIN_S
+    rows.apply(report(model("new")))
+    assert [(key, each.path.name) for key, each in rows.models.items()] == [(1, "new")]
+
+
+def test_a_copy_of_a_twin_is_not_what_went_away() -> None:
+    for is_in_one_scan in (True, False):
+        rows = Rows()
+        rows.apply(report(model("a", "a"), model("z", "z")))
+        rows.pin(1)
+        if not is_in_one_scan:
+            rows.apply(report(model("z", "z")))
+        rows.apply(report(model("z", "z"), model("zz", "zz")))
+        assert rows.statuses() == {"a": Status.MISSING, "z": Status.READY, "zz": Status.READY}
+        rows.apply(report(model("a", "a"), model("z", "z"), model("zz", "zz")))
+        assert {key: each.id for key, each in rows.models.items()} == {1: "a:1", 2: "z:1", 3: "zz:1"}
+
+
+def test_a_twin_that_nobody_looked_at_counts_if_its_folder_is_there() -> None:
+    for is_there in (True, False):
+        rows = Rows()
+        rows.apply(report(model("a", "a"), model("z", "z")))
+        rows.apply(report(covered=ROOT / "a"))
+        rows.apply(report(model("zz", "zz"), covered=ROOT / "zz"), is_there=is_there)
+        assert (len(rows.models) == 3) is is_there
+
+
+def test_twins_that_are_renamed_together_keep_their_rows() -> None:
+    rows = Rows()
+    rows.apply(report(model("a", "a"), model("b", "b")))
+    rows.apply(report(model("x", "x"), model("y", "y")))
+    assert {key: each.id for key, each in rows.models.items()} == {1: "x:1", 2: "y:1"}
+
+
 def test_a_missing_model_comes_back_to_its_own_folder_and_not_to_a_copy_of_it() -> None:
     rows = Rows()
     rows.apply(report(model("two", "two")))
@@ -439,3 +494,22 @@ def test_a_catalog_at_the_new_place_does_not_hide_a_move() -> None:
     rows.apply(report(replace(model("old"), content="", fingerprint="files-catalog")))
     rows.apply(report(replace(model("new"), content="", fingerprint="files")))
     assert list(rows.models) == [1]
+
+
+# -- halves of moves
+
+
+def test_what_a_report_of_a_part_may_tell_half_of() -> None:
+    rows = Rows()
+    rows.apply(report(model("a", "a"), model("b", "b", "c2")))
+    rows.pin(1)
+    a, b, c = ROOT / "a", ROOT / "b", ROOT / "c"
+    assert rows.is_half(report(model("a", "a", "c2"), covered=a))  # other content for the pin
+    assert rows.is_half(report(model("b", "b", "c1"), covered=b))  # what is pinned, in the place of something else
+    assert rows.is_half(report(model("c", "c", "c1"), covered=c))  # the same in a new place
+    assert not rows.is_half(report(model("b", "b", "c3"), covered=b))
+    assert not rows.is_half(report(touched(model("a", "a")), covered=a))
+    assert not rows.is_half(report(model("c", "a"), covered=c))  # a location of the very model
+    assert not rows.is_half(report(covered=a))
+    rows.apply(report(model("c", "c", "c1"), covered=c))
+    assert not rows.is_half(report(touched(model("c", "c", "c1")), covered=c))  # known to be a copy
