@@ -25,7 +25,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from benchmarks.bare_walk import parse_like_us, parse_with_onnx, parsing_walk, read_like_us, stat_walk
+from benchmarks.bare_walk import parse_like_us, parse_with_onnx, parsing_walk, stat_walk
 from daemon.cli.background import BackgroundDaemon, background_daemon
 from registry.model import Changes, Root, Source
 from registry.scan import scan
@@ -37,7 +37,6 @@ PAGE = 100
 PARSERS = {
     "each graph parsed, nothing read out of it": parse_like_us,
     "the same with the onnx package": parse_with_onnx,
-    "each graph parsed and read out": read_like_us,
 }
 _PATIENCE_S = 60.0
 _FIRST_SCAN_S = 600.0  # a daemon is ready after that
