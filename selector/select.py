@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import floor
 
-from registry.model import Model, Pin, Status
+from registry.model import Model, Pin, Source, Status
 from selector.budget import accelerator_bytes, available_bytes
 from selector.filters import (
     least_context,
@@ -169,16 +169,22 @@ def _evidence(quality: Quality, speed: Speed, need: str, is_loaded: bool) -> dic
 
 
 def _preference(candidate: Candidate, model: Model, is_loaded: bool) -> tuple[object, ...]:
-    """Sort key, best first: utility in steps, loaded, smaller need, more evidence, newer version, id."""
+    """Sort key, best first: utility in steps, loaded, current, smaller need, more evidence, newer version, id."""
     version = tuple(-int(part) for part in model.version.split(".") if part.isdecimal())
     return (
         -_step(candidate),
         not is_loaded,
+        _is_superseded(model),
         candidate.need_bytes,
         -candidate.terms["uncertainty"],
         version,
         candidate.model_id,
     )
+
+
+def _is_superseded(model: Model) -> bool:
+    """Whether it is a snapshot in a Hugging Face cache that the repository has left behind."""
+    return model.source is Source.HUGGING_FACE and "main" not in model.refs
 
 
 def _step(candidate: Candidate) -> int:

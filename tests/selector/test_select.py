@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from registry.model import Device, ExecutionProvider, Model, Pin, Problem, Status, Task
+from registry.model import Device, ExecutionProvider, Model, Pin, Problem, Source, Status, Task
 from selector.explain import hardware_as_json, selection_as_json
 from selector.footprint import need_bytes
 from selector.hardware import Accelerator
@@ -39,6 +39,14 @@ def test_specialised_model_wins_its_task_and_only_its_task() -> None:
     models = [SMALL, MEDIUM, CODER]
     assert select(SelectionRequest(Task.CODE), models, make_machine()).chosen == CODER.id
     assert select(CHAT, models, make_machine()).chosen == MEDIUM.id
+
+
+def test_of_two_snapshots_the_one_that_the_repository_points_at_is_taken() -> None:
+    old = make_model(version="0a", source=Source.HUGGING_FACE)
+    current = make_model(version="1b", source=Source.HUGGING_FACE, refs=("main",), weight_bytes=old.weight_bytes + 1)
+    assert select(CHAT, [old, current], make_machine()).chosen == current.id
+    elsewhere = make_model(name="qwen2.5-1.5b", weight_bytes=old.weight_bytes)
+    assert select(CHAT, [elsewhere, old], make_machine()).chosen == elsewhere.id
 
 
 def test_reason_names_the_winner_its_terms_and_the_next() -> None:
