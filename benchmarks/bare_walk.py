@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from registry.onnx.file import read_onnx
 from registry.onnx.messages import Graph, Model
 
 
@@ -34,6 +35,11 @@ def parsing_walk(root: Path, parse: Callable[[str], object]) -> int:
 def parse_like_us(path: str) -> object:
     """With the registry's own messages: one parse of the graph, and nothing read from it."""
     return [Graph.FromString(graph) for graph in Model.FromString(Path(path).read_bytes()).graph]
+
+
+def parse_into_values(path: str) -> object:
+    """The same, and every node, tensor and input is made a value of Python, as json.loads does with a JSON file."""
+    return read_onnx(Path(path))
 
 
 def parse_with_onnx(path: str) -> object:

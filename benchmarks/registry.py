@@ -25,7 +25,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from benchmarks.bare_walk import parse_like_us, parse_with_onnx, parsing_walk, stat_walk
+from benchmarks.bare_walk import parse_into_values, parse_like_us, parse_with_onnx, parsing_walk, stat_walk
 from daemon.cli.background import BackgroundDaemon, background_daemon
 from registry.model import Changes, Root, Source
 from registry.scan import scan
@@ -37,6 +37,7 @@ PAGE = 100
 PARSERS = {
     "each graph parsed, nothing read out of it": parse_like_us,
     "the same with the onnx package": parse_with_onnx,
+    "each graph parsed into values of Python": parse_into_values,
 }
 _PATIENCE_S = 60.0
 _FIRST_SCAN_S = 600.0  # a daemon is ready after that
