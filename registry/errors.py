@@ -10,6 +10,7 @@
     |-- InvalidModelFolder        a folder that is not a usable model
     |-- DatabaseError             the registry cannot be opened, read or written
     |-- ModelNotFound
+    |-- SelectionNotFound         a recorded choice that is not kept (any more)
     |-- ModelNotUsable            known, but partial, invalid, missing or blocked
     |-- NoModelForTask            nothing on this machine can do the task now
     |-- PinnedModelNotUsable      the pinned model cannot serve, and pins are never replaced
@@ -110,6 +111,10 @@ class ModelNotFound(SlmregError):
         self.param = "model"
         self.reference = reference
         self.suggestions = tuple(suggestions)
+
+
+class SelectionNotFound(SlmregError):
+    code = "selection_not_found"
 
 
 class ModelNotUsable(SlmregError):

@@ -118,8 +118,9 @@ class Model:
 
     ``id`` is ``name:version``, unique in a registry. ``alias`` is the family name that the hardware variants of one
     model share. ``tasks`` is what the folder gives evidence for (configuration, processors, chat template), not what
-    the name promises. ``evidence`` says for each field that was guessed how it was guessed; a field that is not in it
-    was read from the files.
+    the name promises. ``has_thinking_switch``: its chat template lets a request say whether it reasons first.
+    ``languages`` are those that its model card names, as ISO 639-1 codes; () where there is no card. ``evidence`` says
+    for each field that was guessed how it was guessed; a field that is not in it was read from the files.
 
     Units: ``size_bytes`` is every file of the folder; ``weight_bytes`` only the graphs that get loaded with their
     external data; ``kv_bytes_per_token`` is one sequence's key and value cache over all layers; ``context_tokens`` is
@@ -165,6 +166,8 @@ class Model:
     modalities: tuple[Modality, ...] = (Modality.TEXT,)
     has_chat_template: bool = False
     can_reason: bool = False
+    has_thinking_switch: bool = False
+    languages: tuple[str, ...] = ()
     tool_markers: Markers | None = None
     reasoning_markers: Markers | None = None
     adapters: tuple[str, ...] = ()
@@ -219,16 +222,80 @@ class Root:
     settle_s: float | None = None
 
 
+class Fallback(StrEnum):
+    """What a pin wants when its model cannot serve: an error, or that slmreg chooses and says so."""
+
+    ERROR = "error"
+    AUTO = "auto"
+
+
 @dataclass(frozen=True, slots=True)
 class Pin:
     """A person's choice: this model, and no other, for this task.
 
-    ``is_waiting``: no such model was here yet; ``model_id`` is then the name, alias or id that is waited for.
+    ``is_waiting``: no such model was here yet; ``model_id`` is then the name, alias, id or pattern that is waited for.
+    ``pattern``: the glob that this pin follows, as the person wrote it; ``model_id`` is what it means now.
     """
 
     task: Task
     model_id: str
     is_waiting: bool = False
+    pattern: str | None = None
+    fallback: Fallback = Fallback.ERROR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What was measured of one model on one device with so many threads; it holds for this ``content`` of the model.
+
+    Averages are exponential. ``loads`` and ``answers`` count what went into them; what belongs to neither was never
+    measured and is None. ``resident_bytes`` is the process right after loading, before any request, ``peak_bytes`` the
+    most it ever held, at ``context_tokens``; ``load_s`` is from the start of the process. Speeds are of requests that
+    had the machine to themselves. ``measured_s`` is Unix time.
+    """
+
+    model_id: str
+    content: str
+    device: Device
+    threads: int
+    measured_s: float
+    loads: int = 0
+    load_s: float | None = None
+    resident_bytes: int | None = None
+    peak_bytes: int | None = None
+    context_tokens: int | None = None
+    answers: int = 0
+    tokens_per_second: float | None = None
+    prompt_tokens_per_second: float | None = None
+    ttft_s: float | None = None
+    prompt_tokens: float | None = None
+    completion_tokens: float | None = None
+
+
+class EvaluationKind(StrEnum):
+    """Where a judgement comes from: items of a test that were passed or not, or a person's rating from 1 to 5."""
+
+    TEST = "test"
+    RATING = "rating"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """How well a model did a task here; it holds for this ``content`` of the model.
+
+    ``score`` is a share from 0 to 1: of a test, of its ``items``; of a rating (1 to 5), ``(rating - 1) / 4`` with one
+    item. ``is_thinking`` is None where nobody said whether the model reasoned first. ``evaluated_s`` is Unix time.
+    """
+
+    model_id: str
+    content: str
+    task: Task
+    kind: EvaluationKind
+    score: float
+    items: int
+    evaluated_s: float
+    is_thinking: bool | None = None
+    notes: str = ""
 
 
 @dataclass(frozen=True, slots=True)

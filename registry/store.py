@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from registry.errors import InvalidRoot, ModelNotFound
+from registry.errors import InvalidRequest, InvalidRoot, ModelNotFound
 from registry.files.listing import exists
 from registry.index import choices
 from registry.index.database import Database, Writing
 from registry.index.door import Door
+from registry.index.models import Models
+from registry.index.pins import StoredPin, meant_now, with_its_model
 from registry.index.plan import Plan
 from registry.index.reconcile import reconcile
 from registry.index.recovery import Recovery
 from registry.index.reference import candidates, near
 from registry.index.roots import absolute, plan_without, readable_directory
-from registry.index.state import Models, State, StoredPin
+from registry.index.state import State
 from registry.index.stored import StoredModel
-from registry.index.writing import write_plan
+from registry.index.writing import write_measurements, write_plan
 from registry.layouts.kinds import GENAI_CONFIG_FILE
 from registry.model import (
     Changes,
+    Evaluation,
+    Fallback,
     FolderProblem,
     Hint,
+    Measurement,
     Model,
     Pin,
     RootChoice,
@@ -213,28 +218,86 @@ class Registry:
         """By task."""
         return self._door.state().pins
 
-    def pin(self, task: Task, model_id: str) -> Pin:
+    def pin(self, task: Task, model_id: str, *, fallback: Fallback = Fallback.ERROR) -> Pin:
         """Let no other model serve ``task``. Raises ModelNotFound; the model may be missing at the moment."""
+        return self._pin(lambda models: StoredPin(task, _row(models, model_id).key, fallback=fallback))
 
+    def pin_later(self, task: Task, reference: str, *, fallback: Fallback = Fallback.ERROR) -> Pin:
+        """Pin the best model with this id, name or alias that can do ``task``: now, or as soon as one is here.
+
+        Once given, it stays with that model.
+        """
+        waiting = StoredPin(task, None, reference.strip(), fallback=fallback)
+        return self._pin(lambda models: with_its_model(models, waiting))
+
+    def pin_pattern(self, task: Task, pattern: str, *, fallback: Fallback = Fallback.ERROR) -> Pin:
+        """Pin whatever is the newest model that fits ``pattern`` and can do ``task``, at any time; see ``newest``.
+
+        ``phi-4-mini*`` goes over to a new version by itself, and waits while nothing fits. It keeps no model from being
+        forgotten. Raises InvalidRequest for a pattern without a character.
+        """
+        if not pattern.strip():
+            raise InvalidRequest("The pattern of a pin is empty. Write the name of a model, with * for any part of it.")
+        return self._pin(lambda _models: StoredPin(task, None, pattern=pattern.strip(), fallback=fallback))
+
+    def _pin(self, make: Callable[[Models], StoredPin]) -> Pin:
         def change(writing: Writing) -> Pin:
-            row = _row(writing.before.models, model_id)
-            choices.set_pin(writing, StoredPin(task, row.key))
-            return Pin(task, row.model.id)
-
-        return self._door.write(change)
-
-    def pin_later(self, task: Task, reference: str) -> Pin:
-        """Pin the best model with this id, name or alias that can do ``task``: now, or as soon as one is here."""
-
-        def change(writing: Writing) -> Pin:
-            choices.set_pin(writing, choices.pin_for(writing.before.models, task, reference))
-            return next(pin for pin in writing.now.pins if pin.task is task)
+            pin = make(writing.before.models)
+            choices.set_pin(writing, pin)
+            return meant_now(writing.before.models, pin)
 
         return self._door.write(change)
 
     def unpin(self, task: Task) -> None:
         """Undo a pin; a task without one stays so."""
         self._door.write(lambda writing: choices.remove_pin(writing, task))
+
+    # -- what was seen and said of models here
+
+    def measurements(self) -> tuple[Measurement, ...]:
+        """Those that hold for what the models are now, by model, device and threads."""
+        return self._door.safely(Database.measurements)
+
+    def record_measurements(self, measurements: Iterable[Measurement]) -> None:
+        """Keep these in place of older ones of the same content, device and threads; the latest 16 of each model.
+
+        One small transaction, after which nobody reads the models again. What belongs to no model that is known is
+        dropped: it may have been forgotten a moment ago. Those of content that a model has no more are kept, should
+        that come back. They go with their model, and are lost when the file is damaged.
+        """
+        wanted = tuple(measurements)
+
+        def change(writing: Writing) -> None:
+            ids = writing.before.models.ids
+            keys = ((ids.get(_folded(each.model_id)), each) for each in wanted)
+            if known := [(key, each) for key, each in keys if key is not None]:
+                write_measurements(writing.connection, known)
+                writing.is_aside = True
+
+        if wanted:
+            self._door.write(change)
+
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """Those that hold for what the models are now, in the order in which they were added."""
+        return self._door.state().evaluations
+
+    def add_evaluation(self, evaluation: Evaluation) -> None:
+        """Keep it beside all others; the latest 500 of a model for a task. Raises ModelNotFound.
+
+        It goes with its model. One of content that the model has no more is kept, should that come back.
+        """
+
+        def change(writing: Writing) -> None:
+            row = _row(writing.before.models, evaluation.model_id)
+            choices.add_evaluation(writing, row, evaluation)
+
+        self._door.write(change)
+
+    def forget_evaluations(self, model_id: str, task: Task | None = None) -> int:
+        """All of a model, or those for one task, whatever its content was: how many. Raises ModelNotFound."""
+        return self._door.write(
+            lambda writing: choices.forget_evaluations(writing, _row(writing.before.models, model_id), task)
+        )
 
     # -- what else a person said
 
@@ -276,7 +339,11 @@ def _is_model_folder(path: Path) -> bool:
 
 
 def _row(models: Models, model_id: str) -> StoredModel:
-    key = models.ids.get(model_id.strip().casefold())
+    key = models.ids.get(_folded(model_id))
     if key is None:
         raise ModelNotFound(model_id, near(models, model_id))
     return models.rows[key]
+
+
+def _folded(model_id: str) -> str:
+    return model_id.strip().casefold()

@@ -5,43 +5,40 @@ A decision that stands already changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from registry.index.database import Writing
-from registry.index.reference import candidates
-from registry.index.state import Models, State, StoredPin
-from registry.index.stored import StoredModel, Verdict
+from registry.index.pins import StoredPin, with_its_model
+from registry.index.state import State
+from registry.index.stored import StoredEvaluation, StoredModel, Verdict
 from registry.index.writing import (
+    delete_evaluations,
     delete_library,
     delete_pin,
     delete_root,
+    write_evaluation,
     write_hints,
     write_library,
     write_pin,
     write_root,
     write_verification,
 )
-from registry.model import Hint, RootChoice, Status, Task, Verification
+from registry.model import Evaluation, Hint, RootChoice, Task, Verification
+
+# Of one model for one task; the oldest go. By then what is published about a model hardly counts any more (judged).
+MAX_EVALUATIONS = 500
 
 # -- pins
-
-
-def pin_for(models: Models, task: Task, reference: str) -> StoredPin:
-    """Of the best model that ``reference`` can mean and that can do the task now, else one that waits for it."""
-    rows = candidates(models, reference)
-    fit = (row for row in rows if row.model.status is Status.READY and task in row.model.tasks)
-    row = next(fit, None)
-    return StoredPin(task, row.key) if row else StoredPin(task, None, reference.strip())
 
 
 def fulfilled(state: State) -> Iterable[StoredPin]:
     """Pins that waited for a model that is here now."""
     for pin in state.stored_pins:
-        if pin.model_key is None and pin.reference:
-            found = pin_for(state.models, pin.task, pin.reference)
-            if found.model_key is not None:
+        if pin.reference:
+            found = with_its_model(state.models, pin)
+            if found is not pin:
                 yield found
 
 
@@ -115,3 +112,31 @@ def set_check(writing: Writing, row: StoredModel, check: Verification) -> None:
     verdict = Verdict(check.fingerprint, check.verified_s, check.problems)
     models = writing.now.models.followed_by([replace(row, verdict=verdict)])
     writing.after = replace(writing.now, models=models)
+
+
+# -- evaluations
+
+
+def add_evaluation(writing: Writing, row: StoredModel, said: Evaluation) -> None:
+    key = write_evaluation(writing.connection, row.key, said)
+    known = (*writing.now.stored_evaluations, StoredEvaluation(key, row.key, said))
+    alike = [each for each in known if each.model_key == row.key and each.said.task is said.task]
+    by_age = sorted(alike, key=lambda each: (each.said.evaluated_s, each.key))
+    superfluous = {each.key for each in by_age[:-MAX_EVALUATIONS]}
+    _keep_evaluations(writing, known, without=superfluous)
+
+
+def forget_evaluations(writing: Writing, row: StoredModel, task: Task | None) -> int:
+    """How many there were of this task, or of all tasks."""
+    known = writing.now.stored_evaluations
+    meant = (each for each in known if each.model_key == row.key and task in (None, each.said.task))
+    doomed = {each.key for each in meant}
+    if doomed:
+        _keep_evaluations(writing, known, without=doomed)
+    return len(doomed)
+
+
+def _keep_evaluations(writing: Writing, known: Iterable[StoredEvaluation], *, without: Collection[int]) -> None:
+    delete_evaluations(writing.connection, without)
+    left = tuple(each for each in known if each.key not in without)
+    writing.after = replace(writing.now, stored_evaluations=left)

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from registry.errors import DatabaseError
 from registry.index.rows import Sharing
 from registry.index.schema import BUSY_TIMEOUT_S, bring_up_to_date, open_engine
-from registry.index.snapshot import read_state, read_verification
+from registry.index.snapshot import read_measurements, read_state, read_verification
 from registry.index.state import State
-from registry.model import Verification
+from registry.model import Measurement, Verification
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -43,11 +43,15 @@ class DamagedFile(Exception):
 
 @dataclass(slots=True)
 class Writing:
-    """One transaction: ``before`` stays true in it. Who changes something says so by setting ``after``."""
+    """One transaction: ``before`` stays true in it.
+
+    Who changes something says so: by setting ``after``, or, of what is no part of a state, ``is_aside``.
+    """
 
     connection: Connection
     before: State
     after: State | None = None
+    is_aside: bool = False
 
     @property
     def now(self) -> State:
@@ -110,6 +114,11 @@ class Database:
         with self._reading, self._translated("read"):
             return read_verification(self._reader, key)
 
+    def measurements(self) -> tuple[Measurement, ...]:
+        """Read anew each time: they are few, and change more often than anything else."""
+        with self._reading, self._translated("read"):
+            return read_measurements(self._reader)
+
     @contextmanager
     def transaction(self) -> Iterator[Writing]:
         """Nobody else can write meanwhile; committed at the end if something changed, rolled back by an exception."""
@@ -118,6 +127,8 @@ class Database:
             writing = Writing(connection, self.state())
             yield writing
             if writing.after is None:
+                if writing.is_aside:  # under the same number, so that nobody reads thousands of models again
+                    transaction.commit()
                 return
             number = (self._number + 1) % _WRITE_NUMBERS
             connection.exec_driver_sql(f"PRAGMA user_version = {number}")

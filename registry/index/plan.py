@@ -39,7 +39,13 @@ class Plan:
     def follow(self, state: State) -> State:
         problems = {path: problem for path, problem in state.problems.items() if path not in self.solved}
         problems.update((str(problem.path), problem) for problem in self.problems)
-        return replace(state, models=state.models.followed_by(self.rows, self.forgotten), problems=problems)
+        said = state.stored_evaluations
+        return replace(
+            state,
+            models=state.models.followed_by(self.rows, self.forgotten),
+            problems=problems,
+            stored_evaluations=tuple(each for each in said if each.model_key not in self.forgotten),
+        )
 
 
 def _has_new_content(before: StoredModel | None, row: StoredModel) -> bool:

@@ -1,7 +1,7 @@
 """A damaged registry file is put aside, a new one made, and what no scan can find again restored from the sidecar.
 
-The models themselves are found again by the next scan; those that are pinned or were checked wait for it as MISSING,
-with their rows, ids and revisions.
+The models themselves are found again by the next scan; those that are pinned, or were checked or judged, wait for it as
+MISSING, with their rows, ids and revisions. What was measured is lost, and measured again.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Recovery:
     hints: int = 0
     allowed_libraries: int = 0
     verifications: int = 0
+    evaluations: int = 0
 
 
 def open_database(path: Path, *, damaged: DamagedFile | None = None) -> tuple[Database, Recovery | None]:
@@ -102,6 +103,7 @@ def _rebuild(path: Path, reason: str) -> Recovery:
         hints=len(state.hints),
         allowed_libraries=len(state.libraries),
         verifications=len(keepsakes.verifications),
+        evaluations=len(state.stored_evaluations),
     )
 
 

@@ -1,14 +1,16 @@
-"""What a person means by a name: the models with that id, name or alias, and near names for one that nobody has."""
+"""What a person means by a name or a pattern, and near names for one that nobody has."""
 
 from __future__ import annotations
 
 import difflib
+import fnmatch
+import re
 from collections.abc import Collection
 from itertools import chain, islice
 
-from registry.index.state import Models, version_number
+from registry.index.models import Models, version_number
 from registry.index.stored import StoredModel
-from registry.model import Device, Model, Status
+from registry.model import Device, Model, Status, Task
 
 _MAIN = "main"
 # How many names difflib compares, which takes 20 us for each.
@@ -29,6 +31,23 @@ def candidates(models: Models, reference: str) -> tuple[StoredModel, ...]:
     rows = [models.rows[key] for key in models.names[wanted]]
     named = [row for row in rows if row.model.name.casefold() == wanted]
     return tuple(sorted(named or rows, key=_preference))
+
+
+def newest(models: Models, task: Task, pattern: str) -> StoredModel | None:
+    """Of the ready models whose id, name or alias fits ``pattern`` and that can do ``task``, the newest.
+
+    ``*``, ``?`` and ``[]`` are as in file names, and case does not count. Newest: a real model before the demo model,
+    then one for the CPU, which runs anywhere, then the highest version, whatever the names (a Hugging Face revision has
+    none), then what a Hugging Face cache calls main, then what came last, then by id.
+    """
+    fits = re.compile(fnmatch.translate(pattern.strip().casefold())).match
+    found = {*models.names.where(fits), *(key for model_id, key in models.ids.items() if fits(model_id))}
+    rows = (models.rows[key] for key in found)
+    return min((row for row in rows if can_serve(row, task)), key=_age, default=None)
+
+
+def can_serve(row: StoredModel, task: Task) -> bool:
+    return row.model.status is Status.READY and task in row.model.tasks
 
 
 def near(models: Models, reference: str) -> tuple[str, ...]:
@@ -58,6 +77,18 @@ def _preference(row: StoredModel) -> tuple[bool, bool, bool, int, float, str]:
         model.device is not Device.CPU,
         _MAIN not in model.refs,
         -version_number(model),
+        -row.first_seen_s,
+        model.id,
+    )
+
+
+def _age(row: StoredModel) -> tuple[bool, bool, int, bool, float, str]:
+    model: Model = row.model
+    return (
+        model.is_demo,
+        model.device is not Device.CPU,
+        -version_number(model),
+        _MAIN not in model.refs,
         -row.first_seen_s,
         model.id,
     )

@@ -1,8 +1,8 @@
 """``registry.json``: what no scan can find again, kept beside the database for the day that the database is damaged.
 
-Pins and the models they are for, full checks, choices about roots, hints, allowed libraries. It is written inside the
-transaction that changes them, so that two processes cannot write it in another order than they commit; a crash between
-the two leaves it one step ahead.
+Pins and the models they are for, full checks, evaluations, choices about roots, hints, allowed libraries; not what was
+measured, which is measured again. It is written inside the transaction that changes them, so that two processes cannot
+write it in another order than they commit; a crash between the two leaves it one step ahead.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from registry.index.experience import evaluation_columns, evaluations
+from registry.index.models import Models
+from registry.index.pins import pin_columns, stored_pin
 from registry.index.rows import json_text, verification, verification_columns
-from registry.index.state import Models, State, StoredPin
+from registry.index.state import State
 from registry.index.stored import StoredModel, Verdict
-from registry.model import Hint, Model, RootChoice, Source, Status, Task, Verification
+from registry.model import Hint, Model, RootChoice, Source, Status, Verification
 
 log = logging.getLogger("slmreg.registry")
 
@@ -33,7 +36,7 @@ _MAX_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Keepsakes:
-    """What a sidecar holds. The models in ``state`` are those that are pinned or checked; MISSING until a scan."""
+    """What a sidecar holds. The models in ``state`` are those that it says something about; MISSING until a scan."""
 
     state: State
     verifications: Mapping[int, Verification]
@@ -45,18 +48,13 @@ def sidecar_of(database: Path) -> Path:
 
 def has_news(before: State, after: State) -> bool:
     """Whether a write changed anything that the sidecar holds."""
-    if (before.stored_pins, before.roots, before.hints, before.libraries) != (
-        after.stored_pins,
-        after.roots,
-        after.hints,
-        after.libraries,
-    ):
+    if _said(before) != _said(after):
         return True
     old = before.models.rows
     return any(
         old.get(key) is not row
         for key, row in after.models.rows.items()
-        if row.verdict is not None or key in after.pinned_keys
+        if row.verdict is not None or key in after.kept_keys
     )
 
 
@@ -88,7 +86,8 @@ def read_sidecar(path: Path, *, now_s: float) -> Keepsakes:
     checks = dict(_entries(document, "verifications", lambda each: (int(each["model_key"]), verification(each))))
     models = {row.key: row for row in _entries(document, "models", lambda each: _model(each, now_s))}
     checks = {key: check for key, check in checks.items() if key in models}
-    pins = _entries(document, "pins", lambda each: StoredPin(Task(each["task"]), each["model_key"], each["reference"]))
+    pins = _entries(document, "pins", stored_pin)
+    said = _entries(document, "evaluations", lambda each: tuple(evaluations([each])))
     roots = _entries(document, "roots", lambda each: RootChoice(**{**each, "path": Path(each["path"])}))
     libraries = _entries(document, "libraries", lambda each: (str(each["sha256"]), str(each["model_id"])))
     state = State(
@@ -97,25 +96,32 @@ def read_sidecar(path: Path, *, now_s: float) -> Keepsakes:
         roots=tuple(roots),
         hints=tuple(_entries(document, "hints", lambda each: Hint(**each))),
         libraries=dict(libraries),
+        stored_evaluations=tuple(each for some in said for each in some if each.model_key in models),
     )
     return Keepsakes(state, checks)
 
 
 def _text(state: State, verifications: Mapping[int, Verification]) -> str:
     rows = state.models.rows
-    wanted = sorted({*state.pinned_keys, *verifications} & rows.keys())
+    wanted = sorted({*state.kept_keys, *verifications} & rows.keys())
     return json_text(
         {
             "about": "slmreg keeps this to restore a damaged registry.",
             "format": _FORMAT,
             "models": [_model_entry(rows[key]) for key in wanted],
             "verifications": [verification_columns(key, each) for key, each in sorted(verifications.items())],
-            "pins": [asdict(pin) for pin in state.stored_pins],
+            "pins": [pin_columns(pin) for pin in state.stored_pins],
+            "evaluations": [evaluation_columns(each) for each in state.stored_evaluations],
             "roots": [{**asdict(choice), "path": str(choice.path)} for choice in state.roots],
             "hints": [asdict(hint) for hint in state.hints],
             "libraries": [{"sha256": each, "model_id": model_id} for each, model_id in state.libraries.items()],
         }
     )
+
+
+def _said(state: State) -> tuple[object, ...]:
+    """What people said, without the models that they said it about."""
+    return state.stored_pins, state.stored_evaluations, state.roots, state.hints, state.libraries
 
 
 def _replace(path: Path, text: str) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 
+from registry.index.experience import evaluations, measurements
+from registry.index.models import Models
+from registry.index.pins import stored_pin
 from registry.index.rows import (
     Sharing,
     declared_model,
@@ -15,24 +18,38 @@ from registry.index.rows import (
     verdict,
     verification,
 )
-from registry.index.state import Models, State, StoredPin
-from registry.model import Model, Task, Verification
+from registry.index.state import State
+from registry.model import Measurement, Model, Task, Verification
+
+# CROSS: from the few measurements to their models. SQLite by itself goes through all models in the order of their ids,
+# which takes ten times as long with 10,000 models (measured).
+_WITH_PRESENT_ID = """
+    SELECT measurements.*, models.model_id FROM measurements
+    CROSS JOIN models ON models.key = measurements.model_key AND models.content = measurements.content
+    ORDER BY models.model_id, measurements.device, measurements.threads
+"""
 
 
 def read_state(connection: sqlite3.Connection, sharing: Sharing) -> State:
     """Of one moment: the caller holds a transaction. ValueError, KeyError, TypeError: a row makes no sense."""
     query = connection.execute
-    tasks = {str(task): task for task in Task}
-    pins = query("SELECT task, model_key, reference FROM pins ORDER BY task").fetchall()
+    tasks = frozenset(Task)
+    pins = (dict(row) for row in query("SELECT * FROM pins ORDER BY task"))
     return State(
         models=_read_models(connection, sharing),
         problems={row["path"]: folder_problem(row) for row in query("SELECT * FROM folder_problems ORDER BY path")},
         # A task that only a newer slmreg knows is nobody's business here.
-        stored_pins=tuple(StoredPin(tasks[pin[0]], pin[1], pin[2]) for pin in pins if pin[0] in tasks),
+        stored_pins=tuple(stored_pin(pin) for pin in pins if pin["task"] in tasks),
         roots=tuple(root_choice(row) for row in query("SELECT * FROM roots ORDER BY added_at_s, path")),
         hints=tuple(hint(row) for row in query("SELECT * FROM hints ORDER BY position")),
         libraries=dict(tuple(row) for row in query("SELECT sha256, model_id FROM allowed_libraries")),
+        stored_evaluations=tuple(evaluations(query("SELECT * FROM evaluations ORDER BY key"))),
     )
+
+
+def read_measurements(connection: sqlite3.Connection) -> tuple[Measurement, ...]:
+    """Those that hold for what the models are now, by present id, device and threads."""
+    return tuple(measurements(connection.execute(_WITH_PRESENT_ID)))
 
 
 def read_verification(connection: sqlite3.Connection, key: int) -> Verification | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from registry.model import Model, Problem, Status
+from registry.model import Evaluation, Model, Problem, Status
 from registry.problems import ProblemCode
 
 
@@ -21,7 +21,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """One row. ``key`` never changes: pins and verifications hang on it.
+    """One row. ``key`` never changes: pins, full checks, measurements and evaluations hang on it.
 
     ``declared`` is the model as its folder has it, with the status of the folder's problem, or MISSING. ``name`` is
     another one than the declared where the model at ``duplicate_of`` has that id. ``others`` are the same model in
@@ -84,6 +84,15 @@ class StoredModel:
         if self.missing_since_s is not None:
             added["missing_since_s"] = self.missing_since_s
         return added
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvaluation:
+    """What was ``said`` about the model of a row; ``said.model_id`` is what that was called then."""
+
+    key: int
+    model_key: int
+    said: Evaluation
 
 
 def is_whole(model: Model) -> bool:

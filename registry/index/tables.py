@@ -11,7 +11,7 @@ from sqlmodel import Field, SQLModel
 
 
 class ModelRow(SQLModel, table=True):
-    """One model that is or was here. ``key`` never changes: pins and verifications hang on it.
+    """One model that is or was here. ``key`` never changes: what hangs on a model has it.
 
     ``declared_name`` is what the folder calls itself; ``name`` differs from it where the model in the folder
     ``duplicate_of`` has the same id. ``status`` is the folder's own. ``facts`` is what was read from the folder, as
@@ -92,13 +92,59 @@ class RootRow(SQLModel, table=True):
 
 
 class PinRow(SQLModel, table=True):
-    """The model that a person wants for a task; without ``model_key`` the ``reference`` of one that is waited for."""
+    """The model that a person wants for a task.
+
+    Without ``model_key`` it is what ``pattern`` means at the moment, or the ``reference`` of one that is waited for.
+    """
 
     __tablename__ = "pins"
 
     task: str = Field(primary_key=True)
     model_key: int | None = Field(foreign_key="models.key", index=True)
     reference: str | None
+    pattern: str | None
+    fallback: str
+
+
+class MeasurementRow(SQLModel, table=True):
+    """What was measured of one content of a model on a device with so many threads."""
+
+    __tablename__ = "measurements"
+
+    model_key: int = Field(foreign_key="models.key", primary_key=True)
+    content: str = Field(primary_key=True)
+    device: str = Field(primary_key=True)
+    threads: int = Field(primary_key=True)
+    measured_s: float
+    loads: int
+    load_s: float | None
+    resident_bytes: int | None
+    peak_bytes: int | None
+    context_tokens: int | None
+    answers: int
+    tokens_per_second: float | None
+    prompt_tokens_per_second: float | None
+    ttft_s: float | None
+    prompt_tokens: float | None
+    completion_tokens: float | None
+
+
+class EvaluationRow(SQLModel, table=True):
+    """How well one content of a model did a task. ``model_id`` is what it was called then, ``notes`` is JSON."""
+
+    __tablename__ = "evaluations"
+
+    key: int | None = Field(default=None, primary_key=True)
+    model_key: int = Field(foreign_key="models.key", index=True)
+    model_id: str
+    content: str
+    task: str
+    kind: str
+    score: float
+    items: int
+    evaluated_s: float
+    is_thinking: bool | None
+    notes: str
 
 
 class HintRow(SQLModel, table=True):

@@ -10,6 +10,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from registry.index.experience import evaluation_columns, measurement_columns
+from registry.index.models import Models
+from registry.index.pins import StoredPin, pin_columns
 from registry.index.plan import Plan
 from registry.index.rows import (
     hint_columns,
@@ -20,9 +23,8 @@ from registry.index.rows import (
     verification_columns,
 )
 from registry.index.sidecar import Keepsakes
-from registry.index.state import Models, StoredPin
-from registry.index.stored import StoredModel
-from registry.model import Hint, RootChoice, Task, Verification
+from registry.index.stored import StoredEvaluation, StoredModel
+from registry.model import Evaluation, Hint, Measurement, RootChoice, Task, Verification
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _BATCH = 500
+# Kept of one model: on three devices with some numbers of threads, and of contents that it had before (judged).
+MAX_MEASUREMENTS = 16
 
 
 def write_plan(connection: Connection, plan: Plan, before: Models) -> None:
-    _delete(connection, "locations", "model_key", plan.forgotten)
-    _delete(connection, "verifications", "model_key", plan.forgotten)
+    for table in ("locations", "verifications", "measurements", "evaluations"):
+        _delete(connection, table, "model_key", plan.forgotten)
     _delete(connection, "models", "key", plan.forgotten)
     _write_models(connection, plan.rows, before)
     _write_locations(connection, plan.rows, before)
@@ -60,8 +64,7 @@ def delete_root(connection: Connection, path: Path) -> None:
 
 def write_pin(connection: Connection, pin: StoredPin) -> None:
     delete_pin(connection, pin.task)
-    columns = {"task": str(pin.task), "model_key": pin.model_key, "reference": pin.reference}
-    _insert(connection, "pins", [columns])
+    _insert(connection, "pins", [pin_columns(pin)])
 
 
 def delete_pin(connection: Connection, task: Task) -> None:
@@ -90,6 +93,33 @@ def write_verification(connection: Connection, key: int, check: Verification) ->
     _insert(connection, "verifications", [verification_columns(key, check)])
 
 
+def write_evaluation(connection: Connection, model_key: int, said: Evaluation) -> int:
+    """Its key."""
+    from sqlalchemy import insert
+
+    columns = evaluation_columns(StoredEvaluation(0, model_key, said))
+    del columns["key"]  # which only the table can give: it may hold some of a newer slmreg
+    return connection.execute(insert(_table("evaluations")).values(columns)).lastrowid
+
+
+def delete_evaluations(connection: Connection, keys: Collection[int]) -> None:
+    _delete(connection, "evaluations", "key", keys)
+
+
+def write_measurements(connection: Connection, measured: Sequence[tuple[int, Measurement]]) -> None:
+    """Each with the key of its model's row, in place of an older one of that; the latest are kept."""
+    from sqlalchemy import insert
+
+    rows = [measurement_columns(key, each) for key, each in measured]
+    connection.execute(insert(_table("measurements")).prefix_with("OR REPLACE"), rows)
+    latest = "SELECT rowid FROM measurements WHERE model_key = :key ORDER BY measured_s DESC, rowid DESC LIMIT :number"
+    for key in {key for key, _ in measured}:
+        connection.exec_driver_sql(
+            f"DELETE FROM measurements WHERE model_key = :key AND rowid NOT IN ({latest})",  # noqa: S608 - no input
+            {"key": key, "number": MAX_MEASUREMENTS},
+        )
+
+
 def write_keepsakes(connection: Connection, keepsakes: Keepsakes, *, now_s: float) -> None:
     """Into an empty database."""
     state = keepsakes.state
@@ -101,6 +131,7 @@ def write_keepsakes(connection: Connection, keepsakes: Keepsakes, *, now_s: floa
     for place, choice in enumerate(state.roots):
         write_root(connection, choice, now_s=now_s + place)
     write_hints(connection, state.hints)
+    _insert(connection, "evaluations", [evaluation_columns(each) for each in state.stored_evaluations])
     for sha256, model_id in state.libraries.items():
         write_library(connection, sha256, model_id, now_s=now_s)
 

@@ -6,6 +6,7 @@ guess, and is noted as such.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -18,17 +19,21 @@ from registry.model import Device, ExecutionProvider, Model, Precision, Source, 
 from registry.notes import Notes
 from registry.onnx.graph import GraphFacts
 from registry.problems import ProblemCode
+from registry.reading.card import CARD_FILE, Card, read_card
 from registry.reading.content import digest_of
 from registry.reading.families import family_of, is_encoder, is_transcriber
 from registry.reading.genai_config import ADAPTER_SUFFIX, GenaiConfig
 from registry.reading.kv_cache import Cache, cache_of
-from registry.reading.licenses import license_of
 from registry.reading.reader import FolderReader
 from registry.reading.tasks import Abilities
 from registry.reading.weights import Weights
 
 _DEFAULT_CONTEXT_TOKENS = 2048
 _CATALOG = "Foundry's catalog"
+# Whisper's models for many languages begin at 51865 tokens, and the others are called something.en (openai/whisper).
+_WHISPER = "whisper"
+_ENGLISH_WHISPER_VOCABULARY = 51864
+_ENGLISH = re.compile(r"\.en(?![a-z0-9])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,7 @@ def assemble(parts: Parts) -> Model:
     config, weights, identity, entry, able = parts.config, parts.weights, parts.identity, parts.entry, parts.able
     provider, device = _provider(parts)
     cache = _cache(parts)
+    card = read_card(parts.reader)
     return Model(
         name=identity.name,
         version=identity.version,
@@ -84,13 +90,15 @@ def assemble(parts: Parts) -> Model:
         modalities=able.modalities,
         has_chat_template=able.has_chat_template,
         can_reason=able.can_reason,
+        has_thinking_switch=able.has_thinking_switch,
+        languages=_languages(parts, card),
         tool_markers=able.tool_markers,
         reasoning_markers=able.reasoning_markers,
         adapters=tuple(sorted(name for name in parts.reader.sizes if name.endswith(ADAPTER_SUFFIX))),
         is_paged=config.is_paged or any(graph.is_paged for graph in parts.decoder_graphs),
         custom_ops_library=parts.library,
         publisher=_publisher(parts),
-        license=_license(parts),
+        license=_license(parts, card),
         refs=parts.refs,
         fingerprint=parts.fingerprint,
         content=digest_of(parts.reader),
@@ -169,10 +177,25 @@ def _publisher(parts: Parts) -> str | None:
     return publisher
 
 
-def _license(parts: Parts) -> str | None:
+def _license(parts: Parts, card: Card) -> str | None:
     if parts.entry is not None and parts.entry.license:
         return parts.entry.license
-    found = license_of(parts.reader)
-    if found is not None:
-        parts.notes.guessed("license", "README.md")
-    return found
+    if card.license is not None:
+        parts.notes.guessed("license", CARD_FILE)
+    return card.license
+
+
+def _languages(parts: Parts, card: Card) -> tuple[str, ...]:
+    if card.languages:
+        parts.notes.guessed("languages", CARD_FILE)
+        return card.languages
+    if _is_english_whisper(parts):
+        parts.notes.guessed("languages", "one of Whisper's models for English only, by vocabulary or name")
+        return ("en",)
+    return ()
+
+
+def _is_english_whisper(parts: Parts) -> bool:
+    is_whisper = family_of(parts.config.model_type) == _WHISPER
+    has_its_words = parts.config.vocab_size == _ENGLISH_WHISPER_VOCABULARY
+    return is_whisper and (has_its_words or _ENGLISH.search(parts.identity.name.lower()) is not None)

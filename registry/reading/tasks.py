@@ -31,6 +31,7 @@ class Abilities:
     modalities: tuple[Modality, ...]
     has_chat_template: bool = False
     can_reason: bool = False
+    has_thinking_switch: bool = False
     tool_markers: Markers | None = None
     reasoning_markers: Markers | None = None
 
@@ -71,6 +72,7 @@ def abilities(evidence: Evidence, notes: Notes) -> Abilities:
         modalities=modalities,
         has_chat_template=True,
         can_reason=_can_reason(evidence, notes),
+        has_thinking_switch=_has_thinking_switch(evidence, notes),
         tool_markers=_tool_markers(evidence, notes),
         reasoning_markers=_reasoning_markers(evidence, notes),
     )
@@ -119,6 +121,14 @@ def _can_reason(evidence: Evidence, notes: Notes) -> bool:
             notes.guessed("can_reason", how)
             return True
     return False
+
+
+def _has_thinking_switch(evidence: Evidence, notes: Notes) -> bool:
+    template = evidence.tokenizer.template
+    if template is None or not template.has_thinking_switch:
+        return False
+    notes.guessed("has_thinking_switch", _TEMPLATE)
+    return True
 
 
 def _tool_markers(evidence: Evidence, notes: Notes) -> Markers | None:

@@ -6,6 +6,7 @@ Whether a template renders well is the worker's business; nothing is executed he
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,13 +22,23 @@ TEMPLATE_JSON_FILE = "chat_template.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 # The longest published ones have some 30,000 characters.
 MAX_TEMPLATE_CHARACTERS = 256 * 1024
-# A text is cut at each begin of a Jinja statement or expression, and `tools` is looked for up to its end, and not much
-# further where it has none: the time grows with the text and no faster, whatever it is.
+# A text is cut at each begin of a Jinja statement or expression, and looked at up to its end, and not much further
+# where it has none: the time grows with the text and no faster, whatever it is.
 _JINJA_BEGINS = re.compile(r"\{[%{]")
 _MAX_STATEMENT_CHARACTERS = 400
 _TOOLS = re.compile(r"\btools\b")
 # Variables that switch thinking on or off, and the name of what was thought in a message.
 _REASONING_IN_JINJA = re.compile(r"\b(?:enable_thinking|reasoning_content|reasoning_effort|thinking_budget)\b")
+# Variables by which a request says whether the model reasons first: Qwen, GLM and SmolLM3; Granite and DeepSeek.
+_SWITCHES = ("enable_thinking", "thinking")
+# As a variable, and not as a part of something; where it is used, also not as the name of an argument.
+_NAMED = {name: re.compile(rf"(?<![\w.]){name}\b") for name in _SWITCHES}
+_USED = {name: re.compile(rf"(?<![\w.]){name}\b(?!\s{{0,4}}=(?!=))") for name in _SWITCHES}
+_IS_TESTED = re.compile(r"\b(?:if|elif|is|not|default)\b")
+_QUOTED = re.compile(r"'[^']*(?:'|$)|\"[^\"]*(?:\"|$)")
+_AROUND_CODE = "-+% \t\r\n"
+# Statements that give a name to something, and what stands in them between the name and what it is used for.
+_BINDING = {"set": "=", "for": " in ", "with": "=", "macro": ")", "call": ")"}
 # What published templates put around a tool call, and around reasoning: first those that contain others.
 _TOOL_MARKERS = (
     Markers("<tool_call>", "</tool_call>"),  # Qwen, Hermes, GLM, SmolLM3
@@ -53,10 +64,14 @@ _REASONING_END = Markers("<think>", "</think>")
 
 @dataclass(frozen=True, slots=True)
 class ChatTemplate:
-    """What a template's text gives evidence for; markers are None where it has none that is known."""
+    """What a template's text gives evidence for; markers are None where it has none that is known.
+
+    ``has_thinking_switch``: whether a model reasons depends on a variable that a request can set.
+    """
 
     handles_tools: bool
     handles_reasoning: bool
+    has_thinking_switch: bool
     tool_markers: Markers | None
     reasoning_markers: Markers | None
 
@@ -101,12 +116,15 @@ def template_of(text: str) -> ChatTemplate | None:
             f"The chat template has {len(text)} characters, and is ignored: more than {MAX_TEMPLATE_CHARACTERS} no "
             "real one has. Copy it again from the original model.",
         )
+    statements = _statements(text)
+    has_switch = any(_is_switch(name, statements) for name in _SWITCHES if name in text)
     reasoning = _markers(text, _REASONING_MARKERS)
     if reasoning is None and _REASONING_END.end in text:
         reasoning = _REASONING_END
     return ChatTemplate(
-        handles_tools=_uses_tools(text),
-        handles_reasoning=reasoning is not None or _REASONING_IN_JINJA.search(text) is not None,
+        handles_tools=any(map(_TOOLS.search, statements)),
+        handles_reasoning=reasoning is not None or has_switch or _REASONING_IN_JINJA.search(text) is not None,
+        has_thinking_switch=has_switch,
         tool_markers=_markers(text, _TOOL_MARKERS),
         reasoning_markers=reasoning,
     )
@@ -140,10 +158,31 @@ def _template_in(fields: Fields | None, notes: Notes) -> ChatTemplate | None:
         return None
 
 
-def _uses_tools(text: str) -> bool:
-    """Whether the variable ``tools`` is used inside a Jinja statement or expression."""
-    _before, *statements = _JINJA_BEGINS.split(text)
-    return any(_TOOLS.search(each[:_MAX_STATEMENT_CHARACTERS].partition("}")[0]) for each in statements)
+def _statements(text: str) -> list[str]:
+    """What stands inside Jinja's statements and expressions, up to the first brace in it."""
+    _before, *statements = _JINJA_BEGINS.split(_without_comments(text))
+    return [each[:_MAX_STATEMENT_CHARACTERS].partition("}")[0] for each in statements]
+
+
+def _without_comments(text: str) -> str:
+    parts, position = [], 0
+    while (begin := text.find("{#", position)) >= 0 and (end := text.find("#}", begin + 2)) >= 0:
+        parts.append(text[position:begin])
+        position = end + 2
+    return "".join([*parts, text[position:]])
+
+
+def _is_switch(name: str, statements: Iterable[str]) -> bool:
+    """Whether the variable ``name`` is tested before the template itself gives that name to something."""
+    mentioning = (each for each in statements if name in each)
+    for code in (_QUOTED.sub("''", each).strip(_AROUND_CODE) for each in mentioning):
+        word = code.partition(" ")[0]
+        bound, _, code_left = code.partition(_BINDING[word]) if word in _BINDING else ("", "", code)
+        if _USED[name].search(code_left) and _IS_TESTED.search(code):
+            return True
+        if _NAMED[name].search(bound):
+            return False
+    return False
 
 
 def _markers(text: str, known: tuple[Markers, ...]) -> Markers | None:

@@ -20,9 +20,7 @@ from registry.model import (
     Device,
     FolderProblem,
     Hint,
-    Model,
     Pin,
-    Precision,
     Problem,
     Root,
     RootChoice,
@@ -34,47 +32,7 @@ from registry.model import (
 )
 from registry.scan import scan
 from registry.store import Registry
-
-RICH = Model(
-    name="Phi-4-generic-cpu",
-    version="5",
-    alias="phi-4",
-    path=Path("/r/phi"),
-    source=Source.FOUNDRY,
-    problems=(Problem("unknown_execution_provider", "Which?", "genai_config.json"),),
-    tasks=(Task.CHAT, Task.TOOLS),
-    family="phi",
-    model_type="phi3",
-    parameters=3_800_000_000,
-    precision=Precision.INT4,
-    accuracy_level=4,
-    size_bytes=2**33,
-    weight_bytes=2**32,
-    context_tokens=131_072,
-    kv_bytes_per_token=131_072,
-    vocab_size=200_064,
-    publisher="Microsoft",
-    license="MIT",
-    fingerprint="f",
-    content="c",
-    evidence={"context_tokens": "default"},
-)
-
-
-def report(*models: Model, problems: tuple[FolderProblem, ...] = ()) -> ScanReport:
-    return ScanReport(models, problems, (Path("/r"),), 0.1)
-
-
-def variant(name: str, version: str = "1", **fields: Any) -> Model:
-    return replace(
-        RICH,
-        name=name,
-        version=version,
-        path=Path("/r") / f"{name}-{version}",
-        problems=(),
-        content=f"{name} {version}",
-        **fields,
-    )
+from tests.registry.samples import RICH, report, variant
 
 
 def test_what_goes_in_comes_out(registry: Registry) -> None:

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from registry.index.matching import RENAMED_WITHIN_S
+from registry.index.models import Models
+from registry.index.pins import StoredPin
 from registry.index.reconcile import reconcile
-from registry.index.state import Models, State, StoredPin
+from registry.index.state import State
 from registry.model import FolderProblem, Model, ScanReport, Source, Status, Task
 
 ROOT = Path("/r")

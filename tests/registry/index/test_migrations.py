@@ -4,6 +4,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,17 +16,18 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import registry.index.migrations
+from registry.index.experience import evaluation_columns, measurement_columns
 from registry.index.migrations import HEAD
+from registry.index.pins import StoredPin, pin_columns
 from registry.index.rows import model_columns, problem_columns, verification_columns
 from registry.index.schema import KEPT_BACKUPS, backups_of, open_engine
-from registry.index.stored import StoredModel
-from registry.index.tables import ModelRow, ProblemRow, VerificationRow
+from registry.index.stored import StoredEvaluation, StoredModel
+from registry.index.tables import EvaluationRow, MeasurementRow, ModelRow, PinRow, ProblemRow, VerificationRow
 from registry.model import (
+    Fallback,
     FolderProblem,
     Model,
     Pin,
-    Precision,
-    Problem,
     RootChoice,
     ScanReport,
     Source,
@@ -34,30 +36,9 @@ from registry.model import (
     Verification,
 )
 from registry.store import Registry
+from tests.registry.samples import MEASURED, RICH, SAID
 
-PHI = Model(
-    name="Phi-4",
-    version="5",
-    alias="phi-4",
-    path=Path("/r/phi"),
-    source=Source.FOUNDRY,
-    problems=(Problem("unknown_execution_provider", "Which?", "genai_config.json"),),
-    tasks=(Task.CHAT, Task.TOOLS),
-    family="phi",
-    model_type="phi3",
-    parameters=3_800_000_000,
-    precision=Precision.INT4,
-    accuracy_level=4,
-    size_bytes=2**33,
-    weight_bytes=2**32,
-    context_tokens=131_072,
-    kv_bytes_per_token=131_072,
-    vocab_size=200_064,
-    publisher="Microsoft",
-    license="MIT",
-    fingerprint="f1",
-    evidence={"context_tokens": "default"},
-)
+PHI = replace(RICH, name="Phi-4", fingerprint="f1", content="")
 
 
 def _config() -> Config:
@@ -163,6 +144,30 @@ def test_a_registry_can_go_back_to_the_first_schema_and_up_again(first_schema: P
         assert opened.root_choices() == (RootChoice(Path("/b")), RootChoice(Path("/a")))
 
 
+def test_pins_of_the_second_schema_are_kept_and_go_down_without_patterns(first_schema: Path) -> None:
+    Registry.open(first_schema).close()
+    _migrated(first_schema, "0002")
+    with contextlib.closing(sqlite3.connect(first_schema)) as connection, connection:
+        connection.execute("INSERT INTO pins (task, reference) VALUES ('math', 'later')")
+    by_id = (Pin(Task.CHAT, "old:1"), Pin(Task.CODE, "Phi-4-1a2b:5"))
+    later = Pin(Task.MATH, "later", is_waiting=True)
+    with Registry.open(first_schema) as opened:
+        assert opened.pins() == (*by_id, later)
+        assert (opened.measurements(), opened.evaluations()) == ((), ())
+        opened.pin(Task.CHAT, "old:1", fallback=Fallback.AUTO)
+        opened.pin_pattern(Task.TOOLS, "phi*")
+        opened.record_measurements([replace(MEASURED, model_id="old:1", content="")])
+        opened.add_evaluation(replace(SAID, model_id="old:1", content=""))
+        assert (len(opened.measurements()), len(opened.evaluations())) == (1, 1)
+    _migrated(first_schema, "0002")
+    with contextlib.closing(sqlite3.connect(first_schema)) as connection:
+        pins = connection.execute("SELECT task, model_key, reference FROM pins ORDER BY task").fetchall()
+        assert pins == [("chat", 9, None), ("code", 4, None), ("math", None, "later")]
+    with Registry.open(first_schema) as opened:
+        assert opened.pins() == (*by_id, later)
+        assert (opened.measurements(), opened.evaluations()) == ((), ())
+
+
 def test_the_newest_revision_is_the_one_the_program_asks_for() -> None:
     assert ScriptDirectory.from_config(_config()).get_current_head() == HEAD
 
@@ -173,7 +178,7 @@ def test_revisions_are_numbered_so_that_text_order_is_age() -> None:
     assert all(len(revision) == 4 and revision.isdecimal() for revision in revisions)
 
 
-@pytest.mark.parametrize("start", ["new", "0001"])
+@pytest.mark.parametrize("start", ["new", "0001", "0002"])
 def test_the_revisions_make_the_tables_that_the_classes_describe(start: str, tmp_path: Path) -> None:
     path = tmp_path / "r.db"
     if start != "new":
@@ -191,3 +196,6 @@ def test_every_column_is_written() -> None:
     assert set(model_columns(StoredModel(1, model, "m", 0.0))) == set(ModelRow.model_fields)
     assert set(problem_columns(FolderProblem(Path("/m"), "graph_missing", "x"))) == set(ProblemRow.model_fields)
     assert set(verification_columns(1, Verification("f", 0.0, {}))) == set(VerificationRow.model_fields)
+    assert set(pin_columns(StoredPin(Task.CHAT, 1))) == set(PinRow.model_fields)
+    assert set(measurement_columns(1, MEASURED)) == set(MeasurementRow.model_fields)
+    assert set(evaluation_columns(StoredEvaluation(1, 1, SAID))) == set(EvaluationRow.model_fields)

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from registry.index.matching import RENAMED_WITHIN_S
+from registry.index.pins import StoredPin
 from registry.index.plan import Plan
 from registry.index.reconcile import reconcile
-from registry.index.state import State, StoredPin
+from registry.index.state import State
 from registry.index.stored import Verdict
 from registry.model import FolderProblem, Model, Problem, ScanReport, Source, Status, Task
 

@@ -17,34 +17,22 @@ from registry.errors import DatabaseError
 from registry.index.recovery import kept_files
 from registry.index.sidecar import sidecar_of
 from registry.model import (
+    Fallback,
     Hint,
-    Model,
     Pin,
     Problem,
     RootChoice,
-    ScanReport,
-    Source,
     Status,
     Task,
     Verification,
 )
 from registry.store import Registry
+from tests.registry.samples import MEASURED, SAID, report, variant
 
-MANY = tuple(
-    Model(
-        name=f"model-{index:03d}",
-        version="1",
-        alias=f"model-{index:03d}",
-        path=Path(f"/r/{index:03d}"),
-        source=Source.FOLDER,
-        tasks=(Task.CHAT, Task.CODE),
-        fingerprint=f"f{index}",
-        content=f"c{index}",
-        evidence={"name": "folder name " * 20},
-    )
-    for index in range(100)
-)
-PINNED = MANY[7]
+MANY = tuple(variant(f"model-{index:03d}", fingerprint=f"f{index}") for index in range(100))
+PINNED, JUDGED = MANY[7], MANY[5]
+SAID_OF_ONE = replace(SAID, model_id=JUDGED.id, content=JUDGED.content)
+NOT_HERE = Pin(Task.CODE, "not here yet", is_waiting=True, fallback=Fallback.AUTO)
 CHECK = Verification(
     MANY[3].fingerprint,
     123.0,
@@ -53,16 +41,15 @@ CHECK = Verification(
 )
 
 
-def report(*models: Model) -> ScanReport:
-    return ScanReport(models, (), (Path("/r"),), 0.0)
-
-
 def fill(registry: Registry, root: Path) -> None:
     """Something of everything that no scan can find again."""
     registry.apply(report(*MANY[:90]))
     registry.apply(report(*MANY[:7], replace(PINNED, content="other"), *MANY[8:]))
     registry.pin(Task.CHAT, PINNED.id)
-    registry.pin_later(Task.CODE, "not here yet")
+    registry.pin_later(Task.CODE, "not here yet", fallback=Fallback.AUTO)
+    registry.pin_pattern(Task.TOOLS, "model-00[12]*")
+    registry.add_evaluation(SAID_OF_ONE)
+    registry.record_measurements([replace(MEASURED, model_id=JUDGED.id, content=JUDGED.content)])
     registry.record_verification(MANY[3].id, CHECK)
     registry.add_root(root, settle_s=2.5)
     registry.switch_root(root / "found", is_enabled=False)
@@ -71,7 +58,10 @@ def fill(registry: Registry, root: Path) -> None:
 
 
 def assert_restored(registry: Registry, root: Path) -> None:
-    assert registry.pins() == (Pin(Task.CHAT, PINNED.id), Pin(Task.CODE, "not here yet", is_waiting=True))
+    by_id, later, following = registry.pins()
+    assert (by_id, later) == (Pin(Task.CHAT, PINNED.id), NOT_HERE)
+    assert (following.pattern, following.fallback) == ("model-00[12]*", Fallback.ERROR)
+    assert registry.evaluations() == (SAID_OF_ONE,)
     assert registry.verification(MANY[3].id) == CHECK
     choices = (RootChoice(root, settle_s=2.5), RootChoice(root / "found", is_added=False, is_enabled=False))
     assert registry.root_choices() == choices
@@ -86,6 +76,7 @@ def assert_found_again(registry: Registry, root: Path) -> None:
     pinned, checked = registry.get(PINNED.id), registry.get(MANY[3].id)
     assert (pinned.status, pinned.revision) == (Status.READY, 2)
     assert (checked.status, checked.problems) == (Status.INVALID, CHECK.problems)
+    assert registry.pins()[2].model_id in ("model-001:1", "model-002:1")
     assert_restored(registry, root)
 
 
@@ -135,8 +126,9 @@ def test_a_damaged_file_is_put_aside_and_the_rest_restored(
     with Registry.open(filled) as registry:
         recovered = registry.recovered
         assert recovered is not None
-        assert (recovered.pins, recovered.roots, recovered.hints) == (2, 2, 2)
-        assert (recovered.allowed_libraries, recovered.verifications) == (1, 1)
+        assert (recovered.pins, recovered.roots, recovered.hints) == (3, 2, 2)
+        assert (recovered.allowed_libraries, recovered.verifications, recovered.evaluations) == (1, 1, 1)
+        assert registry.measurements() == ()  # which are measured again
         assert_restored(registry, tmp_path)
         assert registry.get(PINNED.id).status is Status.MISSING
         assert_found_again(registry, tmp_path)
@@ -161,7 +153,7 @@ def test_one_changed_page_is_found_after_a_crash(filled: Path, tmp_path: Path) -
     overwrite(crashed, (page - 1) * 4096 + 8, page * 4096)
     with Registry.open(crashed) as registry:
         assert registry.recovered is not None
-        assert registry.pins() == (Pin(Task.CHAT, PINNED.id),)
+        assert [pin.task for pin in registry.pins()] == [Task.CHAT, Task.TOOLS]
     assert [each.name for each in kept_files(crashed)] == [registry.recovered.kept.name]  # type: ignore[union-attr]
 
 
@@ -267,7 +259,8 @@ def test_what_cannot_be_understood_in_a_sidecar_is_left_out(filled: Path) -> Non
     sidecar_of(filled).write_text(text.replace('"task":"chat","model_key":8', '"task":"juggling","model_key":8'))
     overwrite(filled, 0, 100)
     with Registry.open(filled) as registry:
-        assert registry.pins() == (Pin(Task.CODE, "not here yet", is_waiting=True),)
+        assert registry.pins()[0] == NOT_HERE
+        assert len(registry.pins()) == 2
         assert len(registry.hints()) == 2
 
 

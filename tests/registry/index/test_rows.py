@@ -21,49 +21,34 @@ from registry.model import (
     Task,
 )
 from registry.store import Registry
+from tests.registry.samples import RICH
 
 # Every field that a folder can declare, none at its default.
-FULL = Model(
-    name="phi",
-    version="5",
-    alias="phi-4",
-    path=Path("/r/phi"),
+FULL = replace(
+    RICH,
     source=Source.HUGGING_FACE,
     status=Status.BLOCKED,
     problems=(Problem("custom_ops_library", "Allow it.", "ops.so"), Problem("no_chat_template", "Copy one.")),
     tasks=(Task.CHAT, Task.VISION),
-    family="phi",
-    model_type="phi3v",
-    parameters=3_800_000_000,
     active_parameters=1_000_000_000,
-    precision=Precision.INT4,
     block_size=32,
-    accuracy_level=4,
     execution_provider=ExecutionProvider.CUDA,
     device=Device.GPU,
-    size_bytes=2**33,
-    weight_bytes=2**32,
-    context_tokens=131_072,
     max_length=4096,
     max_output_tokens=2048,
     sliding_window=1024,
-    kv_bytes_per_token=131_072,
     kv_precision=Precision.FP16,
-    vocab_size=200_064,
     modalities=(Modality.TEXT, Modality.IMAGE),
     has_chat_template=True,
     can_reason=True,
+    has_thinking_switch=True,
+    languages=("en", "de"),
     tool_markers=Markers("<tool>", "</tool>"),
     reasoning_markers=Markers("<think>", "</think>"),
     adapters=("a.onnx_adapter",),
     is_paged=True,
     custom_ops_library="ops.so",
-    publisher="Microsoft",
-    license="MIT",
     refs=("main",),
-    fingerprint="f",
-    content="c",
-    evidence={"context_tokens": "default"},
 )
 OF_THE_REGISTRY = {"locations", "revision", "missing_since_s", "verified_s"}
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from registry.index.state import Index, Models, State
+from registry.index.models import Index, Models
+from registry.index.state import State
 from registry.index.stored import StoredModel
 from registry.model import FolderProblem, Model, Source, Status
 

@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from registry.layouts.foundry import Catalog, CatalogEntry
 from registry.layouts.hub import HubRevision
 from registry.model import Device, ExecutionProvider, Markers, Modality, Model, Precision, Source, Task
+from registry.reading.card import card_of
 from registry.reading.folder import Surroundings, read_model_folder
+from registry.reading.languages import language_of
 
 THINK = Markers("<think>", "</think>")
 TOOL_CALL = Markers("<tool_call>", "</tool_call>")
@@ -237,6 +241,79 @@ def test_the_license_of_a_model_card(card: str, license: str | None, tmp_path: P
     (folder / "README.md").write_bytes(card.encode("latin-1"))
     model = read(folder)
     assert (model.license, model.evidence.get("license")) == (license, "README.md" if license else None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "languages"),
+    [
+        ("language: en", ("en",)),
+        ("license: mit\nlanguage: [en, de , 'fr']\ntags:\n- it", ("en", "de", "fr")),
+        ("language: [en,\n  de,\n  fr\n]\ntags: [it]", ("en", "de", "fr")),
+        ("language:\n- en\n- pt-BR\n- zh-Hans\n- eng\ntags:\n- it", ("en", "pt", "zh")),
+        ('language:\r\n  - ger # German\r\n  - "no"\r\n\r\n  - cmn_Hans\r\nlicense: mit', ("de", "no", "zh")),
+        ("language: multilingual", ()),
+        ("language:\n- code\n- qq\n- English\n- en", ("en",)),
+        ("languages: en", ()),
+        ("text: |\n  language: en", ()),
+        ("language:", ()),
+        ("language: [en", ("en",)),
+        ("license: mit", ()),
+    ],
+)
+def test_the_languages_of_a_model_card(
+    settings: str, languages: tuple[str, ...], tmp_path: Path, place_model: Any
+) -> None:
+    folder = place_model(tmp_path / "m")
+    (folder / "README.md").write_bytes(f"---\n{settings}\n---\n# en\nlanguage: fr".encode())
+    model = read(folder)
+    assert model.languages == languages
+    assert model.evidence.get("languages") == ("README.md" if languages else None)
+
+
+@given(st.text(st.sampled_from("language:[]-,# \n'\"endfrqm_"), max_size=60))
+@example("[" * 60)
+def test_whatever_stands_in_a_card_gives_codes_of_languages_once_each(text: str) -> None:
+    """Of a card that is cut off, too: nothing is required of it."""
+    languages = card_of(f"---\nlanguage:{text}\n---").languages
+    assert len(set(languages)) == len(languages)
+    assert all(language_of(each) == each and len(each) == 2 for each in languages)
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type", "vocab_size", "card", "languages"),
+    [
+        ("whisper-tiny.en", "whisper", None, "", ("en",)),
+        ("whisper-base.en-generic-cpu", "whisper", None, "", ("en",)),
+        ("whisper-tiny", "whisper", 51864, "", ("en",)),
+        ("whisper-tiny", "whisper", 51865, "", ()),
+        ("whisper-tiny.en", "whisper", 51864, "---\nlanguage: [en, de]\n---\n", ("en", "de")),
+        ("whisper.enormous", "whisper", None, "", ()),
+        ("phi.en", "phi3", 51864, "", ()),
+    ],
+)
+def test_a_whisper_for_english_only_says_so(
+    name: str,
+    model_type: str,
+    vocab_size: int | None,
+    card: str,
+    languages: tuple[str, ...],
+    tmp_path: Path,
+    place_model: Any,
+) -> None:
+    config = {"model": {"type": model_type, "vocab_size": vocab_size}}
+    folder = place_model(tmp_path / "m", name=f"{name}:1", config=config)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    assert read(folder).languages == languages
+
+
+def test_a_switch_for_thinking_is_told_with_where_it_was_found(tmp_path: Path, place_model: Any) -> None:
+    folder = with_template(place_model(tmp_path / "m"), "{% if enable_thinking %}{% endif %}{{ messages }}")
+    model = read(folder)
+    assert (model.has_thinking_switch, model.can_reason) == (True, True)
+    assert model.evidence["has_thinking_switch"] == "chat template"
+    without = read(with_template(folder, "<think></think>{{ messages }}"))
+    assert (without.has_thinking_switch, without.can_reason) == (False, True)
+    assert "has_thinking_switch" not in without.evidence
 
 
 def test_the_hub_gives_its_names(tmp_path: Path, place_model: Any) -> None:
