@@ -6,20 +6,29 @@ The command line calls this directly when no daemon runs, and through HTTP when 
 from __future__ import annotations
 
 import os
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daemon.catalog import Catalog, parse_task
+from daemon.comparison import evaluation_json, measurement_json, prediction_json
 from daemon.listing import Listing, Marks, Record, encode
-from daemon.shapes import Json, changes_json, model_json, pin_json, problem_json, root_json
-from registry.model import Model, Task
+from daemon.shapes import Json, changes_json, decision_json, model_json, pin_json, problem_json, root_json
+from registry.errors import InvalidRequest
+from registry.model import Evaluation, EvaluationKind, Fallback, Model, Task
 from selector.explain import hardware_as_json, selection_as_json
+from selector.learning import is_of
 from selector.selection import SelectionRequest
 
 if TYPE_CHECKING:
     from daemon.upkeep import Upkeep
+
+
+MOST_RATING = 5
+# Of one test; more say nothing more.
+MOST_ITEMS = 100_000
 
 
 class Admin:
@@ -50,7 +59,15 @@ class Admin:
         return self._listing.records(models, self._marks(), offset=offset, limit=limit), len(models)
 
     def model(self, reference: str) -> Json:
-        return _shaped(self._catalog.get(reference), self._marks())
+        """Everything about one model, also what was predicted of it and what people and tests say."""
+        model, chooser = self._catalog.get(reference), self._catalog.chooser
+        measured = chooser.measurements_of(model)
+        current = measured[0] if measured and measured[0].threads == chooser.threads() else None
+        return {
+            **_shaped(model, self._marks()),
+            "predicted": prediction_json(model, current, chooser.unmeasured()),
+            "evaluations": [evaluation_json(e) for e in self._catalog.evaluations() if e.model_id == model.id],
+        }
 
     def encoded_model(self, reference: str) -> Record:
         model = self._catalog.get(reference)
@@ -86,17 +103,69 @@ class Admin:
         """Look there no more. ``switched_off``: it was found by itself, and is remembered as one not to search."""
         return {"removed": path, "switched_off": not self._catalog.remove_root(Path(path))}
 
-    def select(self, task: str, *, context_tokens: int | None = None, needs_tools: bool = False) -> Json:
-        request = SelectionRequest(parse_task(task), context_tokens=context_tokens, needs_tools=needs_tools)
-        return selection_as_json(self._catalog.select(request), self._catalog.hardware())
+    def select(self, task: str, *, limit: int | None = None, **wishes: Any) -> Json:
+        """A choice and its ledger. ``wishes`` are fields of SelectionRequest; ``limit``: see ``selection_as_json``."""
+        given = {name: value for name, value in wishes.items() if value is not None}
+        request = SelectionRequest(parse_task(task), **{"policy": self._catalog.policy, **given})
+        return selection_as_json(self._catalog.select(request), self._catalog.hardware(), limit=limit)
+
+    def selections(self, limit: int) -> list[Json]:
+        """The last choices made for requests, newest first, without their ledgers."""
+        return [decision_json(decision) for decision in self._catalog.decisions.newest(limit)]
+
+    def selection(self, decision_id: str) -> Json:
+        """One of them with its ledger, as it was then. Raises SelectionNotFound."""
+        decision = self._catalog.decisions.get(decision_id)
+        selection = decision.selection
+        return {**selection_as_json(selection, selection.hardware), **decision_json(decision)}
 
     def pins(self) -> list[Json]:
-        return [pin_json(pin) for pin in self._catalog.pins()]
+        """With what each means now, and why it cannot serve, if so."""
+        return [pin_json(pin, self._catalog.why_not(pin)) for pin in self._catalog.pins()]
 
-    def pin(self, task: str, reference: str) -> Json:
-        pin = self._catalog.pin(parse_task(task), reference)
+    def pin(self, task: str, reference: str, *, fallback: str = Fallback.ERROR) -> Json:
+        pin = self._catalog.pin(parse_task(task), reference, fallback=Fallback(fallback))
         self._announce()
-        return pin_json(pin)
+        return pin_json(pin, self._catalog.why_not(pin))
+
+    def evaluations(self) -> list[Json]:
+        """What people and tests say about models, in the order it was said."""
+        return [evaluation_json(evaluation) for evaluation in self._catalog.evaluations()]
+
+    def evaluate(
+        self,
+        reference: str,
+        task: str,
+        *,
+        rating: int | None = None,
+        passed: int | None = None,
+        items: int | None = None,
+        thinking: bool | None = None,
+        notes: str = "",
+    ) -> Json:
+        """Keep a rating from 1 to 5, or how many of a test's items were passed. Raises InvalidRequest for neither."""
+        wanted = parse_task(task)
+        kind, score, count = _score(rating, passed, items)
+        evaluation = self._catalog.add_evaluation(
+            reference,
+            lambda model: Evaluation(
+                model_id=model.id,
+                content=model.content,
+                task=wanted,
+                kind=kind,
+                score=score,
+                items=count,
+                evaluated_s=time.time(),
+                is_thinking=thinking,
+                notes=notes,
+            ),
+        )
+        return evaluation_json(evaluation)
+
+    def forget_evaluations(self, reference: str, task: str | None = None) -> Json:
+        wanted = parse_task(task) if task is not None else None
+        model_id, count = self._catalog.forget_evaluations(reference, wanted)
+        return {"model": model_id, "task": task, "forgotten": count}
 
     def unpin(self, task: str) -> None:
         self._catalog.unpin(parse_task(task))
@@ -114,11 +183,45 @@ class Admin:
         for pin in self._catalog.pins():
             if not pin.is_waiting:
                 pinned.setdefault(pin.model_id, []).append(pin.task)
-        return Marks(frozenset(self._loaded()), pinned)
+        return Marks(frozenset(self._loaded()), pinned, self._measured())
+
+    def _measured(self) -> dict[str, Json]:
+        """By id, only of those that were measured as they are now; without a look at the machine."""
+        newest = self._catalog.chooser.newest_measurements()
+        known = {model_id: next(iter(self._catalog.candidates(model_id)), None) for model_id in newest}
+        return {
+            model_id: measurement_json(newest[model_id])
+            for model_id, model in known.items()
+            if model is not None and is_of(newest[model_id], model)
+        }
 
 
 def _shaped(model: Model, marks: Marks) -> Json:
-    return model_json(model, loaded=model.id in marks.loaded, pinned_for=marks.pinned.get(model.id, ()))
+    return model_json(
+        model,
+        loaded=model.id in marks.loaded,
+        pinned_for=marks.pinned.get(model.id, ()),
+        measured=marks.measured.get(model.id),
+    )
+
+
+def _score(rating: int | None, passed: int | None, items: int | None) -> tuple[EvaluationKind, float, int]:
+    """Kind, share from 0 to 1, and items."""
+    if rating is not None and passed is None and items is None:
+        if not 1 <= rating <= MOST_RATING:
+            raise InvalidRequest(f"A rating is from 1 (useless) to 5 (perfect); {rating} is not.", param="rating")
+        return EvaluationKind.RATING, (rating - 1) / (MOST_RATING - 1), 1
+    if rating is None and passed is not None and items is not None:
+        if not 0 <= passed <= items or not 1 <= items <= MOST_ITEMS:
+            raise InvalidRequest(
+                f"{passed} of {items} items cannot be: passed is from 0 to items, items from 1 to {MOST_ITEMS}.",
+                param="passed",
+            )
+        return EvaluationKind.TEST, passed / items, items
+    raise InvalidRequest(
+        "Say either how good it was, from 1 to 5 (rating), or how many items of a test were passed (passed, of).",
+        param="rating",
+    )
 
 
 def _count_under(root: Path, paths: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from itertools import islice
 
 from daemon.catalog import Catalog
 from daemon.events import EventLog
-from daemon.shapes import Json, model_event_json, pin_json, problem_json, root_event_json
+from daemon.shapes import Json, model_event_json, pin_event_json, problem_json, root_event_json
 from registry.model import FolderProblem, Model, Pin, Root, Status
 
 log = logging.getLogger("slmreg")
@@ -128,7 +128,7 @@ def _pins(before: Sequence[Pin], after: Sequence[Pin]) -> Iterator[News]:
     for task in sorted({*known, *now}):
         if known.get(task) != now.get(task):
             pin = now.get(task)
-            data = pin_json(pin) if pin is not None else {"task": str(task), "model": None, "waiting": False}
+            data = pin_event_json(pin) if pin is not None else {"task": str(task), "model": None, "waiting": False}
             yield News("pin.changed", data, f"task={task} model={data['model']}")
 
 

@@ -1,4 +1,4 @@
-"""One answer of one model, from the name in a request to the last token: resolve, lease, generate, give back.
+"""One answer of one model, from the name in a request to the last token: resolve, lease, generate, learn, give back.
 
 Invariant: whoever gets an ``Answer`` closes it, and closing it stops the generation and returns the lease, whenever.
 """
@@ -9,10 +9,15 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Self
 
-from daemon.catalog import Catalog
+from daemon.catalog import NO_WANTS, Catalog, Resolved, Wants
+from daemon.company import Company
+from daemon.learner import Answered, Learner
+from daemon.pool.failures import FailureKind, kind_of_request
 from daemon.pool.launch import Event
+from daemon.pool.lease import Lease
 from daemon.pool.pool import SessionPool
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate
 from registry.errors import (
@@ -22,18 +27,23 @@ from registry.errors import (
     InvalidRequest,
     SlmregError,
 )
-from registry.model import Model
+from registry.model import Task
 
 log = logging.getLogger("slmreg.answers")
 
 
 class Answer:
-    """An accepted request: the model is loaded and the prompt fits. Iterate for Delta ... Finished."""
+    """An accepted request: the model is loaded and the prompt fits. Iterate for Delta ... Finished.
+
+    ``task`` and ``decision_id`` are there where slmreg chose the model: for what, and where the choice is kept.
+    """
 
     def __init__(
-        self, model: Model, prompt_tokens: int, events: AsyncGenerator[Event, None], stack: AsyncExitStack
+        self, resolved: Resolved, prompt_tokens: int, events: AsyncGenerator[Event, None], stack: AsyncExitStack
     ) -> None:
-        self.model = model
+        self.model = resolved.model
+        self.task: Task | None = resolved.selection.task if resolved.selection is not None else None
+        self.decision_id = resolved.decision_id
         self.prompt_tokens = prompt_tokens
         self._events = events
         self._stack = stack
@@ -80,32 +90,57 @@ class Answer:
 
 
 class Answers:
-    """Starts answers."""
+    """Starts answers, and lets ``learner`` know how they went."""
 
-    def __init__(self, catalog: Catalog, pool: SessionPool, *, request_timeout_s: float) -> None:
+    def __init__(self, catalog: Catalog, pool: SessionPool, learner: Learner, *, request_timeout_s: float) -> None:
         self._catalog = catalog
         self._pool = pool
+        self._learner = learner
         self._timeout_s = request_timeout_s
+        self._company = Company(pool)
 
-    async def start(self, reference: str, request: Generate) -> Answer:
-        """Ask the model that ``reference`` means (a name, or ``auto``).
+    async def start(self, reference: str, request: Generate, wants: Wants = NO_WANTS) -> Answer:
+        """Ask the model that ``reference`` means (a name, or ``auto``, for which ``wants`` counts).
 
         Everything that can be refused is refused here, before a response has begun. Raises SlmregError.
         """
-        resolved = await asyncio.to_thread(self._catalog.resolve, reference, needs_tools=bool(request.tools))
+        resolved = await asyncio.to_thread(self._catalog.resolve, reference, wants)
         if resolved.selection is not None:
             log.info("selection.made task=%s id=%s", resolved.selection.task, resolved.model.id)
+        if request.thinking is None:
+            request = replace(request, thinking=resolved.thinking)
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._pool.lease(resolved.model, resolved.plan))
-            events = self._in_time(lease.generate(request))
+            events = self._in_time(self._learned(lease.generate(request), lease))
             stack.push_async_callback(events.aclose)
             first = await anext(events)
             if not isinstance(first, Accepted):
                 raise as_error(first)
-            return Answer(resolved.model, first.prompt_tokens, events, stack.pop_all())
+            return Answer(resolved, first.prompt_tokens, events, stack.pop_all())
         raise AssertionError("an exit stack swallows nothing")
 
-    async def _in_time(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event]:
+    async def _learned(self, events: AsyncGenerator[Event, None], lease: Lease) -> AsyncGenerator[Event, None]:
+        """The events, of which the last one teaches something."""
+        stay = self._company.enter()
+        try:
+            async for event in events:
+                if isinstance(event, Finished | Failed):
+                    self._company.leave(stay)  # before the client reads of it, and asks again
+                    self._learn_from(event, lease, is_alone=stay.is_alone)
+                yield event
+        finally:
+            self._company.leave(stay)
+            await events.aclose()
+
+    def _learn_from(self, end: Finished | Failed, lease: Lease, *, is_alone: bool) -> None:
+        """An answer that was given up teaches nothing, nor one that failed for other reasons than memory."""
+        if isinstance(end, Failed):
+            if kind_of_request(end) is FailureKind.OUT_OF_MEMORY:
+                self._learner.ran_out_of_memory(lease.model, lease.plan.need_bytes)
+        elif end.finish_reason != "cancelled":
+            self._learner.answered(_lesson(end, lease, is_alone=is_alone))
+
+    async def _in_time(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
         """The events, until ``request_timeout_s`` is over."""
         deadline_s = asyncio.get_running_loop().time() + self._timeout_s
         try:
@@ -122,6 +157,20 @@ class Answers:
             ) from None
         finally:
             await events.aclose()
+
+
+def _lesson(end: Finished, lease: Lease, *, is_alone: bool) -> Answered:
+    """``queue_s`` says how busy the machine was, and nothing about the model."""
+    return Answered(
+        model=lease.model,
+        threads=lease.plan.threads,
+        prompt_tokens=end.prompt_tokens,
+        completion_tokens=end.completion_tokens,
+        ttft_s=max(0.0, end.ttft_s - end.queue_s),
+        decode_s=end.decode_s,
+        is_alone=is_alone,
+        peak_bytes=lease.peak_bytes(),
+    )
 
 
 def as_error(event: Event) -> SlmregError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import time
@@ -26,6 +27,7 @@ from daemon.api.openai import openai_router
 from daemon.api.security import Guard
 from daemon.catalog import Catalog
 from daemon.events import EventLog
+from daemon.learner import Learner
 from daemon.listing import Listing
 from daemon.machine import Machine
 from daemon.pool.budget import MemoryMeter
@@ -39,7 +41,7 @@ from registry.model import Model, Status
 from registry.store import Registry
 from registry.watch import RootWatcher
 from selector.budget import available_bytes
-from selector.hardware.processes import resident_bytes
+from selector.hardware.processes import peak_bytes, resident_bytes
 from selector.selection import SessionFacts
 
 log = logging.getLogger("slmreg")
@@ -56,8 +58,19 @@ class Daemon:
         self.started_s = time.monotonic()
         self.registry = Registry.open(paths.database)
         self.machine = Machine(paths.hardware_cache)
-        self.pool = SessionPool(launcher, _limits(settings), MemoryMeter(self._available_bytes, resident_bytes))
-        self.catalog = Catalog(self.registry, self.machine, settings, environment, self._session_facts)
+        self.learner = Learner(self.registry.record_measurements, self.registry.measurements())
+        memory = MemoryMeter(self._available_bytes, resident_bytes, peak_bytes)
+        self.pool = SessionPool(launcher, _limits(settings), memory, observer=self.learner)
+        self.catalog = Catalog(
+            self.registry,
+            self.machine,
+            settings,
+            environment,
+            self._session_facts,
+            measurements=self.learner.measurements,
+            latest=self.learner.latest,
+            setbacks=self.learner.setbacks,
+        )
         self.events = EventLog(max_events=settings.max_events, max_followers=settings.max_subscribers)
         self.listing = Listing()
         self.upkeep = Upkeep(
@@ -69,7 +82,7 @@ class Daemon:
             rescan_s=settings.rescan_s,
         )
         self.admin = Admin(self.catalog, loaded=self._loaded, upkeep=self.upkeep, listing=self.listing)
-        self.answers = Answers(self.catalog, self.pool, request_timeout_s=settings.request_timeout_s)
+        self.answers = Answers(self.catalog, self.pool, self.learner, request_timeout_s=settings.request_timeout_s)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
         self._has_only_demo = False
@@ -81,6 +94,7 @@ class Daemon:
         tasks = [
             asyncio.create_task(self.upkeep.run(), name="upkeep"),
             asyncio.create_task(self._know_the_machine(), name="machine"),
+            asyncio.create_task(self.learner.run(), name="learner"),
         ]
         try:
             yield
@@ -91,11 +105,13 @@ class Daemon:
             self._close()
             if self._closing is not None:
                 await self._closing
+            await asyncio.to_thread(self.learner.write)
             self.registry.close()
 
     async def _know_the_machine(self) -> None:
         """Its hardware, before anybody asks for it; and its speed, when nothing else is going on that would disturb."""
         await asyncio.to_thread(self.machine.hardware)
+        await asyncio.to_thread(importlib.import_module, "selector.classify")  # 0.1 s, not for the first request
         await asyncio.sleep(MEASURE_AFTER_S)
         while not self.upkeep.is_ready or self._is_busy():  # noqa: ASYNC110 - the pool tells nobody when it rests
             await asyncio.sleep(MEASURE_AFTER_S)
@@ -133,6 +149,8 @@ class Daemon:
     def _on_models(self, models: Sequence[Model]) -> None:
         """Any thread: these are the models there are."""
         self.listing.refresh(models)
+        self.learner.follow(models, self.registry.measurements())
+        self.catalog.chooser.prepare()
         ready = {model.id: model for model in models if model.status is Status.READY}
         self._say_if_only_demo(ready.values())
         self._on_loop(lambda: self.pool.keep_only(ready))
@@ -156,7 +174,7 @@ class Daemon:
 
     def _session_facts(self) -> tuple[SessionFacts, ...]:
         return tuple(
-            SessionFacts(s.model_id, s.resident_bytes, is_reclaimable=s.active == 0 and s.queued == 0)
+            SessionFacts(s.model_id, s.resident_bytes, is_reclaimable=s.active == 0 and s.queued == 0, idle_s=s.idle_s)
             for s in self.pool.snapshot()
             if s.state in (SessionState.READY, SessionState.LOADING)
         )

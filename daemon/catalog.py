@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from daemon.choosing import Chooser
+from daemon.decisions import Decisions
 from daemon.machine import Machine
-from daemon.pool.session import LoadPlan
+from daemon.pool.plan import LoadPlan
 from daemon.settings import Settings
 from registry.errors import (
     InvalidRequest,
@@ -24,7 +26,19 @@ from registry.errors import (
 )
 from registry.index.recovery import Recovery
 from registry.index.roots import absolute
-from registry.model import Changes, FolderProblem, Model, Pin, Root, ScanReport, Status, Task
+from registry.model import (
+    Changes,
+    Evaluation,
+    Fallback,
+    FolderProblem,
+    Measurement,
+    Model,
+    Pin,
+    Root,
+    ScanReport,
+    Status,
+    Task,
+)
 from registry.scan import scan
 from registry.sources import find_roots
 from registry.store import Registry
@@ -32,21 +46,52 @@ from selector.budget import accelerator_bytes, available_bytes
 from selector.filters import reject_provider
 from selector.footprint import CONTEXT_STEP, footprint, format_bytes, longest_context, need_bytes
 from selector.hardware import Hardware
-from selector.select import select
-from selector.selection import Selection, SelectionRequest, SessionFacts
+from selector.policy import Policy
+from selector.selection import Selection, SelectionRequest, SessionFacts, Setback
+from selector.utility import PROFILES
 
 AUTO = "auto"
+GLOB_CHARACTERS = frozenset("*?[")
 # What a chat completion can be asked of; the others have endpoints of their own.
 TEXT_TASKS = frozenset({Task.CHAT, Task.CODE, Task.REASONING, Task.MATH, Task.TOOLS})
 
 
+# Of a model that is loaded although it should not fit.
+FORCED_CONTEXT_TOKENS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What a request says about the choice of a model.
+
+    ``task`` and ``policy`` are what somebody asked for; ``turns`` the texts of the user's messages, oldest first, by
+    which slmreg tells the task otherwise; ``context_tokens`` an estimate of prompt and answer together.
+    """
+
+    needs_tools: bool = False
+    task: Task | None = None
+    policy: Policy | None = None
+    thinking: bool | None = None
+    turns: tuple[str, ...] = ()
+    context_tokens: int | None = None
+    is_in_tool_loop: bool = False
+
+
+NO_WANTS = Wants()
+
+
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A model ready to be leased; ``selection`` is the ledger if slmreg made the choice."""
+    """A model ready to be leased; ``selection`` is the ledger if slmreg made the choice, kept as ``decision_id``.
+
+    ``thinking``: whether it is to reason before it answers; None is up to its chat template.
+    """
 
     model: Model
     plan: LoadPlan
     selection: Selection | None = None
+    thinking: bool | None = None
+    decision_id: str | None = None
 
 
 class Catalog:
@@ -59,13 +104,21 @@ class Catalog:
         settings: Settings,
         environment: Mapping[str, str],
         sessions: Callable[[], Sequence[SessionFacts]] = tuple,
+        *,
+        measurements: Callable[[], tuple[Measurement, ...]] | None = None,
+        latest: Callable[[], tuple[Measurement, ...]] | None = None,
+        setbacks: Callable[[], tuple[Setback, ...]] = tuple,
     ) -> None:
+        """``measurements``: None asks the registry; for all of these see ``Chooser``."""
         self._registry = registry
         self._machine = machine
         self._settings = settings
         self._environment = environment
-        self._sessions = sessions
         self._scanning = threading.Lock()
+        self.chooser = Chooser(
+            registry, machine, settings, sessions=sessions, measurements=measurements, latest=latest, setbacks=setbacks
+        )
+        self.decisions = Decisions(settings.max_selections)
 
     # -- what is here
 
@@ -82,7 +135,7 @@ class Catalog:
         if not variants:
             return self._registry.get(reference)  # raises, with near names
         if len({model.name for model in variants}) > 1:
-            chosen = self._select(SelectionRequest(Task.CHAT), variants, ()).chosen
+            chosen = self.chooser.select_among(SelectionRequest(Task.CHAT), variants).chosen
             return next((model for model in variants if model.id == chosen), variants[0])
         return variants[0]
 
@@ -148,14 +201,45 @@ class Catalog:
     def pins(self) -> tuple[Pin, ...]:
         return self._registry.pins()
 
-    def pin(self, task: Task, reference: str) -> Pin:
-        """Pin a model that is here. Raises ModelNotFound, ModelNotUsable if it cannot do the task."""
+    def pin(self, task: Task, reference: str, *, fallback: Fallback = Fallback.ERROR) -> Pin:
+        """Pin a model that is here, or with a glob (``phi-4-mini*``) whatever is the newest that fits it.
+
+        Raises ModelNotFound, ModelNotUsable if it cannot do the task.
+        """
+        if GLOB_CHARACTERS.intersection(reference):
+            return self._registry.pin_pattern(task, reference, fallback=fallback)
         model = self.get(reference)
         if task not in model.tasks:
             can = ", ".join(model.tasks) or "nothing"
             raise ModelNotUsable(f"{model.id} cannot do {task}; it can do {can}.")
-        self._registry.pin(task, model.id)
-        return Pin(task, model.id)
+        return self._registry.pin(task, model.id, fallback=fallback)
+
+    def why_not(self, pin: Pin) -> str | None:
+        """Why a pinned model cannot serve now; None if it can."""
+        if pin.is_waiting:
+            return f"no model here is called {pin.model_id} and can do {pin.task}"
+        selection = self.select(SelectionRequest(pin.task, policy=self._settings.policy))
+        return None if selection.pinned and selection.chosen is not None else selection.reason
+
+    # -- what people say about models
+
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        return self._registry.evaluations()
+
+    def add_evaluation(self, reference: str, make: Callable[[Model], Evaluation]) -> Evaluation:
+        """Keep what somebody found out about a model. Raises ModelNotFound, ModelNotUsable for another's task."""
+        model = self.get(reference)
+        evaluation = make(model)
+        if evaluation.task not in model.tasks:
+            can = ", ".join(model.tasks) or "nothing"
+            raise ModelNotUsable(f"{model.id} cannot do {evaluation.task}; it can do {can}.")
+        self._registry.add_evaluation(evaluation)
+        return evaluation
+
+    def forget_evaluations(self, reference: str, task: Task | None = None) -> tuple[str, int]:
+        """The model's id, and how many there were. Raises ModelNotFound."""
+        model = self.get(reference)
+        return model.id, self._registry.forget_evaluations(model.id, task)
 
     def unpin(self, task: Task) -> None:
         """Undo a pin; a task without one stays so."""
@@ -168,56 +252,49 @@ class Catalog:
         """The machine, and what kind of disk each root lies on."""
         return replace(self.hardware(), disks=self._machine.disks(root.path for root in self.roots()))
 
+    @property
+    def policy(self) -> Policy:
+        """That of a request which names none."""
+        return self._settings.policy
+
     def select(self, request: SelectionRequest) -> Selection:
-        """Choose for a task among everything that is here, with what the sessions hold counted.
-
-        A pin that waits for a model that was never here binds nobody yet.
-        """
-        pins = [pin for pin in self.pins() if not pin.is_waiting]
-        pinned = {pin.model_id for pin in pins}
-        # Of what is gone, only a pinned model is worth a word.
-        models = [m for m in self.models() if m.status is not Status.MISSING or m.id in pinned]
-        return self._select(request, models, pins)
-
-    def _select(self, request: SelectionRequest, models: Sequence[Model], pins: Sequence[Pin]) -> Selection:
-        return select(
-            replace(request, context_limit_tokens=self._settings.max_context_tokens),
-            models,
-            self.hardware(),
-            sessions=self._sessions(),
-            pins=pins,
-            memory_budget_bytes=self._settings.memory_budget_bytes,
-        )
+        """Choose for a task among everything that is here; nothing is loaded or remembered."""
+        return self.chooser.select(request)
 
     # -- from a name in a request to a model that can be loaded
 
-    def resolve(self, reference: str, *, needs_tools: bool = False) -> Resolved:
+    def resolve(self, reference: str, wants: Wants = NO_WANTS, *, is_forced: bool = False) -> Resolved:
         """What ``model`` in a request means: an id, name or alias, ``auto``, or ``auto:<task>``.
+
+        ``is_forced``: a model that is named is to be loaded although it should not fit.
 
         Raises ModelNotFound, ModelNotUsable, UnknownTask, NoModelForTask, PinnedModelNotUsable, OutOfBudget.
         """
         wanted = reference.strip().lower()
         if wanted == AUTO or wanted.startswith(f"{AUTO}:"):
-            return self._resolve_auto(_task_of(wanted, needs_tools), needs_tools)
+            return self._resolve_auto(wanted, wants)
         model = self.get(reference)
         require_usable(model)
         rejection = reject_provider(model, self.hardware())
         if rejection is not None:
             raise ModelNotUsable(f"{model.id} {rejection.message}.")
-        if needs_tools and Task.TOOLS not in model.tasks:
+        if wants.needs_tools and Task.TOOLS not in model.tasks:
             raise UnsupportedParameter(
                 f"{model.id} cannot call tools: its chat template has no place for them. Leave 'tools' out, or ask for "
                 "auto:tools.",
                 param="tools",
             )
-        return Resolved(model, self.plan(model))
+        plan = self.plan(model, is_forced=is_forced)
+        return Resolved(model, plan, thinking=_thinking_of(model, wants))
 
-    def plan(self, model: Model) -> LoadPlan:
+    def plan(self, model: Model, *, is_forced: bool = False) -> LoadPlan:
         """Context, threads and expected bytes for loading ``model`` now. Raises OutOfBudget with the numbers.
 
-        A model that is loaded is never out of budget: its memory is there already.
+        A model that is loaded is never out of budget: its memory is there already. ``is_forced``: load it, at the least
+        context, although the estimate says that it does not fit.
         """
-        hardware, sessions = self.hardware(), self._sessions()
+        hardware, sessions = self.hardware(), self.chooser.sessions()
+        loaded_bytes = self.chooser.loaded_bytes(model)
         available = accelerator_bytes(hardware, model)
         if available is None:
             available = available_bytes(
@@ -226,34 +303,53 @@ class Catalog:
                 for_model=model.id,
                 memory_budget_bytes=self._settings.memory_budget_bytes,
             )
-        context = min(longest_context(model, available), self._settings.max_context_tokens)
-        if context <= 0 and not any(session.model_id == model.id for session in sessions):
+        context = min(longest_context(model, available, loaded_bytes=loaded_bytes), self._settings.max_context_tokens)
+        does_fit = context > 0 or any(session.model_id == model.id for session in sessions)
+        if not does_fit and not is_forced:
+            need = footprint(model, CONTEXT_STEP, loaded_bytes=loaded_bytes)
             raise OutOfBudget(
-                f"{model.id} needs {footprint(model, CONTEXT_STEP)}; {format_bytes(available)} are available beside "
-                "the reserve. Close other programs, raise memory_budget_bytes, or choose a smaller model."
+                f"{model.id} needs {need}; {format_bytes(available)} are available beside the reserve. Close other "
+                "programs, raise memory_budget_bytes, choose a smaller model, or `slmreg load --force` it."
             )
+        if not does_fit:
+            context = min(FORCED_CONTEXT_TOKENS, self._settings.max_context_tokens, model.context_tokens)
         return LoadPlan(
             # A loaded session that goes away before it is used is loaded again with this.
             context_tokens=max(context, min(CONTEXT_STEP, model.context_tokens)),
             threads=self._settings.threads or hardware.cpu.usable_cores,
-            need_bytes=need_bytes(model, context),
+            need_bytes=need_bytes(model, context, loaded_bytes=loaded_bytes),
             allowed_libraries=self._allowed_libraries(model),
+            is_forced=is_forced and not does_fit,
         )
 
     def _allowed_libraries(self, model: Model) -> tuple[str, ...]:
         """SHA-256 digests, for a model that has a library of custom operators."""
         return tuple(sorted(self._registry.allowed_libraries())) if model.custom_ops_library is not None else ()
 
-    def _resolve_auto(self, task: Task, needs_tools: bool) -> Resolved:
-        selection = self.select(SelectionRequest(task, needs_tools=needs_tools))
-        if selection.chosen is None:
+    def _resolve_auto(self, reference: str, wants: Wants) -> Resolved:
+        task, because = _task_for(reference, wants)
+        request = SelectionRequest(
+            task,
+            context_tokens=_context_for(task, wants, self._settings.max_context_tokens),
+            needs_tools=wants.needs_tools,
+            policy=wants.policy or self._settings.policy,
+            thinking=wants.thinking,
+            is_in_tool_loop=wants.is_in_tool_loop,
+        )
+        selection = self.chooser.take(request)
+        if selection.chosen is None and request.context_tokens is not None:
+            # That was an estimate of the prompt: whether it fits is for the model itself to count.
+            selection = self.chooser.take(replace(request, context_tokens=None))
+        if selection.pick is None:
             raise (
                 PinnedModelNotUsable(selection.reason) if selection.pinned else NoModelForTask(explain_none(selection))
             )
+        model = self.get(selection.pick.model_id)
         if task not in TEXT_TASKS:
-            raise InvalidRequest(f"{selection.chosen} can do {task}, but no endpoint serves that yet.", param="model")
-        model = self.get(selection.chosen)
-        return Resolved(model, self.plan(model), selection)
+            raise InvalidRequest(f"{model.id} can do {task}, but no endpoint serves that yet.", param="model")
+        decision = self.decisions.record(reference, because, selection)
+        thinking = selection.pick.thinking
+        return Resolved(model, self.plan(model), selection, thinking=thinking, decision_id=decision.id)
 
 
 def parse_task(name: str, *, param: str = "task") -> Task:
@@ -290,7 +386,34 @@ def explain_none(selection: Selection) -> str:
     return f"No model can do {selection.task} now. {turned_away}"
 
 
-def _task_of(reference: str, needs_tools: bool) -> Task:
+def _task_for(reference: str, wants: Wants) -> tuple[Task, str]:
+    """The task of a request for ``auto``, and why: named in the model, else beside it, else told from the request."""
     if ":" in reference:
-        return parse_task(reference.partition(":")[2], param="model")
-    return Task.TOOLS if needs_tools else Task.CHAT
+        return parse_task(reference.partition(":")[2], param="model"), "asked for as the model"
+    if wants.task is not None:
+        return wants.task, "asked for"
+    from selector.classify import classify
+
+    found = classify(wants.turns, has_tools=wants.needs_tools)
+    return found.task, found.because
+
+
+def _context_for(task: Task, wants: Wants, limit_tokens: int) -> int | None:
+    """Room for a long prompt: a power of two, so that few different requests are appraised; None for the task's own."""
+    least = PROFILES[task].least_context_tokens
+    if wants.context_tokens is None or wants.context_tokens <= least:
+        return None
+    rounded = 1 << (wants.context_tokens - 1).bit_length()
+    return min(rounded, limit_tokens) if limit_tokens > least else None
+
+
+def _thinking_of(model: Model, wants: Wants) -> bool | None:
+    """Raises UnsupportedParameter for a model that cannot be told whether to reason."""
+    if wants.thinking is None or model.has_thinking_switch:
+        return wants.thinking
+    if wants.thinking is not model.can_reason:
+        does = "always reasons" if model.can_reason else "does not reason"
+        raise UnsupportedParameter(
+            f"{model.id} {does} before it answers. Leave 'reasoning_effort' out.", param="reasoning_effort"
+        )
+    return None

@@ -29,9 +29,7 @@ from registry.index.health import examine_database
 from registry.index.recovery import Recovery, kept_files
 from registry.index.schema import backups_of
 from registry.index.sidecar import read_sidecar, sidecar_of
-from registry.model import Pin
 from registry.store import Registry
-from selector.selection import SelectionRequest
 
 Status = Mapping[str, Any]
 
@@ -51,7 +49,7 @@ def examine(registry: Registry, catalog: Catalog, database: Path, daemon: Status
     yield from root_findings(catalog.roots(), models, _is_readable, daemon)
     yield from model_findings(models)
     yield from folder_findings(catalog.problems(), models)
-    yield from pin_findings(catalog.pins(), lambda pin: _why_not(catalog, pin))
+    yield from pin_findings(catalog.pins(), catalog.why_not)
 
 
 def _safety_findings(registry: Registry, database: Path) -> Iterator[Finding]:
@@ -96,8 +94,3 @@ def _is_readable(folder: Path) -> bool:
             return True
     except OSError:
         return False
-
-
-def _why_not(catalog: Catalog, pin: Pin) -> str | None:
-    selection = catalog.select(SelectionRequest(pin.task))
-    return None if selection.chosen is not None else selection.reason

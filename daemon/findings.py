@@ -178,7 +178,7 @@ def pin_findings(pins: Iterable[Pin], why_not: Callable[[Pin], str | None]) -> I
     """``why_not`` says why a pinned model cannot serve now; None if it can."""
     for pin in pins:
         subject = f"pin {pin.task}"
-        if pin.is_waiting:
+        if pin.is_waiting and pin.pattern is None:
             yield Finding(
                 Level.NOTE,
                 subject,
@@ -187,9 +187,13 @@ def pin_findings(pins: Iterable[Pin], why_not: Callable[[Pin], str | None]) -> I
             )
         elif (reason := why_not(pin)) is not None:
             advice = f"Mend that, pin another model, or `slmreg unpin {pin.task}`: a pin is never replaced in silence."
-            yield Finding(Level.PROBLEM, subject, f"{pin.model_id} cannot serve. {reason}", advice)
+            yield Finding(Level.PROBLEM, subject, f"{pin.model_id} cannot serve. {_sentence(reason)}", advice)
         else:
             yield Finding(Level.OK, subject, pin.model_id)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith(".") else ".")
 
 
 def disk_finding(folder: Path) -> Finding:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from daemon.catalog import Catalog
+from daemon.comparison import measurement_json
 from registry.manifest import FACTS_KEY, merge
-from registry.model import Hint, Model, Pin, Status, Task
+from registry.model import Hint, Measurement, Model, Pin, Status, Task
 from registry.store import Registry
 from selector.footprint import need_bytes, reserve_bytes
 from selector.hardware import Hardware
@@ -137,7 +138,7 @@ def export_hints(registry: Registry, catalog: Catalog, *, context_tokens: int) -
     for pin in registry.pins():
         if not pin.is_waiting:
             pinned.setdefault(pin.model_id, []).append(pin.task)
-    listing = _Listing(registry.find, pinned, context_tokens)
+    listing = _Listing(registry.find, pinned, context_tokens, catalog.chooser.measurements_of)
     listing.keep(registry.hints(), {model.id: model for model in ready})
     # The first entry of a task is the one that gets chosen: a person's choice first, then what slmreg would choose.
     ranking = [candidate.model_id for candidate in catalog.select(SelectionRequest(Task.CHAT)).ranking]
@@ -150,9 +151,16 @@ def export_hints(registry: Registry, catalog: Catalog, *, context_tokens: int) -
 class _Listing:
     """Entries of a file that is being made."""
 
-    def __init__(self, find: Callable[[str], Model | None], pinned: dict[str, list[Task]], context_tokens: int) -> None:
+    def __init__(
+        self,
+        find: Callable[[str], Model | None],
+        pinned: dict[str, list[Task]],
+        context_tokens: int,
+        measured: Callable[[Model], Sequence[Measurement]],
+    ) -> None:
         self.entries: list[Hint] = []
         self._find = find
+        self._measured = measured
         self._pinned = pinned
         self._context_tokens = context_tokens
         self._told: dict[str, set[str]] = {}  # by model, the tasks it is listed for
@@ -179,7 +187,8 @@ class _Listing:
     def _with_facts(self, hint: Hint, model: Model) -> Hint:
         ram_gb = least_memory_gb(model, self._context_tokens) if hint.min_ram_gb is None else hint.min_ram_gb
         task = self._task_of(model) if hint.task is None else hint.task
-        return replace(hint, task=task, min_ram_gb=ram_gb, more={**hint.more, FACTS_KEY: _facts(model)})
+        facts = _facts(model, self._measured(model))
+        return replace(hint, task=task, min_ram_gb=ram_gb, more={**hint.more, FACTS_KEY: facts})
 
     def _task_of(self, model: Model) -> str:
         return str(next(iter((*self._pinned.get(model.id, ()), *model.tasks)), ""))
@@ -194,8 +203,9 @@ def least_memory_gb(model: Model, context_tokens: int) -> float:
     return math.ceil(total / GIGABYTE / _STEP_GB) * _STEP_GB
 
 
-def _facts(model: Model) -> dict[str, Any]:
-    return {
+def _facts(model: Model, measured: Sequence[Measurement]) -> dict[str, Any]:
+    """``measured`` on this machine: a key only where it was."""
+    known = {
         "id": model.id,
         "alias": model.alias,
         "precision": str(model.precision),
@@ -205,3 +215,4 @@ def _facts(model: Model) -> dict[str, Any]:
         "content": model.content,
         "execution_provider": str(model.execution_provider),
     }
+    return {**known, "measured": measurement_json(measured[0])} if measured else known

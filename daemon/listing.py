@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from daemon.shapes import marks_json, model_json
+from daemon.shapes import Json, marks_json, model_json
 from registry.model import Model, Task
 
 # Where a block ends is decided by the name that ends it, so that a new model changes one block and not all after it.
@@ -35,17 +35,23 @@ _UNMARKED = encode(marks_json(loaded=False, pinned_for=()))[1:]
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What is not read from a model's folder: the ids of loaded models, and for pinned ones their tasks by id."""
+    """What is not read from a model's folder: the ids of loaded models, and by id what was measured of models and the
+    tasks that they are pinned for."""
 
     loaded: Collection[str] = ()
     pinned: Mapping[str, Collection[Task]] = field(default_factory=dict)
+    measured: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def ids(self) -> frozenset[str]:
-        return frozenset((*self.loaded, *self.pinned))
+        return frozenset((*self.loaded, *self.pinned, *self.measured))
 
     def put_on(self, record: bytes, model_id: str) -> bytes:
-        marks = marks_json(loaded=model_id in self.loaded, pinned_for=self.pinned.get(model_id, ()))
+        marks = marks_json(
+            loaded=model_id in self.loaded,
+            pinned_for=self.pinned.get(model_id, ()),
+            measured=self.measured.get(model_id),
+        )
         return record.removesuffix(_UNMARKED) + encode(marks)[1:]
 
 

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from registry.errors import SettingsError
+from selector.policy import Policy
 
 DEFAULT_PORT = 7567
+MAX_GLOBS = 100
+# A point is a hundredth of all quality there is: more than this is a pin or a ban.
+Points = Annotated[float, Field(ge=-50, le=50, allow_inf_nan=False)]
 ENV_PREFIX = "SLMREG_"
 # Not settings: they say where things lie.
 LOCATION_VARIABLES = frozenset({"SLMREG_HOME", "SLMREG_FOUNDRY_CACHES", "SLMREG_HF_CACHE"})
@@ -80,6 +85,19 @@ class Settings(BaseModel):
     max_concurrent: int = Field(4, ge=1, le=256, description="requests that one model answers at the same time")
     max_queue: int = Field(64, ge=1, description="requests per model, running and waiting; beyond it: 429")
 
+    policy: Policy = Field(Policy.BALANCED, description="what waiting weighs against quality: fast, balanced, quality")
+    allow: tuple[str, ...] = Field(
+        (), max_length=MAX_GLOBS, description="globs of the only models that may be chosen; empty: all"
+    )
+    deny: tuple[str, ...] = Field((), max_length=MAX_GLOBS, description="globs of models that are never chosen")
+    model_points: dict[str, Points] = Field(
+        {}, max_length=MAX_GLOBS, description='points that a choice adds, by glob: `{"phi-4*" = 3}`'
+    )
+    license_points: dict[str, Points] = Field(
+        {}, max_length=MAX_GLOBS, description='points by glob on the licence: `{"*-nc-*" = -20}`'
+    )
+    max_selections: int = Field(256, ge=0, le=10_000, description="choices kept for `/slmreg/selections/{id}`")
+
     load_timeout_s: float = Field(300, gt=0, description="a load that takes longer has failed")
     queue_timeout_s: float = Field(120, gt=0, description="a request that waits longer for its turn gets 429")
     request_timeout_s: float = Field(600, gt=0, description="an answer that takes longer is ended")
@@ -93,6 +111,20 @@ class Settings(BaseModel):
     heartbeat_s: float = Field(15, ge=0.05, description="a follower hears something at least this often")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="largest request body; beyond it: 413")
     max_messages: int = Field(2048, ge=1, description="most messages in one request")
+
+    @field_validator("allow", "deny", mode="before")
+    @classmethod
+    def _from_commas(cls, globs: object) -> object:
+        """The environment has no lists."""
+        if isinstance(globs, str):
+            return tuple(glob.strip() for glob in globs.split(",") if glob.strip())
+        return globs
+
+    @field_validator("model_points", "license_points", mode="before")
+    @classmethod
+    def _from_json(cls, points: object) -> object:
+        """Nor has it tables."""
+        return json.loads(points) if isinstance(points, str) else points
 
     @field_validator("log_level", mode="before")
     @classmethod

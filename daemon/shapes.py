@@ -6,10 +6,11 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from daemon.pool.pool import SessionSnapshot
 from registry.model import Changes, FolderProblem, Markers, Model, Pin, Root, Status, Task
 
-if TYPE_CHECKING:  # watchdog is not for every command
+if TYPE_CHECKING:  # none of this is for every command
+    from daemon.decisions import Decision
+    from daemon.pool.pool import SessionSnapshot
     from registry.index.recovery import Recovery
     from registry.watch import WatchState
 
@@ -17,7 +18,9 @@ Json = dict[str, Any]
 ENGINE = "generator"
 
 
-def model_json(model: Model, *, loaded: bool = False, pinned_for: Collection[Task] = ()) -> Json:
+def model_json(
+    model: Model, *, loaded: bool = False, pinned_for: Collection[Task] = (), measured: Json | None = None
+) -> Json:
     return {
         "id": model.id,
         "name": model.name,
@@ -45,6 +48,8 @@ def model_json(model: Model, *, loaded: bool = False, pinned_for: Collection[Tas
         "modalities": [str(modality) for modality in model.modalities],
         "has_chat_template": model.has_chat_template,
         "can_reason": model.can_reason,
+        "has_thinking_switch": model.has_thinking_switch,
+        "languages": list(model.languages),
         "tool_markers": _markers_json(model.tool_markers),
         "reasoning_markers": _markers_json(model.reasoning_markers),
         "adapters": list(model.adapters),
@@ -63,15 +68,14 @@ def model_json(model: Model, *, loaded: bool = False, pinned_for: Collection[Tas
         "revision": model.revision,
         "missing_since": _iso_time(model.missing_since_s),
         "verified_at": _iso_time(model.verified_s),
-        "measured": {},
         "evidence": dict(model.evidence),
-        **marks_json(loaded=loaded, pinned_for=pinned_for),
+        **marks_json(loaded=loaded, pinned_for=pinned_for, measured=measured),
     }
 
 
-def marks_json(*, loaded: bool, pinned_for: Collection[Task]) -> Json:
+def marks_json(*, loaded: bool, pinned_for: Collection[Task], measured: Json | None = None) -> Json:
     """The keys of a model, its last ones, that do not come from its folder."""
-    return {"loaded": loaded, "pinned_for": sorted(str(task) for task in pinned_for)}
+    return {"measured": measured or {}, "loaded": loaded, "pinned_for": sorted(str(task) for task in pinned_for)}
 
 
 def model_event_json(model: Model, status: Status) -> Json:
@@ -136,6 +140,7 @@ def recovery_json(recovery: Recovery) -> Json:
             "hints": recovery.hints,
             "allowed_libraries": recovery.allowed_libraries,
             "verifications": recovery.verifications,
+            "evaluations": recovery.evaluations,
         },
     }
 
@@ -170,9 +175,34 @@ def root_event_json(root: Root, *, is_root: bool) -> Json:
     }
 
 
-def pin_json(pin: Pin) -> Json:
+def pin_event_json(pin: Pin) -> Json:
     """``waiting``: ``model`` is a name that no model here has yet."""
-    return {"task": str(pin.task), "model": pin.model_id, "waiting": pin.is_waiting}
+    return {
+        "task": str(pin.task),
+        "model": pin.model_id,
+        "waiting": pin.is_waiting,
+        "pattern": pin.pattern,
+        "fallback": str(pin.fallback),
+    }
+
+
+def pin_json(pin: Pin, why_not: str | None) -> Json:
+    """``serves``: the model that requests get by this pin now; None where ``problem`` says why it cannot."""
+    return {**pin_event_json(pin), "serves": pin.model_id if why_not is None else None, "problem": why_not}
+
+
+def decision_json(decision: Decision) -> Json:
+    """A recorded choice, without its ledger."""
+    selection = decision.selection
+    return {
+        "id": decision.id,
+        "at": _iso_time(decision.decided_s),
+        "model": decision.reference,
+        "task": str(selection.task),
+        "task_because": decision.task_because,
+        "chosen": selection.chosen,
+        "reason": selection.reason,
+    }
 
 
 def session_json(session: SessionSnapshot, *, pinned: bool = False) -> Json:

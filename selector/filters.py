@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from registry.model import Device, ExecutionProvider, Model, Status, Task
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from registry.model import Device, ExecutionProvider, Modality, Model, Status, Task
 from selector.footprint import CONTEXT_STEP, Footprint, format_bytes
 from selector.hardware.values import Hardware
-from selector.selection import Rejected, SelectionRequest
+from selector.languages import speaks
+from selector.selection import Preferences, Rejected, SelectionRequest, Setback
 from selector.utility import PROFILES
 
 # Their devices are found wherever they are, so that one that was not found is not there. The devices of the others
 # (DirectML, QNN, ...) cannot be looked for on every system yet: an installed provider is then taken at its word.
 _DEVICE_IS_ALWAYS_SEEN = frozenset({ExecutionProvider.CUDA, ExecutionProvider.TENSORRT_RTX, ExecutionProvider.MIGRAPHX})
+
+_WRITES_TEXT = frozenset({Task.CHAT, Task.CODE, Task.REASONING, Task.MATH, Task.TOOLS, Task.VISION})
 
 
 def least_context(request: SelectionRequest, model: Model) -> int:
@@ -37,7 +43,36 @@ def reject_capability(request: SelectionRequest, model: Model) -> Rejected | Non
         return Rejected(model.id, "task", f"cannot do {request.task}; its files show: {can}")
     if request.needs_tools and Task.TOOLS not in model.tasks:
         return Rejected(model.id, "tools", f"has no chat template for tools; its files show: {can}")
+    if request.needs_vision and Modality.IMAGE not in model.modalities:
+        return Rejected(model.id, "vision", f"takes no images; its files show: {can}")
+    if request.needs_json and not _WRITES_TEXT.intersection(model.tasks):
+        return Rejected(model.id, "json", f"writes no text that could be JSON; its files show: {can}")
     return None
+
+
+def reject_lists(request: SelectionRequest, preferences: Preferences, model: Model) -> Rejected | None:
+    """By the lists of the machine's owner, and by those of the request."""
+    for lists in (preferences, request):
+        denied = next((glob for glob in lists.deny if is_meant(model, glob)), None)
+        if denied is not None:
+            return Rejected(model.id, "denied", f"is on the list of what is not to be used ({denied})")
+        if lists.allow and not any(is_meant(model, glob) for glob in lists.allow):
+            return Rejected(model.id, "not_allowed", f"is not among what may be used ({', '.join(lists.allow)})")
+    return None
+
+
+def reject_language(request: SelectionRequest, model: Model) -> Rejected | None:
+    if request.language is None or speaks(model, request.language) is not False:
+        return None
+    return Rejected(model.id, "language", f"is not said to know the language {request.language!r}")
+
+
+def reject_thinking(request: SelectionRequest, model: Model, thinks: bool, way: bool | None) -> Rejected | None:
+    """``thinks``: what it does in this ``way`` of answering, which is None if it has only one."""
+    if request.thinking is None or request.thinking == thinks:
+        return None
+    does = "reasons before it answers" if thinks else "answers at once"
+    return Rejected(model.id, "thinking", f"{does}, and that was not wanted", thinking=way)
 
 
 def reject_context(request: SelectionRequest, model: Model) -> Rejected | None:
@@ -76,3 +111,36 @@ def reject_memory(model: Model, need: Footprint, available_bytes: int) -> Reject
     if need.total_bytes <= available_bytes:
         return None
     return Rejected(model.id, "memory", f"needs {need}; {format_bytes(available_bytes)} available")
+
+
+def reject_setback(model: Model, need: Footprint, setbacks: Iterable[Setback]) -> Rejected | None:
+    """What ran out of memory is left alone for a while, and so is whatever needs as much of the same memory."""
+    for setback in setbacks:
+        is_it = setback.model_id == model.id
+        if is_it or (setback.device is model.device and need.total_bytes >= setback.need_bytes):
+            who = "it" if is_it else setback.model_id
+            return Rejected(
+                model.id,
+                "quarantine",
+                f"needs {format_bytes(need.total_bytes)}, and {who} ran out of memory with "
+                f"{format_bytes(setback.need_bytes)}; tried again in {setback.seconds_left:.0f} s",
+            )
+    return None
+
+
+def reject_deadline(request: SelectionRequest, model: Model, seconds: float, way: bool | None) -> Rejected | None:
+    """``seconds``: what a typical answer of the task would take now."""
+    if request.deadline_s is None or seconds <= request.deadline_s:
+        return None
+    message = f"would take about {seconds:.1f} s for an answer; {request.deadline_s:g} s are allowed"
+    return Rejected(model.id, "deadline", message, thinking=way)
+
+
+def is_meant(model: Model, glob: str) -> bool:
+    """Whether a glob is for this model: for its id, its name or its alias; case does not count."""
+    return any(matches(text, glob) for text in (model.id, model.name, model.alias))
+
+
+def matches(text: str, glob: str) -> bool:
+    """Case does not count."""
+    return fnmatchcase(text.casefold(), glob.casefold())

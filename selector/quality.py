@@ -47,6 +47,8 @@ SPECIALITIES = {
 class Quality:
     """``general_points``, what its speciality or thinking adds, and what quantisation costs (<= 0): their sum is q.
 
+    ``evaluated_points`` is how far tests and ratings on this machine move that.
+
     ``spread_points`` is one standard deviation, ``source`` the evidence in words, ``speciality`` why there are
     ``speciality_points``.
     """
@@ -58,6 +60,7 @@ class Quality:
     source: str
     speciality: str | None = None
     thinks: bool = False
+    evaluated_points: float = 0.0
 
     @property
     def verbosity(self) -> float:

@@ -23,6 +23,11 @@ TOKEN_OVERHEAD_S = 0.0003  # measured on a CPU: graph overhead per token
 LOAD_BYTES_PER_S = 350e6
 LOAD_FIXED_S = 0.3  # process, imports and tokenizer (measured 0.1-0.15 s)
 
+# Within which factors of a prediction the truth mostly lies (judged, after whichllm's bands).
+ROOFLINE_BAND = (0.35, 2.0)
+SIBLINGS_BAND = (0.6, 1.6)
+MEASURED_BAND = (0.85, 1.2)
+
 # Without probes. Judged low: two cores of a shared server measured 22 GB/s and about 170 GFLOP/s each with AVX-512.
 ASSUMED_BANDWIDTH_PER_CORE = 10e9
 ASSUMED_BANDWIDTH_LIMIT = 30e9
@@ -36,12 +41,13 @@ ASSUMED_SHARED_GPU = (40e9, 1e12)
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """A prediction. ``source`` says what it rests on: "probed" or "assumed" bandwidth."""
+    """A prediction. ``source`` says what it rests on; ``band`` within which factors the truth is likely to lie."""
 
     tokens_per_second: float
     prompt_tokens_per_second: float
     load_s: float
     source: str
+    band: tuple[float, float] = ROOFLINE_BAND
 
     def ttft_s(self, prompt_tokens: int) -> float:
         """Time to first token of a loaded model."""
@@ -62,7 +68,7 @@ def predict_speed(model: Model, hardware: Hardware) -> Speed:
         tokens_per_second=1 / decode_s,
         prompt_tokens_per_second=PREFILL_EFFICIENCY * flops / (2 * parameters),
         load_s=LOAD_FIXED_S + weights / LOAD_BYTES_PER_S,
-        source=source,
+        source=f"predicted from {source}",
     )
 
 

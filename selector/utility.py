@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry.model import Task
+from selector.policy import Policy
 from selector.quality import Quality
 from selector.speed import Speed
 
@@ -19,6 +20,7 @@ UNCERTAINTY_PER_POINT = 0.5
 TOO_SLOW_PER_DOUBLING = 20.0
 # A load is paid once for several answers.
 LOAD_SHARE = 0.25
+POLICY_FACTORS: Mapping[Policy, float] = {Policy.FAST: 2.0, Policy.BALANCED: 1.0, Policy.QUALITY: 0.5}
 # Memory is free of charge up to this share of what is available, then costs up to MEMORY_LOSS.
 MEMORY_FREE_SHARE = 0.85
 MEMORY_LOSS = 6.0
@@ -51,34 +53,39 @@ PROFILES: Mapping[Task, TaskProfile] = {
 }
 
 
-def utility_terms(
-    task: Task, quality: Quality, speed: Speed, *, is_loaded: bool, need_bytes: int, available_bytes: int
-) -> dict[str, float]:
-    """The ledger, in hundredths of a point so that what is shown adds up."""
+def quality_terms(quality: Quality) -> dict[str, float]:
+    """What the model is worth before anybody waits for it. In hundredths of a point, so that what is shown adds up."""
     terms = {
         "Q": quality.general_points,
         "specialised": quality.speciality_points,
         "quant": quality.quantisation_points,
+        "evaluated": quality.evaluated_points,
         "uncertainty": -UNCERTAINTY_PER_POINT * quality.spread_points,
-        "latency": -latency_loss(task, quality, speed, is_loaded=is_loaded),
-        "memory": -memory_loss(need_bytes, available_bytes),
     }
-    return {name: round(points, 2) + 0.0 for name, points in terms.items()}
+    return {name: rounded(points) for name, points in terms.items()}
+
+
+def rounded(points: float) -> float:
+    return round(points, 2) + 0.0
 
 
 def total(terms: Mapping[str, float]) -> float:
     return round(math.fsum(terms.values()), 2)
 
 
-def latency_loss(task: Task, quality: Quality, speed: Speed, *, is_loaded: bool) -> float:
-    """Points lost to waiting for a typical answer of the task; nothing is won by being faster than good."""
+def answer_s(task: Task, quality: Quality, speed: Speed, *, is_loaded: bool) -> float:
+    """A typical answer of the task from request to last token, with the whole load where that comes first."""
     profile = PROFILES[task]
     seconds = speed.answer_s(profile.prompt_tokens, round(profile.completion_tokens * quality.verbosity))
-    if not is_loaded:
-        seconds += LOAD_SHARE * speed.load_s
+    return seconds if is_loaded else seconds + speed.load_s
+
+
+def latency_loss(task: Task, policy: Policy, seconds: float) -> float:
+    """Points lost to waiting so long for an answer; nothing is won by being faster than good."""
+    profile = PROFILES[task]
     beyond_good = max(0.0, math.log2(seconds / profile.good_s))
     beyond_bearable = max(0.0, math.log2(seconds / profile.bearable_s))
-    return profile.loss_per_doubling * beyond_good + TOO_SLOW_PER_DOUBLING * beyond_bearable
+    return POLICY_FACTORS[policy] * profile.loss_per_doubling * beyond_good + TOO_SLOW_PER_DOUBLING * beyond_bearable
 
 
 def memory_loss(need_bytes: int, available_bytes: int) -> float:

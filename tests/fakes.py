@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec
 
+from daemon.pool.failures import Ending, FailureKind, WorkerFailure
 from daemon.pool.launch import Event
 from daemon.pool.protocol import Accepted, Delta, Finished, Generate, Load, Ready
-from registry.errors import LoadFailed, WorkerDied
+from registry.errors import WorkerDied
 from registry.model import Model, Source, Task
 
 P = ParamSpec("P")
@@ -54,11 +55,12 @@ class FakeWorker:
     def __init__(self, pid: int, launcher: FakeLauncher) -> None:
         self.pid = pid
         self._launcher = launcher
-        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self.may_load = asyncio.Event()
         self.may_stop = asyncio.Event()
         self.may_stop.set()
         self.load_error: str | None = None
+        self.load_error_kind = FailureKind.OTHER
         self.loaded: Load | None = None
         if launcher.loads_at_once:
             self.may_load.set()
@@ -70,7 +72,8 @@ class FakeWorker:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if self._ended.done() or self.load_error is not None:
-            raise LoadFailed(self.load_error or "ended")
+            how = self._ended.result() if self._ended.done() else Ending("ended", self.load_error_kind)
+            raise WorkerFailure(self.load_error or how.words, how.kind)
         self._launcher.resident[self.pid] = self._launcher.bytes_per_model
         return Ready(
             model_type="fake",
@@ -95,7 +98,7 @@ class FakeWorker:
             decode_s=0,
         )
 
-    async def wait(self) -> str:
+    async def wait(self) -> Ending:
         return await asyncio.shield(self._ended)
 
     async def stop(self) -> None:
@@ -103,10 +106,10 @@ class FakeWorker:
         await self.may_stop.wait()
         self.die("stopped")
 
-    def die(self, how: str = "was killed by SIGKILL") -> None:
+    def die(self, how: str = "was killed by SIGKILL", kind: FailureKind = FailureKind.OTHER) -> None:
         self._launcher.resident.pop(self.pid, None)
         if not self._ended.done():
-            self._ended.set_result(how)
+            self._ended.set_result(Ending(how, kind))
 
 
 class FakeLauncher:

@@ -17,9 +17,21 @@ from daemon.listing import encode
 from daemon.pool.pool import SessionPool
 from daemon.shapes import Json, session_json
 from registry.errors import ModelNotFound
+from registry.model import Fallback
+from selector.policy import Policy
+
+FORCED = (
+    "It was loaded although the estimate says that it does not fit: the machine may swap, and the system may end it."
+)
 
 MAX_PAGE = 100_000
 MAX_CONTEXT_TOKENS = 100_000_000
+MAX_BYTES = 2**50
+MAX_SECONDS = 1e6
+MAX_NAME = 512
+MAX_NOTES = 2000
+
+Globs = Annotated[tuple[Annotated[str, Field(max_length=MAX_NAME)], ...], Field(max_length=100)]
 
 
 class _Body(BaseModel):
@@ -27,18 +39,49 @@ class _Body(BaseModel):
 
 
 class SelectBody(_Body):
+    """What a choice has to meet; see ``selector.selection.SelectionRequest``."""
+
     task: str
     context_tokens: int | None = Field(None, ge=1, le=MAX_CONTEXT_TOKENS, description="prompt and answer together")
     tools: bool = Field(False, description="only models that can call tools")
+    vision: bool = Field(False, description="only models that take images")
+    json_output: bool = Field(False, alias="json", description="only models that can write JSON")
+    language: str | None = Field(None, pattern="^[a-z]{2}$", description="ISO 639-1 code of a language it has to know")
+    max_memory_bytes: int | None = Field(None, ge=0, le=MAX_BYTES, description="the most that it may need")
+    deadline_s: float | None = Field(
+        None, gt=0, le=MAX_SECONDS, allow_inf_nan=False, description="the most that a whole answer may take"
+    )
+    allow: Globs = Field((), description="globs of the only models that count")
+    deny: Globs = Field((), description="globs of models that do not count")
+    thinking: bool | None = Field(None, description="only models that do, or do not, reason before they answer")
+    policy: Policy | None = Field(None, description="what waiting weighs against quality")
+    limit: int | None = Field(None, ge=0, description="so much of the ranking and of what was rejected; absent: all")
 
 
 class PinBody(_Body):
     task: str
+    model: str = Field(max_length=MAX_NAME, description="an id, name, alias, or a glob: the newest that fits it")
+    fallback: Fallback = Field(Fallback.ERROR, description="when it cannot serve: an error, or what slmreg chooses")
+
+
+class EvaluationBody(_Body):
+    """A rating, or ``passed`` items ``of`` so many."""
+
     model: str
+    task: str
+    rating: int | None = Field(None, description="from 1 (useless) to 5 (perfect)")
+    passed: int | None = Field(None, description="items of a test that were passed")
+    of: int | None = Field(None, description="items of the test")
+    thinking: bool | None = Field(None, description="whether it reasoned before it answered")
+    notes: str = Field("", max_length=MAX_NOTES)
 
 
 class ModelBody(_Body):
     model: str
+
+
+class LoadBody(ModelBody):
+    force: bool = Field(False, description="load it although the estimate says that it does not fit")
 
 
 def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
@@ -79,7 +122,29 @@ def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
 
     @router.post("/select")
     def select(body: SelectBody) -> Json:
-        return admin.select(body.task, context_tokens=body.context_tokens, needs_tools=body.tools)
+        return admin.select(
+            body.task,
+            limit=body.limit,
+            context_tokens=body.context_tokens,
+            needs_tools=body.tools,
+            needs_vision=body.vision,
+            needs_json=body.json_output,
+            language=body.language,
+            max_memory_bytes=body.max_memory_bytes,
+            deadline_s=body.deadline_s,
+            allow=body.allow,
+            deny=body.deny,
+            thinking=body.thinking,
+            policy=body.policy,
+        )
+
+    @router.get("/selections")
+    def list_selections(limit: Annotated[int, Query(ge=1, le=10_000)] = 20) -> Json:
+        return {"data": admin.selections(limit)}
+
+    @router.get("/selections/{selection_id}")
+    def get_selection(selection_id: str) -> Json:
+        return admin.selection(selection_id)
 
     @router.get("/pins")
     def list_pins() -> Json:
@@ -87,12 +152,32 @@ def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
 
     @router.post("/pins")
     def pin(body: PinBody) -> Json:
-        return admin.pin(body.task, body.model)
+        return admin.pin(body.task, body.model, fallback=body.fallback)
 
     @router.delete("/pins/{task}")
     def unpin(task: str) -> Json:
         admin.unpin(task)
         return {"unpinned": task}
+
+    @router.get("/evaluations")
+    def list_evaluations() -> Json:
+        return {"data": admin.evaluations()}
+
+    @router.post("/evaluations")
+    def evaluate(body: EvaluationBody) -> Json:
+        return admin.evaluate(
+            body.model,
+            body.task,
+            rating=body.rating,
+            passed=body.passed,
+            items=body.of,
+            thinking=body.thinking,
+            notes=body.notes,
+        )
+
+    @router.delete("/evaluations/{reference:path}")
+    def forget_evaluations(reference: str, task: str | None = None) -> Json:
+        return admin.forget_evaluations(reference, task)
 
     @router.get("/hardware")
     def hardware() -> Json:
@@ -111,10 +196,11 @@ def sessions_router(catalog: Catalog, pool: SessionPool) -> APIRouter:
         return [session_json(session, pinned=session.model_id in pinned) for session in pool.snapshot()]
 
     @router.post("/load")
-    async def load(body: ModelBody) -> Json:
-        resolved = await asyncio.to_thread(catalog.resolve, body.model)
+    async def load(body: LoadBody) -> Json:
+        resolved = await asyncio.to_thread(catalog.resolve, body.model, is_forced=body.force)
         await pool.load(resolved.model, resolved.plan)
-        return next(session_json(s) for s in pool.snapshot() if s.model_id == resolved.model.id)
+        session = next(session_json(s) for s in pool.snapshot() if s.model_id == resolved.model.id)
+        return {**session, "warning": FORCED if resolved.plan.is_forced else None}
 
     @router.post("/unload")
     async def unload(body: ModelBody) -> Json:

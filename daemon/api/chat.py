@@ -11,12 +11,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from daemon.catalog import Wants, parse_task
 from daemon.pool.protocol import Generate, Sampling
 from registry.errors import InvalidRequest, UnsupportedParameter
+from selector.policy import Policy
 
 MAX_STOP_STRINGS = 16
 MAX_TOOLS = 128
 MAX_TOOL_DEPTH = 64
+# Of English text four and more, of code and of other scripts fewer: rather too much room than too little.
+CHARACTERS_PER_TOKEN = 3
 
 # Parameters of OpenAI's API that need an engine feature we lack, with the values that ask for nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -32,7 +36,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True,),
     "prediction": (),
     "presence_penalty": (0,),
-    "reasoning_effort": ("none",),
     "response_format": ({"type": "text"},),
     "store": (False,),
     "top_logprobs": (0,),
@@ -79,11 +82,15 @@ class ChatMessage(BaseModel):
             raise ValueError(f"a message of role {self.role} needs content")
         return self
 
+    @property
+    def text(self) -> str:
+        parts = self.content
+        return "".join(part.text for part in parts) if isinstance(parts, list) else (parts or "")
+
     def as_dict(self) -> dict[str, Any]:
         """For the chat template, which knows no ``developer`` role and no content parts."""
-        parts = self.content
-        text = "".join(part.text for part in parts) if isinstance(parts, list) else (parts or "")
-        message: dict[str, Any] = {"role": "system" if self.role == "developer" else self.role, "content": text}
+        role = "system" if self.role == "developer" else self.role
+        message: dict[str, Any] = {"role": role, "content": self.text}
         if self.name is not None:
             message["name"] = self.name
         if self.tool_calls:
@@ -126,7 +133,10 @@ class StreamOptions(_Strict):
 
 
 class ChatRequest(BaseModel):
-    """OpenAI's chat completion request, with ``top_k`` beside it."""
+    """OpenAI's chat completion request, with ``top_k``, ``task`` and ``policy`` beside it.
+
+    ``task`` and ``policy`` are for the choice of ``auto``; they mean nothing for a model that is named.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -143,6 +153,9 @@ class ChatRequest(BaseModel):
     stream_options: StreamOptions | None = None
     tools: list[Tool] = Field(default_factory=list, max_length=MAX_TOOLS)
     tool_choice: Literal["auto", "none"] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    task: str | None = Field(None, max_length=64)
+    policy: Annotated[Policy, Field(strict=False)] | None = None
     # These say who asks; nothing in the answer depends on them.
     user: str | None = None
     metadata: dict[str, str] | None = None
@@ -168,6 +181,24 @@ class ChatRequest(BaseModel):
             raise UnsupportedParameter('\'tool_choice\' can be "auto" or "none".', param="tool_choice")
         return kept
 
+    def wants(self, *, task: str | None = None, policy: str | None = None) -> Wants:
+        """What it says about the choice of a model; ``task`` and ``policy`` stood in headers, which count first.
+
+        Raises UnknownTask, InvalidRequest.
+        """
+        named = task or self.task
+        texts = [message.text for message in self.messages]
+        answer_tokens = self.max_completion_tokens or self.max_tokens or 0
+        return Wants(
+            needs_tools=bool(self.tools) and self.tool_choice != "none",
+            task=parse_task(named.strip().lower()) if named is not None else None,
+            policy=_policy(policy) if policy is not None else self.policy,
+            thinking=None if self.reasoning_effort is None else self.reasoning_effort not in ("none", "minimal"),
+            turns=tuple(m.text for m in self.messages if m.role == "user"),
+            context_tokens=sum(map(len, texts)) // CHARACTERS_PER_TOKEN + answer_tokens,
+            is_in_tool_loop=self.messages[-1].role == "tool",
+        )
+
     def as_generate(self, *, max_messages: int) -> Generate:
         """Raises InvalidRequest for what single fields cannot show."""
         if len(self.messages) > max_messages:
@@ -188,3 +219,10 @@ class ChatRequest(BaseModel):
             stop=stop,
             sampling=Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, seed=self.seed),
         )
+
+
+def _policy(name: str) -> Policy:
+    try:
+        return Policy(name.strip().lower())
+    except ValueError:
+        raise InvalidRequest(f"There is no policy {name!r}. Policies: {', '.join(Policy)}.", param="policy") from None

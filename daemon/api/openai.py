@@ -30,6 +30,8 @@ log = logging.getLogger("slmreg.api")
 
 # Of an id in a header; everything beyond ASCII is percent-encoded.
 READABLE = " !#$&'()*+,/:;=?@[]~"
+TASK_HEADER = "x-slmreg-task"
+POLICY_HEADER = "x-slmreg-policy"
 CLIENT_LEFT = 499  # nginx's number for it; nobody is there to read it
 
 
@@ -53,13 +55,14 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Answer a chat, whole or as server-sent events."""
         generate = body.as_generate(max_messages=max_messages)
+        wants = body.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
         try:
-            answer = await or_leave(answers.start(body.model, generate), request.receive)
+            answer = await or_leave(answers.start(body.model, generate, wants), request.receive)
         except ClientLeft:
             return Response(status_code=CLIENT_LEFT)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(answer)
-            headers = {"x-slmreg-model": quote(answer.model.id, safe=READABLE)}
+            headers = _headers(answer)
             completion = _Completion(answer, has_tools=bool(generate.tools))
             if body.stream:
                 include_usage = body.stream_options is not None and body.stream_options.include_usage
@@ -73,6 +76,16 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
                 return Response(status_code=CLIENT_LEFT)
 
     return router
+
+
+def _headers(answer: Answer) -> dict[str, str]:
+    """Which model answers; and where slmreg chose it, for which task and where the choice can be looked up."""
+    headers = {"x-slmreg-model": quote(answer.model.id, safe=READABLE)}
+    if answer.task is not None:
+        headers[TASK_HEADER] = answer.task
+    if answer.decision_id is not None:
+        headers["x-slmreg-selection"] = answer.decision_id
+    return headers
 
 
 class _Completion:

@@ -12,7 +12,21 @@ from typing import Any
 import click
 
 from daemon import __version__
-from daemon.cli import allow, chat, choose, demo, doctor, manifest, models, serve, sessions, verify
+from daemon.cli import (
+    allow,
+    chat,
+    choose,
+    demo,
+    doctor,
+    manifest,
+    models,
+    pins,
+    rate,
+    serve,
+    sessions,
+    show,
+    verify,
+)
 from registry.errors import SlmregError
 
 
@@ -45,6 +59,6 @@ def main() -> None:
     """
 
 
-for group in (serve, demo, models, choose, sessions, chat, verify, manifest, allow, doctor):
+for group in (serve, demo, models, show, choose, pins, rate, sessions, chat, verify, manifest, allow, doctor):
     for command in group.COMMANDS:
         main.add_command(command)

@@ -18,6 +18,8 @@ from registry.errors import SlmregError
 Json = dict[str, Any]
 # A cold load of a large model from a slow disk; the daemon's own load_timeout_s ends it earlier by default.
 HTTP_TIMEOUT_S = 900.0
+# Where the HTTP API has another name for a field than we have.
+_IN_JSON = {"needs_tools": "tools", "needs_vision": "vision", "needs_json": "json", "items": "of"}
 
 
 class Backend(Protocol):
@@ -28,10 +30,12 @@ class Backend(Protocol):
     def problems(self) -> list[Json]: ...
     def scan(self) -> Json: ...
     def roots(self) -> list[Json]: ...
-    def select(self, task: str, *, context_tokens: int | None = None, needs_tools: bool = False) -> Json: ...
+    def select(self, task: str, **wishes: Any) -> Json: ...
     def pins(self) -> list[Json]: ...
-    def pin(self, task: str, reference: str) -> Json: ...
+    def pin(self, task: str, reference: str, *, fallback: str = "error") -> Json: ...
     def unpin(self, task: str) -> None: ...
+    def evaluate(self, reference: str, task: str, **said: Any) -> Json: ...
+    def forget_evaluations(self, reference: str, task: str | None = None) -> Json: ...
     def hardware(self) -> Json: ...
 
 
@@ -76,18 +80,25 @@ class HttpBackend:
     def roots(self) -> list[Json]:
         return self._list("/slmreg/roots")
 
-    def select(self, task: str, *, context_tokens: int | None = None, needs_tools: bool = False) -> Json:
-        body = {"task": task, "context_tokens": context_tokens, "tools": needs_tools}
-        return self._object("POST", "/slmreg/select", body)
+    def select(self, task: str, **wishes: Any) -> Json:
+        """``wishes`` are fields of ``selector.selection.SelectionRequest``."""
+        return self._object("POST", "/slmreg/select", {"task": task, **_renamed(wishes)})
 
     def pins(self) -> list[Json]:
         return self._list("/slmreg/pins")
 
-    def pin(self, task: str, reference: str) -> Json:
-        return self._object("POST", "/slmreg/pins", {"task": task, "model": reference})
+    def pin(self, task: str, reference: str, *, fallback: str = "error") -> Json:
+        return self._object("POST", "/slmreg/pins", {"task": task, "model": reference, "fallback": fallback})
 
     def unpin(self, task: str) -> None:
         self._call("DELETE", f"/slmreg/pins/{quote(task, safe='')}")
+
+    def evaluate(self, reference: str, task: str, **said: Any) -> Json:
+        return self._object("POST", "/slmreg/evaluations", {"model": reference, "task": task, **_renamed(said)})
+
+    def forget_evaluations(self, reference: str, task: str | None = None) -> Json:
+        only = f"?task={quote(task, safe='')}" if task is not None else ""
+        return self._object("DELETE", f"/slmreg/evaluations/{quote(reference)}{only}")
 
     def hardware(self) -> Json:
         return self._object("GET", "/slmreg/hardware")
@@ -96,8 +107,8 @@ class HttpBackend:
         sessions: list[Json] = self._call("GET", "/slmreg/sessions")
         return sessions
 
-    def load(self, reference: str) -> Json:
-        return self._object("POST", "/slmreg/load", {"model": reference})
+    def load(self, reference: str, *, force: bool = False) -> Json:
+        return self._object("POST", "/slmreg/load", {"model": reference, "force": force})
 
     def unload(self, reference: str) -> Json:
         return self._object("POST", "/slmreg/unload", {"model": reference})
@@ -123,6 +134,11 @@ class HttpBackend:
         if answer.is_success:
             return answer.json()
         raise DaemonRefused(error_message(answer.text, answer.status_code))
+
+
+def _renamed(fields: Json) -> Json:
+    """As the HTTP API calls them; what nobody said is left out."""
+    return {_IN_JSON.get(name, name): value for name, value in fields.items() if value is not None}
 
 
 def home_paths() -> Paths:

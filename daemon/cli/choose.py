@@ -1,122 +1,116 @@
-"""select, pin, unpin, pins, hw: which model for a task, and on what machine."""
+"""select, hw: which model for a task, and on what machine."""
 
 from __future__ import annotations
+
+import re
+from typing import Any
 
 import click
 
 from daemon.cli.backend import Backend, Json, home_paths, open_backend
 from daemon.cli.hardware_rows import hardware_rows
-from daemon.cli.output import gigabytes, print_json, print_table, say
+from daemon.cli.ledger import print_ledger, print_rejected
+from daemon.cli.output import print_json, print_table, say
+
+MAX_CONTEXT_TOKENS = 100_000_000
+MAX_BYTES = 2**50
+MAX_SECONDS = 1e6
+POLICIES = ("fast", "balanced", "quality")
+_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_LANGUAGE = re.compile("[a-z]{2}")
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def size_bytes(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """Bytes as people write them: 6GB, 800MB, 1.5GiB, or a plain number."""
+    if text is None:
+        return None
+    found = _SIZE.fullmatch(text.strip())
+    size = int(float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].lower()]) if found else 0
+    if not 0 < size <= MAX_BYTES:
+        raise click.BadParameter(f"{text!r} is no size; write 6GB, 800MB or a number of bytes.")
+    return size
+
+
+def language_code(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    """Two letters, in lower case."""
+    code = text.strip().lower() if text is not None else None
+    if code is not None and not _LANGUAGE.fullmatch(code):
+        raise click.BadParameter(f"{text!r} is no ISO 639-1 code, such as de or en.")
+    return code
+
+
+def seconds(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    """Above 0, and not nan or for ever, which a range would let pass."""
+    if value is not None and not 0 < value <= MAX_SECONDS:
+        raise click.BadParameter(f"{value:g} is not between 0 and a million.")
+    return value
 
 
 @click.command()
 @click.argument("task")
-@click.option("--explain", is_flag=True, help="Show the whole ledger and every rejected model.")
-@click.option("--context", "context_tokens", type=click.IntRange(min=1), help="Tokens of context needed at least.")
+@click.option("--explain", is_flag=True, help="Show the whole ledger, every rejected model, and what would change it.")
+@click.option("--context", "context_tokens", type=click.IntRange(1, MAX_CONTEXT_TOKENS), help="Tokens needed at least.")
+@click.option("--tools", "needs_tools", is_flag=True, help="Only models that can call tools.")
+@click.option("--vision", "needs_vision", is_flag=True, help="Only models that take images.")
+@click.option("--needs-json", is_flag=True, help="Only models that can write JSON.")
+@click.option("--language", callback=language_code, help="Models that know this language (ISO 639-1, such as de).")
+@click.option(
+    "--max-memory",
+    "max_memory_bytes",
+    callback=size_bytes,
+    metavar="SIZE",
+    help="Most memory it may need, such as 6GB.",
+)
+@click.option(
+    "--deadline",
+    "deadline_s",
+    type=float,
+    callback=seconds,
+    help="Seconds that a whole answer may take, loading included.",
+)
+@click.option("--allow", multiple=True, metavar="GLOB", help="Only these models; may be given several times.")
+@click.option("--deny", multiple=True, metavar="GLOB", help="Not these models; may be given several times.")
+@click.option("--thinking/--no-thinking", default=None, help="Only answers with reasoning first, or only without.")
+@click.option(
+    "--policy", type=click.Choice(POLICIES), help="What waiting weighs against quality [default: the setting]."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def select(ctx: click.Context, task: str, explain: bool, context_tokens: int | None, as_json: bool) -> None:
+def select(ctx: click.Context, /, task: str, explain: bool, as_json: bool, **wishes: Any) -> None:
     """Choose the best model for TASK.
 
     Tasks: chat code reasoning math tools vision transcription embeddings.
-    The chosen id is the last line on standard output.
+    Nothing is loaded. The chosen id is the last line on standard output.
 
     \b
     Example: slmreg select code --explain
     """
     with open_backend() as backend:
-        selection = backend.select(task, context_tokens=context_tokens)
+        selection = backend.select(task, **_said(wishes))
+    chosen = selection["chosen"]
     if as_json:
         print_json(selection)
-    elif explain:
-        _print_ledger(selection)
-    if selection["chosen"] is None:
-        if not as_json:
-            _print_rejected(selection, only_if=not explain)
-            say(f"No model for {task}. {selection['reason']}")
+    else:
+        if explain:
+            say(f"{selection['reason']}\n")
+            print_ledger(selection)
+        elif chosen is None:
+            print_rejected(selection["rejected"])
+        if not explain:
+            say(selection["reason"])
+        if chosen is not None:
+            click.echo(chosen)
+    if chosen is None:
         ctx.exit(1)
-    if not as_json:
-        say(selection["reason"])
-        click.echo(selection["chosen"])
 
 
-def _print_ledger(selection: Json) -> None:
-    ranking = selection["ranking"]
-    if ranking:
-        terms = list(dict.fromkeys(term for candidate in ranking for term in candidate["terms"]))
-        columns = ("MODEL", "UTILITY", *(term.upper() for term in terms), "NEEDS", "CONTEXT", "TOK/S", "TTFT")
-        rows = (
-            (
-                candidate["id"],
-                f"{candidate['utility']:.1f}",
-                *(f"{candidate['terms'].get(term, 0.0):+.1f}" for term in terms),
-                gigabytes(candidate["need_bytes"]),
-                str(candidate["context_tokens"]),
-                f"{candidate['tokens_per_second']:.1f}",
-                f"{candidate['ttft_s']:.2f} s",
-            )
-            for candidate in ranking
-        )
-        print_table(columns, rows, right=columns[1:])
-    _print_rejected(selection, only_if=True)
+def _said(wishes: Json) -> Json:
+    """What was really asked for."""
+    from selector.policy import Policy
 
-
-def _print_rejected(selection: Json, *, only_if: bool) -> None:
-    if only_if and selection["rejected"]:
-        print_table(
-            ("REJECTED", "BECAUSE", ""), ((r["id"], r["code"], r["message"]) for r in selection["rejected"]), wrap=""
-        )
-
-
-@click.command()
-@click.argument("task")
-@click.argument("model")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def pin(task: str, model: str, as_json: bool) -> None:
-    """Always use MODEL for TASK.
-
-    A pinned model that cannot serve is an error; it is never replaced in silence.
-
-    \b
-    Example: slmreg pin chat phi-4-mini
-    """
-    with open_backend() as backend:
-        pinned = backend.pin(task, model)
-    if as_json:
-        print_json(pinned)
-    else:
-        say(f"{pinned['model']} is pinned for {pinned['task']}.")
-
-
-@click.command()
-@click.argument("task")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def unpin(task: str, as_json: bool) -> None:
-    """Let slmreg choose for TASK again.
-
-    \b
-    Example: slmreg unpin chat
-    """
-    with open_backend(is_fresh=False) as backend:
-        backend.unpin(task)
-    print_json({"unpinned": task}) if as_json else say(f"{task} is not pinned.")
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def pins(as_json: bool) -> None:
-    """List the pins.
-
-    \b
-    Example: slmreg pins
-    """
-    with open_backend(is_fresh=False) as backend:
-        found = backend.pins()
-    if as_json:
-        print_json(found)
-    else:
-        rows = ((p["task"], p["model"] + (" (waits until it is here)" if p["waiting"] else "")) for p in found)
-        print_table(("TASK", "MODEL"), rows)
+    said = {name: value for name, value in wishes.items() if value not in (None, ())}
+    return {**said, "policy": Policy(said["policy"])} if "policy" in said else said
 
 
 @click.command()
@@ -150,4 +144,4 @@ def _hardware(backend: Backend, *, probe: bool) -> Json:
     return hardware
 
 
-COMMANDS = (select, pin, unpin, pins, hw)
+COMMANDS = (select, hw)

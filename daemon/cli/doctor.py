@@ -39,9 +39,15 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     else:
         for finding in findings:
             _print(finding)
-        say(f"\n{problems} problems." if problems else "\nNothing has to be done.")
+        say(f"\n{_summary(problems)}")
     if problems:
         ctx.exit(1)
+
+
+def _summary(problems: int) -> str:
+    if not problems:
+        return "Nothing has to be done."
+    return "1 problem." if problems == 1 else f"{problems} problems."
 
 
 def _examine() -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,11 @@ from registry.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from daemon.hints import Imported
+    from registry.model import Hint
 
 STANDARD = Path("-")
+# What the parser, which knows no files, calls the one that it reads.
+_AS_PARSED = re.compile(r"(^| of )models\.json")
 # PowerShell 5 writes the first with ">"; a mark of UTF-8 is the parser's to accept.
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -36,9 +40,8 @@ def import_file(file: Path, no_pin: bool, as_json: bool) -> None:
     Example: slmreg import models.json
     """
     from daemon.hints import import_hints
-    from registry.manifest import parse
 
-    hints = parse(_read(file))
+    hints = _parsed(file)
     with open_registry() as local:
         imported = import_hints(local.registry, local.catalog, hints, with_pins=not no_pin)
     if imported.pins:
@@ -95,6 +98,19 @@ def export_file(file: Path) -> None:
     else:
         _write(file, serialise(hints))
         say(f"{file} has {len(hints)} entries.")
+
+
+def _parsed(file: Path) -> tuple[Hint, ...]:
+    """Raises InvalidRequest, which names the file that was given, whatever it is called."""
+    from registry.manifest import parse
+
+    name = "standard input" if file == STANDARD else str(file)
+    try:
+        return parse(_read(file))
+    except InvalidRequest as error:
+        raise InvalidRequest(
+            _AS_PARSED.sub(lambda found: found[1] + name, error.message, 1), param=error.param
+        ) from error
 
 
 def _read(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""list, show, scan, roots: which models are here."""
+"""list, scan, roots: which models are here."""
 
 from __future__ import annotations
 
@@ -82,45 +82,6 @@ def _tell_about(models: list[Json], problems: list[Json]) -> None:
     ready = [model for model in models if model["status"] == "ready"]
     if ready and all(model["demo"] for model in ready):
         say(f"\n{DEMO_HINT}")
-
-
-@click.command()
-@click.argument("model")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(model: str, as_json: bool) -> None:
-    """Show all that is known about MODEL.
-
-    MODEL is an id, a name or an alias.
-
-    \b
-    Example: slmreg show phi-4-mini
-    """
-    with open_backend() as backend:
-        found = backend.model(model)
-    if as_json:
-        print_json(found)
-        return
-    lines = [
-        (key, _as_text(key, value))
-        for key, value in found.items()
-        if key not in ("problems", "evidence", "measured") and value not in (None, "", [], {})
-    ]
-    lines += [("problem", f"{p['code']}: {p['message']}") for p in found["problems"]]
-    lines += [("guessed", f"{name}: {how}") for name, how in found["evidence"].items()]
-    print_table(("FIELD", "VALUE"), lines, wrap="VALUE")
-
-
-def _as_text(key: str, value: Any) -> str:
-    """As people read it: sizes with units, yes and no, the texts around a tool call as they stand in an answer."""
-    if key.endswith("bytes") or key == "kv_bytes_per_token":
-        return gigabytes(value)
-    if key in ("parameters", "active_parameters"):
-        return billions(value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        return f"{value['start']} ... {value['end']}"
-    return ("\n" if key == "locations" else " ").join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 @click.command()
@@ -270,4 +231,4 @@ def _change_roots(change: Callable[[Any], T]) -> tuple[T, Json]:
         return result, daemon.scan()
 
 
-COMMANDS = (list_models, show, scan, roots)
+COMMANDS = (list_models, scan, roots)

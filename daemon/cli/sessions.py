@@ -99,15 +99,18 @@ def ps(as_json: bool) -> None:
 
 @click.command()
 @click.argument("model")
+@click.option("--force", is_flag=True, help="Load it although the estimate says that it does not fit.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def load(model: str, as_json: bool) -> None:
+def load(model: str, force: bool, as_json: bool) -> None:
     """Load MODEL ahead of the first request.
 
     \b
     Example: slmreg load phi-4-mini
     """
     with _daemon() as backend:
-        session = backend.load(model)
+        session = backend.load(model, force=force)
+    if session["warning"] is not None:
+        say(f"Warning: {session['warning']}")
     print_json(session) if as_json else say(f"{session['id']} is {session['state']} (pid {session['pid']}).")
 
 

@@ -15,10 +15,14 @@ from daemon.pool.session import Session, SessionState
 
 @dataclass(frozen=True, slots=True)
 class MemoryMeter:
-    """How the pool sees memory: bytes that may still be taken (reserve already off), and a process's resident bytes."""
+    """How the pool sees memory: bytes that may still be taken (reserve already off), and a process's resident bytes.
+
+    ``peak_bytes`` is the most that a process ever held, None where the system does not keep it.
+    """
 
     available_bytes: Callable[[], int]
     resident_bytes: Callable[[int], int]
+    peak_bytes: Callable[[int], int | None] = lambda _pid: None
 
 
 class MemoryBudget:
@@ -51,6 +55,11 @@ class MemoryBudget:
         """What its process holds now; 0 without one."""
         worker = session.worker
         return self._meter.resident_bytes(worker.pid) if worker is not None else 0
+
+    def peak_bytes(self, session: Session) -> int | None:
+        """The most that its process ever held; None without one, or where that is not known."""
+        worker = session.worker
+        return self._meter.peak_bytes(worker.pid) if worker is not None else None
 
     def _counted_bytes(self, session: Session) -> int:
         return max(session.plan.need_bytes, self.resident_bytes(session))

@@ -16,8 +16,10 @@ class Occupant:
     is_idle: bool
 
 
-def choose_victims(occupants: Sequence[Occupant], shortfall_bytes: int) -> tuple[str, ...]:
+def choose_victims(occupants: Sequence[Occupant], shortfall_bytes: int, *, is_forced: bool = False) -> tuple[str, ...]:
     """The sessions to drain so that at least ``shortfall_bytes`` come free, or () if all together are not enough.
+
+    ``is_forced``: then every idle one, for a load that is tried all the same.
 
     Idle before busy (a busy one finishes its answers first), least recently used before others; one that turns out
     not to be needed once a larger, later one is taken is left alone.
@@ -29,7 +31,7 @@ def choose_victims(occupants: Sequence[Occupant], shortfall_bytes: int) -> tuple
         chosen.append(occupant)
         if sum(o.bytes for o in chosen) >= shortfall_bytes:
             return tuple(o.model_id for o in _without_spare(chosen, shortfall_bytes))
-    return ()
+    return tuple(o.model_id for o in chosen if o.is_idle) if is_forced else ()
 
 
 def _without_spare(chosen: list[Occupant], shortfall_bytes: int) -> list[Occupant]:

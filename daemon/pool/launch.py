@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
+from daemon.pool.failures import Ending, WorkerFailure, ending_of, kind_of_load
 from daemon.pool.protocol import (
     Accepted,
     Cancel,
@@ -35,7 +36,6 @@ from daemon.pool.protocol import (
     frame_size,
 )
 from registry.errors import DaemonStopping, SlmregError, WorkerDied
-from registry.errors import LoadFailed as LoadFailedError
 
 log = logging.getLogger("slmreg.worker")
 
@@ -54,13 +54,13 @@ class Worker(Protocol):
     def pid(self) -> int: ...
 
     async def load(self, message: Load) -> Ready:
-        """Load the model. Raises LoadFailed (errors) if it cannot, or if the process ends first."""
+        """Load the model. Raises WorkerFailure if it cannot, or if the process ends first."""
 
     def generate(self, request: Generate) -> AsyncGenerator[Event, None]:
         """The events of one request. Closing the iterator early cancels the request. Raises WorkerDied."""
 
-    async def wait(self) -> str:
-        """Return, when the process has ended, how it ended, in words."""
+    async def wait(self) -> Ending:
+        """Return, when the process has ended, how it ended."""
 
     async def stop(self) -> None:
         """End the process, politely and then not, and return when it is gone."""
@@ -102,9 +102,9 @@ class WorkerProcess:
         self._requests: dict[str, asyncio.Queue[Event | None]] = {}
         self._loaded: asyncio.Future[Ready | LoadFailed | None] = asyncio.get_running_loop().create_future()
         self._last_words: deque[str] = deque(maxlen=STDERR_LINES_KEPT)
-        self._ended: str | None = None
+        self._ending: Ending | None = None
         self._is_stopping = False
-        self._life = asyncio.create_task(self._live(), name=f"worker-{process.pid}")
+        self._life: asyncio.Task[Ending] = asyncio.create_task(self._live(), name=f"worker-{process.pid}")
 
     @property
     def pid(self) -> int:
@@ -115,23 +115,26 @@ class WorkerProcess:
         answer = await asyncio.shield(self._loaded)
         if isinstance(answer, Ready):
             return answer
-        if answer is None:
-            raise LoadFailedError(f"The worker process {self._ended} while it loaded the model.{self._quote_stderr()}")
-        raise LoadFailedError(answer.message)
+        if answer is not None:
+            raise WorkerFailure(answer.message, kind_of_load(answer))
+        how = await self.wait()
+        raise WorkerFailure(
+            f"The worker process {how.words} while it loaded the model.{self._quote_stderr()}", how.kind
+        )
 
     async def generate(self, request: Generate) -> AsyncGenerator[Event, None]:
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._requests[request.request_id] = events
         has_ended = False
         try:
-            if self._ended is not None:
-                raise self._died()
+            if self._ending is not None:
+                raise self._died(self._ending)
             self._send(request)
             while not has_ended:
                 event = await events.get()
                 if event is None:
                     has_ended = True
-                    raise self._died()
+                    raise self._died(await self.wait())
                 has_ended = isinstance(event, Finished | Failed)
                 yield event
         finally:
@@ -139,9 +142,8 @@ class WorkerProcess:
             if not has_ended:
                 self._send(Cancel(request.request_id))
 
-    async def wait(self) -> str:
-        await asyncio.shield(self._life)
-        return self._ended or "ended"
+    async def wait(self) -> Ending:
+        return await asyncio.shield(self._life)
 
     async def stop(self) -> None:
         self._is_stopping = True
@@ -168,25 +170,34 @@ class WorkerProcess:
         if stdin is not None and not stdin.is_closing():
             stdin.write(encode(message))
 
-    async def _live(self) -> None:
+    async def _live(self) -> Ending:
         """Read until the process ends, then let everybody who waits know."""
         listener = asyncio.create_task(self._listen())
         errors = asyncio.create_task(self._keep_last_words())
+        is_garbled = False
         try:
             await listener
         except ProtocolError as error:
+            is_garbled = True
             log.error("worker.garbled pid=%d error=%s", self.pid, error)
             with contextlib.suppress(ProcessLookupError):
                 self._kill_group()
         code = await self._process.wait()
         await errors
-        self._ended = _describe_exit(code)
+        ending = self._ending = self._how_it_ended(code, is_garbled=is_garbled)
         if code != 0:
-            log.warning("worker.died pid=%d how=%r last_words=%r", self.pid, self._ended, list(self._last_words)[-3:])
+            log.warning("worker.died pid=%d how=%r last_words=%r", self.pid, ending.words, list(self._last_words)[-3:])
         if not self._loaded.done():
             self._loaded.set_result(None)
         for events in self._requests.values():
             events.put_nowait(None)
+        return ending
+
+    def _how_it_ended(self, code: int, *, is_garbled: bool) -> Ending:
+        if is_garbled:
+            return Ending("sent what is no message, and was ended")
+        was_working = not self._is_stopping and (bool(self._requests) or not self._loaded.done())
+        return ending_of(code, self._last_words, was_working=was_working)
 
     async def _listen(self) -> None:
         stdout = self._process.stdout
@@ -217,28 +228,16 @@ class WorkerProcess:
                 self._last_words.append(line)
                 log.debug("worker.stderr pid=%d line=%r", self.pid, line)
 
-    def _died(self) -> SlmregError:
+    def _died(self, ending: Ending) -> SlmregError:
         if self._is_stopping:
             return DaemonStopping("The daemon stopped before the answer was finished.")
         return WorkerDied(
-            f"The process that ran this model {self._ended} in the middle of the answer. Ask again: it is loaded "
+            f"The process that ran this model {ending.words} in the middle of the answer. Ask again: it is loaded "
             "afresh, unless it keeps dying."
         )
 
     def _quote_stderr(self) -> str:
         return f" It said: {self._last_words[-1]}" if self._last_words else ""
-
-
-def _describe_exit(code: int) -> str:
-    """ "ended with exit code 3", or the name of the signal that killed it."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = " (often: the system was out of memory)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"
 
 
 __all__ = ["Event", "Launcher", "ProcessLauncher", "ToDaemon", "Worker", "WorkerProcess"]

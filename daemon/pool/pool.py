@@ -2,7 +2,7 @@
 
 Invariants:
 * ``_decide`` has no ``await``: on the event loop it is atomic and needs no lock. Slow work (starting, loading, stopping
-  a process) runs in one task per session that ends by calling ``_decide`` again.
+  a process) runs in one task per session (``daemon.pool.life``) that ends by calling ``_decide`` again.
 * Only READY grants leases; a busy session that has to go drains first and is never cut off.
 * A session counts against the budget until its process has exited.
 * Loads start in order of arrival: while the oldest waiting load does not fit, no later one starts.
@@ -14,14 +14,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from daemon.pool.budget import MemoryBudget, MemoryMeter
 from daemon.pool.eviction import choose_victims
-from daemon.pool.launch import Event, Launcher, Worker
-from daemon.pool.protocol import Generate, Load, Ready
-from daemon.pool.session import LoadPlan, Session, SessionState
+from daemon.pool.failures import Ending, FailureKind, WorkerFailure
+from daemon.pool.launch import Launcher, Worker
+from daemon.pool.lease import Lease, Waiter
+from daemon.pool.life import Lives, Steps
+from daemon.pool.observer import Loaded, Nobody, Observer
+from daemon.pool.plan import LoadPlan
+from daemon.pool.protocol import Ready
+from daemon.pool.session import Session, SessionState
 from registry.errors import (
     DaemonStopping,
     LoadFailed,
@@ -69,26 +74,6 @@ class SessionSnapshot:
     failure: str | None
 
 
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    model: Model
-    plan: LoadPlan
-    granted: asyncio.Future[Lease]
-
-
-class Lease:
-    """The right to use one loaded model; the session cannot go away before it is given back."""
-
-    def __init__(self, session: Session, worker: Worker) -> None:
-        self._worker = worker
-        self.model = session.model
-        self.context_tokens = session.plan.context_tokens
-
-    def generate(self, request: Generate) -> AsyncGenerator[Event, None]:
-        """The events of one answer. Raises WorkerDied. Close the iterator to cancel the answer."""
-        return self._worker.generate(request)
-
-
 class SessionPool:
     """All loaded models. Belongs to one event loop."""
 
@@ -98,13 +83,27 @@ class SessionPool:
         limits: PoolLimits,
         memory: MemoryMeter,
         clock: Callable[[], float] = time.monotonic,
+        observer: Observer | None = None,
     ) -> None:
-        self._launcher = launcher
         self._limits = limits
         self._budget = MemoryBudget(memory, limits.budget_bytes)
         self._clock = clock
+        self._observer = observer or Nobody()
+        self._lives = Lives(
+            launcher,
+            Steps(
+                on_ready=self._on_ready,
+                on_exit=self._on_exit,
+                on_load_failed=self._on_load_failed,
+                on_gone=self._on_gone,
+            ),
+            max_concurrent=limits.max_concurrent,
+            load_timeout_s=limits.load_timeout_s,
+            clock=clock,
+        )
+        self.loads = 0  # begun so far
         self._sessions: dict[str, Session] = {}
-        self._waiters: list[_Waiter] = []
+        self._waiters: list[Waiter] = []
         self._is_stopping = False
 
     def __repr__(self) -> str:
@@ -128,7 +127,7 @@ class SessionPool:
         finally:
             self._give_back(model.id)
 
-    async def _granted(self, waiter: _Waiter) -> Lease:
+    async def _granted(self, waiter: Waiter) -> Lease:
         """The wait for a turn is bounded by ``queue_timeout_s``, that for the own load by ``load_timeout_s``."""
         while not waiter.granted.done():
             await asyncio.wait({waiter.granted}, timeout=self._limits.queue_timeout_s)
@@ -170,6 +169,11 @@ class SessionPool:
             if not is_same and session.state in (SessionState.READY, SessionState.LOADING):
                 self._drain(session)
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether a model is being loaded now, which takes the machine's cores from whoever answers."""
+        return any(s.state is SessionState.LOADING for s in self._sessions.values())
+
     def snapshot(self) -> tuple[SessionSnapshot, ...]:
         """The sessions that are loaded, on their way, or failed, by id.
 
@@ -186,7 +190,7 @@ class SessionPool:
         """Take no more requests, let running answers finish within ``drain_timeout_s``, stop every process."""
         self._is_stopping = True
         for waiter in self._waiters:
-            _fail(waiter, DaemonStopping("The daemon is stopping; it takes no new requests."))
+            waiter.fail(DaemonStopping("The daemon is stopping; it takes no new requests."))
         self._waiters.clear()
         for session in self._sessions.values():
             if session.state in (SessionState.READY, SessionState.LOADING):
@@ -200,7 +204,7 @@ class SessionPool:
 
     # -- deciding: no await below, so every step is atomic on the event loop
 
-    def _enqueue(self, model: Model, plan: LoadPlan) -> _Waiter:
+    def _enqueue(self, model: Model, plan: LoadPlan) -> Waiter:
         if self._is_stopping:
             raise DaemonStopping("The daemon is stopping; it takes no new requests.")
         session = self._sessions.get(model.id)
@@ -210,12 +214,12 @@ class SessionPool:
                 f"{model.id} has {waiting} requests already, and max_queue is {self._limits.max_queue}. Try later.",
                 retry_after_s=1.0,
             )
-        waiter = _Waiter(model, plan, asyncio.get_running_loop().create_future())
+        waiter = Waiter(model, plan, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
         self._decide()
         return waiter
 
-    def _give_up(self, waiter: _Waiter) -> None:
+    def _give_up(self, waiter: Waiter) -> None:
         """The client left: out of the queue, or, if it was granted just now, the lease goes straight back."""
         if waiter in self._waiters:
             self._waiters.remove(waiter)
@@ -244,7 +248,7 @@ class SessionPool:
             elif session.state is SessionState.UNLOADED and may_load:
                 may_load = self._try_load(waiter, session)
 
-    def _session_for(self, waiter: _Waiter) -> Session:
+    def _session_for(self, waiter: Waiter) -> Session:
         session = self._sessions.get(waiter.model.id)
         if session is None:
             session = self._sessions[waiter.model.id] = Session(waiter.model, waiter.plan)
@@ -261,17 +265,17 @@ class SessionPool:
     def _is_held_back(self, session: Session) -> bool:
         return session.state is SessionState.FAILED and self._clock() < session.retry_at_s
 
-    def _grant(self, waiter: _Waiter, session: Session, worker: Worker) -> None:
+    def _grant(self, waiter: Waiter, session: Session, worker: Worker) -> None:
         self._waiters.remove(waiter)
         session.leases += 1
         session.last_used_s = self._clock()
-        waiter.granted.set_result(Lease(session, worker))
+        waiter.granted.set_result(Lease(session, worker, self._budget))
 
-    def _refuse(self, waiter: _Waiter, error: SlmregError) -> None:
+    def _refuse(self, waiter: Waiter, error: SlmregError) -> None:
         self._waiters.remove(waiter)
-        _fail(waiter, error)
+        waiter.fail(error)
 
-    def _try_load(self, waiter: _Waiter, session: Session) -> bool:
+    def _try_load(self, waiter: Waiter, session: Session) -> bool:
         """Start the load if it fits, make room if that can be done. False: it is this load's turn, and it waits."""
         shortfall = session.plan.need_bytes - self._budget.free_bytes(self._sessions.values())
         if shortfall <= 0:
@@ -279,23 +283,25 @@ class SessionPool:
             return True
         if any(s.task is not None and s.state in LEAVING for s in self._sessions.values()):
             return False  # room is on its way; how much is known when those processes are gone
-        victims = choose_victims(self._budget.occupants(self._sessions.values()), shortfall)
+        is_forced = session.plan.is_forced
+        victims = choose_victims(self._budget.occupants(self._sessions.values()), shortfall, is_forced=is_forced)
         for model_id in victims:
             log.info("session.evict id=%s for=%s", model_id, session.model.id)
             self._drain(self._sessions[model_id])
-        if not victims and not self._is_any_loading():
+        if victims or self.is_loading:
+            return False
+        if is_forced:
+            log.warning("session.forced id=%s short_bytes=%d", session.model.id, shortfall)
+            self._start_load(session)
+        else:
             self._refuse(waiter, self._cannot_fit(session))
-            return True
-        return False
-
-    def _is_any_loading(self) -> bool:
-        return any(s.state is SessionState.LOADING for s in self._sessions.values())
+        return True
 
     def _start_load(self, session: Session) -> None:
         session.advance(SessionState.LOADING)
         session.failure = None
-        session.released = asyncio.Event()
-        session.task = asyncio.create_task(self._run(session), name=f"session-{session.model.id}")
+        self.loads += 1
+        self._lives.begin(session)
 
     def _drain(self, session: Session) -> None:
         if session.state is SessionState.DRAINING:
@@ -305,73 +311,43 @@ class SessionPool:
         if session.leases == 0:
             session.released.set()
 
-    # -- slow work: one task per session, from the start of its process to the end of it
+    # -- steps of a session's life
 
-    async def _run(self, session: Session) -> None:
-        """Live until the process ends by itself or nobody needs it any more; then see it gone."""
-        life = asyncio.create_task(self._live(session))
-        released = asyncio.create_task(session.released.wait())
-        try:
-            await asyncio.wait({life, released}, return_when=asyncio.FIRST_COMPLETED)
-            if session.worker is None:
-                await life  # released while the process was starting: it ends right after that
-        finally:
-            released.cancel()
-            if session.worker is not None:
-                await session.worker.stop()
-            await asyncio.gather(life, return_exceptions=True)
-            self._on_gone(session)
-
-    async def _live(self, session: Session) -> None:
-        started_s = self._clock()
-        try:
-            worker = session.worker = await self._launcher.start()
-            if session.released.is_set():
-                return
-            async with asyncio.timeout(self._limits.load_timeout_s):
-                ready = await self._load(session, worker)
-            self._on_ready(session, ready, self._clock() - started_s)
-            self._on_exit(session, await worker.wait())
-        except Exception as error:
-            # Whatever it is, the session must not stay in LOADING for ever.
-            self._on_load_failed(session, error)
-
-    async def _load(self, session: Session, worker: Worker) -> Ready:
-        return await worker.load(
-            Load(
-                path=str(session.model.path),
-                execution_provider=session.model.execution_provider,
-                threads=session.plan.threads,
-                context_tokens=session.plan.context_tokens,
-                max_concurrent=self._limits.max_concurrent,
-                allowed_libraries=list(session.plan.allowed_libraries),
-            )
-        )
-
-    def _on_ready(self, session: Session, ready: Ready, seconds: float) -> None:
+    def _on_ready(self, session: Session, ready: Ready, load_s: float) -> None:
         if session.state is not SessionState.LOADING:  # unloaded meanwhile
             return
         session.plan = replace(session.plan, context_tokens=ready.context_tokens)
         session.advance(SessionState.READY)
         session.ready_since_s = session.last_used_s = self._clock()
-        log.info(
-            "session.ready id=%s pid=%s seconds=%.2f", session.model.id, session.worker and session.worker.pid, seconds
+        loaded = Loaded(
+            model=session.model,
+            threads=session.plan.threads,
+            context_tokens=ready.context_tokens,
+            load_s=load_s,
+            resident_bytes=self._budget.resident_bytes(session),
+            peak_bytes=self._budget.peak_bytes(session),
         )
+        pid = session.worker and session.worker.pid
+        log.info("session.ready id=%s pid=%s seconds=%.2f", session.model.id, pid, load_s)
+        self._observer.loaded(loaded)
         self._decide()
 
-    def _on_exit(self, session: Session, how: str) -> None:
+    def _on_exit(self, session: Session, ending: Ending) -> None:
         if session.state is SessionState.READY:
+            self._tell_if_out_of_memory(session, ending.kind)
             # The next request loads again at once; only a model that keeps dying is held back, longer and longer.
             has_lived_well = self._clock() - session.ready_since_s > MAX_DEATH_BACKOFF_S
             session.deaths = 1 if has_lived_well else session.deaths + 1
             is_forgiven = session.deaths < DEATHS_IN_A_ROW
             backoff_s = 0.0 if is_forgiven else min(2.0**session.deaths, MAX_DEATH_BACKOFF_S)
             again = f" ({session.deaths} times in a row)" if session.deaths > 1 else ""
-            self._fail(session, f"Its process {how}{again}.", backoff_s)
+            self._fail(session, f"Its process {ending.words}{again}.", backoff_s)
 
     def _on_load_failed(self, session: Session, error: Exception) -> None:
         if session.state is not SessionState.LOADING:
             return
+        if isinstance(error, WorkerFailure):
+            self._tell_if_out_of_memory(session, error.kind)
         reason = (
             f"Loading took longer than load_timeout_s = {self._limits.load_timeout_s:g} s."
             if isinstance(error, TimeoutError)
@@ -381,6 +357,10 @@ class SessionPool:
         for waiter in [w for w in self._waiters if w.model.id == session.model.id]:
             self._refuse(waiter, self._still_failed(session))
 
+    def _tell_if_out_of_memory(self, session: Session, kind: FailureKind) -> None:
+        if kind is FailureKind.OUT_OF_MEMORY:
+            self._observer.ran_out_of_memory(session.model, session.plan.need_bytes)
+
     def _fail(self, session: Session, reason: str, backoff_s: float) -> None:
         session.advance(SessionState.FAILED)
         session.failure = reason
@@ -388,7 +368,6 @@ class SessionPool:
         log.error("session.failed id=%s reason=%r retry_s=%.0f", session.model.id, reason, backoff_s)
 
     def _on_gone(self, session: Session) -> None:
-        session.worker = session.task = None
         if session.state is SessionState.DRAINING:
             session.advance(SessionState.UNLOADED)
             log.info("session.unloaded id=%s", session.model.id)
@@ -433,8 +412,3 @@ class SessionPool:
             idle_s=max(0.0, self._clock() - session.last_used_s) if session.is_idle else 0.0,
             failure=session.failure,
         )
-
-
-def _fail(waiter: _Waiter, error: SlmregError) -> None:
-    if not waiter.granted.done():
-        waiter.granted.set_exception(error)

@@ -50,7 +50,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generate:
-    """Answer a chat; ``messages`` and ``tools`` in OpenAI's shape. ``max_tokens`` None: to the end of the context."""
+    """Answer a chat; ``messages`` and ``tools`` in OpenAI's shape. ``max_tokens`` None: to the end of the context.
+
+    ``thinking``: whether the model is to reason first, where its chat template can say so; None is up to the template.
+    """
 
     request_id: str
     messages: list[dict[str, Any]]
@@ -58,6 +61,7 @@ class Generate:
     max_tokens: int | None = None
     stop: list[str] = field(default_factory=list)
     sampling: Sampling = field(default_factory=Sampling)
+    thinking: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

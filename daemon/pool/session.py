@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from daemon.pool.plan import LoadPlan
 from registry.model import Model
 
 if TYPE_CHECKING:
@@ -35,19 +36,6 @@ ALLOWED: dict[SessionState, frozenset[SessionState]] = {
 
 class IllegalStep(RuntimeError):
     """A state change that the table does not allow: a bug in the pool."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadPlan:
-    """How to load a model: context in tokens, ONNX Runtime threads, and the bytes the footprint formula expects.
-
-    ``allowed_libraries`` are SHA-256 digests of the custom operator libraries that it may run.
-    """
-
-    context_tokens: int
-    threads: int
-    need_bytes: int
-    allowed_libraries: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)

@@ -60,13 +60,16 @@ class Engine:
             job = self._job(request)
         except SlmregError as error:
             return [Failed(request_id=request.request_id, code=error.code, message=error.message)]
+        except MemoryError:
+            message = "There was no memory left to prepare the request: MemoryError. Unload other models, or ask again."
+            return [Failed(request_id=request.request_id, code=GenerationFailed.code, message=message)]
         except Exception as error:  # one odd request must not end the others; its text may be in the message
             message = f"The request could not be prepared: {type(error).__name__}. Check the form of its messages."
             return [Failed(request_id=request.request_id, code=InvalidRequest.code, message=message)]
         return self._scheduler.submit(job)
 
     def _job(self, request: Generate) -> Job:
-        text = self._template.render(request.messages, request.tools)
+        text = self._template.render(request.messages, request.tools, thinking=request.thinking)
         try:
             prompt = self._tokenizer.encode(text)
         except RuntimeError as error:

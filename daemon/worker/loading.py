@@ -11,6 +11,7 @@ from typing import Any
 
 import onnxruntime_genai as og
 
+from daemon.pool.failures import OUT_OF_MEMORY_WORDS
 from daemon.pool.protocol import Load, Ready
 from daemon.worker.backends.generator import GeneratorBackend, engine_config
 from daemon.worker.defaults import sampling_defaults
@@ -25,7 +26,7 @@ from registry.model import ExecutionProvider
 
 # What onnxruntime 1.31 and onnxruntime-genai 0.18 say, the first match counts. They raise nothing but RuntimeError.
 _REASONS = (
-    (LoadCode.OUT_OF_MEMORY, r"bad.alloc|out of memory|failed to allocate|cannot allocate memory"),
+    (LoadCode.OUT_OF_MEMORY, OUT_OF_MEMORY_WORDS),
     (
         LoadCode.PROVIDER_MISSING,
         r"interface not available|not been built with|provider is not supported|unknown provider|provider.*not found",

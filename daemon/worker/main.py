@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterable
 from typing import BinaryIO, NoReturn
 
+from daemon.pool.failures import speaks_of_memory
 from daemon.pool.protocol import Load, LoadFailed, ProtocolError, ToDaemon, ToWorker, decode, encode, frame_size
 from daemon.worker.engine import Engine
 from daemon.worker.errors import LoadCode, LoadError
@@ -74,7 +75,10 @@ def _load(load: Load, output: Output) -> Engine | None:
         return None
     except Exception as error:
         _log.exception("load failed")
-        output.send([LoadFailed(LoadCode.FAILED, f"{load.path} cannot be loaded: {error}")])
+        reason = str(error) or type(error).__name__
+        # The libraries themselves may not fit.
+        code = LoadCode.OUT_OF_MEMORY if speaks_of_memory(reason) else LoadCode.FAILED
+        output.send([LoadFailed(code, f"{load.path} cannot be loaded: {reason}")])
         return None
     output.send([ready])
     return engine

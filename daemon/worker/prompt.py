@@ -22,6 +22,8 @@ _JINJA_FILE = "chat_template.jinja"
 _TOKENIZER_FILE = "tokenizer_config.json"
 _FOUNDRY_FILE = "inference_model.json"
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+# What templates call it: Qwen3 and SmolLM3 the first, Granite and DeepSeek the second.
+_THINKING_SWITCHES = ("enable_thinking", "thinking")
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -32,8 +34,11 @@ class ChatTemplate(Protocol):
     @property
     def source(self) -> str: ...
 
-    def render(self, messages: Messages, tools: Sequence[Mapping[str, Any]]) -> str:
-        """The prompt, up to where the assistant's answer begins. Raises InvalidRequest."""
+    def render(self, messages: Messages, tools: Sequence[Mapping[str, Any]], *, thinking: bool | None = None) -> str:
+        """The prompt, up to where the assistant's answer begins. Raises InvalidRequest.
+
+        ``thinking``: whether the model is to reason first; None leaves that to the template.
+        """
         ...
 
 
@@ -67,7 +72,7 @@ class JinjaTemplate:
         self._named = {name: self._compiled(name, text) for name, text in named.items()}
         self._roles = {} if any("developer" in text for text in named.values()) else {"developer": "system"}
 
-    def render(self, messages: Messages, tools: Sequence[Mapping[str, Any]]) -> str:
+    def render(self, messages: Messages, tools: Sequence[Mapping[str, Any]], *, thinking: bool | None = None) -> str:
         template = self._named.get("tool_use" if tools else "default")
         if template is None:
             template = self._named.get("default") or next(iter(self._named.values()))
@@ -78,6 +83,8 @@ class JinjaTemplate:
             "documents": None,
             "add_generation_prompt": True,
         }
+        if thinking is not None:  # a template may ask whether they are defined
+            variables |= dict.fromkeys(_THINKING_SWITCHES, thinking)
         try:
             return self._environment.render(template, variables)
         except Exception as error:  # a template is a program of the model's maker: it can raise anything
@@ -111,8 +118,8 @@ class PlaceholderTemplate:
         self._system = parts.get("system")
         self._tool = parts.get("tool") or self._user
 
-    def render(self, messages: Messages, tools: Sequence[Mapping[str, Any]]) -> str:
-        """``tools`` are left out: this form has no place for them."""
+    def render(self, messages: Messages, tools: Sequence[Mapping[str, Any]], *, thinking: bool | None = None) -> str:
+        """``tools`` and ``thinking`` are left out: this form has no place for them."""
         text = ""
         preface = ""
         last = len(messages) - 1

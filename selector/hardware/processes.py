@@ -1,8 +1,14 @@
-"""What a process of ours holds."""
+"""What a process of ours holds, and the most it ever held."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import psutil
+
+# Not getrusage: Linux hands the peak of whoever started a process on to it, and that is the daemon.
+_PEAK_KB = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
 
 
 def resident_bytes(pid: int) -> int:
@@ -11,3 +17,20 @@ def resident_bytes(pid: int) -> int:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return 0
+
+
+def peak_bytes(pid: int, *, proc: Path = Path("/proc")) -> int | None:
+    """The most resident memory that one process has held so far; None if it is gone, or on a Mac, which keeps none."""
+    try:
+        found = _PEAK_KB.search((proc / str(pid) / "status").read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return _peak_on_windows(pid)
+    return int(found[1]) * 1024 if found is not None else None
+
+
+def _peak_on_windows(pid: int) -> int | None:
+    try:
+        peak: int | None = getattr(psutil.Process(pid).memory_info(), "peak_wset", None)
+    except psutil.Error:
+        return None
+    return peak

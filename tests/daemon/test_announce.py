@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.announce import News, View, differences
+from daemon.shapes import pin_event_json
 from registry.model import FolderProblem, Model, Pin, Root, Source, Status, Task
 from tests.fakes import a_model
 
@@ -70,10 +71,10 @@ def test_a_root_is_added_vanishes_is_switched_off_and_removed() -> None:
 def test_pins_are_made_changed_and_undone() -> None:
     one, other = Pin(Task.CHAT, "m:1"), Pin(Task.CHAT, "phi", is_waiting=True)
     assert kinds(View(), View(pins=(one,))) == [
-        ("pin.changed", {"task": "chat", "model": "m:1", "waiting": False}),
+        ("pin.changed", pin_event_json(one)),
     ]
     assert kinds(View(pins=(one,)), View(pins=(other,))) == [
-        ("pin.changed", {"task": "chat", "model": "phi", "waiting": True}),
+        ("pin.changed", pin_event_json(other)),
     ]
     assert kinds(View(pins=(other,)), View()) == [
         ("pin.changed", {"task": "chat", "model": None, "waiting": False}),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.catalog import Catalog
+from daemon.catalog import Catalog, Wants
 from daemon.machine import Machine
 from daemon.settings import Settings
 from registry.errors import (
@@ -20,10 +20,20 @@ from registry.errors import (
     UnknownTask,
     UnsupportedParameter,
 )
-from registry.model import ExecutionProvider, Task
+from registry.model import (
+    Device,
+    Evaluation,
+    EvaluationKind,
+    ExecutionProvider,
+    Fallback,
+    Measurement,
+    Model,
+    Task,
+)
 from registry.store import Registry
 from scripts.model_factory import write_preset
 from selector.hardware import Cpu, Hardware, Memory
+from selector.policy import Policy
 from selector.selection import SelectionRequest, SessionFacts
 
 GIB = 1024**3
@@ -101,9 +111,62 @@ def test_auto_is_chat_or_tools_or_the_task_that_is_named(scene: Scene) -> None:
         ("auto", True, Task.TOOLS),
         ("auto:math", True, Task.MATH),
     ):
-        selection = scene.catalog.resolve(reference, needs_tools=needs_tools).selection
+        selection = scene.catalog.resolve(reference, Wants(needs_tools=needs_tools)).selection
         assert selection is not None
         assert (selection.task, selection.chosen) == (task, "one:0")
+
+
+def test_the_task_is_what_was_named_and_else_what_the_words_say(scene: Scene) -> None:
+    scene.with_tiny("one")
+    words = Wants(turns=("Write a Python function that reverses a list, and fix the TypeError in it",))
+    for reference, wants, task in (
+        ("auto", words, Task.CODE),
+        ("auto", replace(words, task=Task.REASONING), Task.REASONING),
+        ("auto", replace(words, needs_tools=True), Task.TOOLS),
+        ("auto", replace(words, needs_tools=True, task=Task.CHAT), Task.CHAT),
+        ("AUTO:Math", replace(words, task=Task.REASONING), Task.MATH),
+    ):
+        resolved = scene.catalog.resolve(reference, wants)
+        assert resolved.selection is not None
+        assert resolved.selection.task is task
+        assert resolved.decision_id is not None
+        decision = scene.catalog.decisions.get(resolved.decision_id)
+        assert decision.selection is resolved.selection
+        assert decision.task_because
+        assert "reverses" not in decision.task_because
+
+
+def test_what_a_request_wants_reaches_the_choice(scene: Scene) -> None:
+    scene.with_tiny("one")
+    wants = Wants(task=Task.CHAT, policy=Policy.FAST, needs_tools=True, is_in_tool_loop=True)
+    selection = scene.catalog.resolve("auto", wants).selection
+    assert selection is not None
+    request = selection.request
+    assert (request.policy, request.needs_tools, request.is_in_tool_loop) == (Policy.FAST, True, True)
+    assert request.context_tokens is None
+    by_name = scene.catalog.resolve("one", wants)
+    assert (by_name.selection, by_name.decision_id) == (None, None)
+    assert scene.catalog.decisions.newest(10)[0].selection is selection
+
+
+@pytest.mark.parametrize(
+    ("needed", "asked_for"), [(None, None), (4096, None), (4097, 8192), (8192, 8192), (8193, 8192), (10**9, 8192)]
+)
+def test_a_long_prompt_asks_for_room_in_powers_of_two(
+    make_scene: MakeScene, needed: int | None, asked_for: int | None
+) -> None:
+    scene = make_scene()
+    write_preset("small", scene.models / "long")
+    scene.catalog.scan()
+    selection = scene.catalog.resolve("auto", Wants(task=Task.CHAT, context_tokens=needed)).selection
+    assert selection is not None
+    assert selection.request.context_tokens == asked_for
+
+
+def test_an_estimate_of_a_prompt_refuses_nobody(scene: Scene) -> None:
+    """A model of 2,048 tokens: that the prompt is too long is what it has to count itself."""
+    resolved = scene.with_tiny("one").catalog.resolve("auto", Wants(task=Task.CHAT, context_tokens=6000))
+    assert resolved.model.id == "one:0"
 
 
 def test_what_cannot_be_resolved_says_why(scene: Scene) -> None:
@@ -146,6 +209,31 @@ def test_too_little_memory_is_said_with_numbers_unless_the_model_is_loaded_alrea
     assert scene.catalog.resolve("auto").model.id == "one:0"
 
 
+def test_what_does_not_fit_can_be_forced_and_what_fits_is_not(make_scene: MakeScene) -> None:
+    scene = make_scene(available_bytes=GIB).with_tiny("one")
+    forced = scene.catalog.resolve("one", is_forced=True).plan
+    assert (forced.is_forced, forced.context_tokens) == (True, 2048)
+    assert forced.need_bytes > 0
+    scene.machine.known = replace(scene.machine.known, memory=Memory(total_bytes=16 * GIB, available_bytes=8 * GIB))
+    assert scene.catalog.resolve("one", is_forced=True).plan.is_forced is False
+
+
+def test_a_plan_rests_on_what_was_measured(scene: Scene) -> None:
+    model = scene.with_tiny("one").catalog.get("one")
+    before = scene.catalog.plan(model).need_bytes
+    measured = Measurement(
+        model_id=model.id,
+        content=model.content,
+        device=Device.CPU,
+        threads=3,
+        measured_s=1.0,
+        loads=1,
+        resident_bytes=900_000_000,
+    )
+    scene.registry.record_measurements([measured])
+    assert scene.catalog.plan(model).need_bytes > before + 500_000_000
+
+
 def test_idle_sessions_count_as_memory_that_can_be_had(make_scene: MakeScene) -> None:
     scene = make_scene(memory_budget_bytes=150_000_000).with_tiny("one", "two")
     busy = SessionFacts("two:0", 100_000_000, is_reclaimable=False)
@@ -170,7 +258,7 @@ def test_tools_for_a_model_that_cannot_call_them_are_refused_and_not_ignored(sce
     scene.catalog.scan()
     assert scene.catalog.resolve("plain").model.id == "plain:0"
     with pytest.raises(UnsupportedParameter, match="cannot call tools") as caught:
-        scene.catalog.resolve("plain", needs_tools=True)
+        scene.catalog.resolve("plain", Wants(needs_tools=True))
     assert caught.value.param == "tools"
 
 
@@ -182,6 +270,91 @@ def test_every_verb_means_the_same_model_by_a_name(scene: Scene) -> None:
         assert scene.catalog.resolve(reference).model.id == "fam-generic-cpu:2"
         assert scene.catalog.get(reference).id == "fam-generic-cpu:2"
         assert scene.catalog.pin(Task.CHAT, reference).model_id == "fam-generic-cpu:2"
+
+
+def test_a_pattern_is_pinned_as_the_newest_that_fits_it(scene: Scene) -> None:
+    for version in ("1", "2"):
+        write_preset("tiny", scene.models / version, name=f"fam-generic-cpu:{version}")
+    scene.catalog.scan()
+    pin = scene.catalog.pin(Task.CHAT, "FAM*")
+    assert (pin.model_id, pin.pattern) == ("fam-generic-cpu:2", "FAM*")
+    assert scene.catalog.resolve("auto", Wants(task=Task.CHAT)).model.id == "fam-generic-cpu:2"
+    assert scene.catalog.why_not(pin) is None
+    shutil.rmtree(scene.models / "2")
+    scene.catalog.scan()
+    assert scene.catalog.resolve("auto", Wants(task=Task.CHAT)).model.id == "fam-generic-cpu:1"
+
+
+@pytest.mark.parametrize("fallback", list(Fallback))
+def test_a_pattern_that_nothing_fits_any_more_still_binds(scene: Scene, fallback: Fallback) -> None:
+    scene.with_tiny("fam", "other")
+    scene.catalog.pin(Task.CHAT, "fam*", fallback=fallback)
+    shutil.rmtree(scene.models / "fam")
+    scene.catalog.scan()
+    (pin,) = scene.catalog.pins()
+    assert pin.is_waiting
+    assert "fam*" in (scene.catalog.why_not(pin) or "")
+    if fallback is Fallback.ERROR:
+        with pytest.raises(PinnedModelNotUsable, match=r"fam\*"):
+            scene.catalog.resolve("auto", Wants(task=Task.CHAT))
+    else:
+        resolved = scene.catalog.resolve("auto", Wants(task=Task.CHAT))
+        assert resolved.model.id == "other:0"
+        assert resolved.selection is not None
+        assert resolved.selection.is_fallback
+
+
+def test_a_pin_with_a_fallback_lets_slmreg_choose_and_says_so(scene: Scene) -> None:
+    scene.with_tiny("one", "two")
+    pin = scene.catalog.pin(Task.CHAT, "two", fallback=Fallback.AUTO)
+    shutil.rmtree(scene.models / "two")
+    scene.catalog.scan()
+    resolved = scene.catalog.resolve("auto", Wants(task=Task.CHAT))
+    assert resolved.model.id == "one:0"
+    assert resolved.selection is not None
+    assert (resolved.selection.is_fallback, resolved.selection.pinned) == (True, False)
+    assert "two:0" in (scene.catalog.why_not(pin) or "")
+
+
+def test_a_model_is_only_judged_for_what_it_can_do(scene: Scene) -> None:
+    scene.with_tiny("one")
+
+    def said(task: Task) -> Callable[[Model], Evaluation]:
+        return lambda model: Evaluation(
+            model_id=model.id,
+            content=model.content,
+            task=task,
+            kind=EvaluationKind.RATING,
+            score=1.0,
+            items=1,
+            evaluated_s=1.0,
+        )
+
+    kept = scene.catalog.add_evaluation("ONE", said(Task.CODE))
+    assert scene.catalog.evaluations() == (kept,)
+    with pytest.raises(ModelNotUsable, match="cannot do vision"):
+        scene.catalog.add_evaluation("one", said(Task.VISION))
+    assert scene.catalog.forget_evaluations("one", Task.MATH) == ("one:0", 0)
+    assert scene.catalog.forget_evaluations("one") == ("one:0", 1)
+    assert scene.catalog.evaluations() == ()
+
+
+def test_whether_a_model_reasons_is_for_the_request_to_say_where_there_is_a_switch(scene: Scene) -> None:
+    switch = "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
+    template = write_preset("tiny", scene.models / "switch") / "chat_template.jinja"
+    template.write_text(template.read_text(encoding="utf-8") + switch, encoding="utf-8")
+    scene.with_tiny("plain")
+    assert scene.catalog.get("switch").has_thinking_switch
+    for thinking in (True, False, None):
+        assert scene.catalog.resolve("switch", Wants(thinking=thinking)).thinking is thinking
+    for thinking in (True, False):
+        auto = scene.catalog.resolve("auto", Wants(task=Task.CHAT, thinking=thinking))
+        assert auto.thinking in (thinking, None)
+        assert auto.model.id == "switch:0" or not thinking
+    assert scene.catalog.resolve("plain", Wants(thinking=False)).thinking is None
+    with pytest.raises(UnsupportedParameter, match="does not reason") as caught:
+        scene.catalog.resolve("plain", Wants(thinking=True))
+    assert caught.value.param == "reasoning_effort"
 
 
 def test_a_missing_model_says_where_it_was_and_is_no_candidate(scene: Scene) -> None:

@@ -114,6 +114,15 @@ def test_pins_that_cannot_serve_are_problems_and_those_that_wait_are_not() -> No
     assert "unpin code" in (found[1].advice or "")
 
 
+def test_a_pattern_is_told_by_what_it_means_now_and_binds_although_nothing_fits_it() -> None:
+    pins = [Pin(Task.CHAT, "phi-4:5", pattern="phi-4*"), Pin(Task.CODE, "phi-9*", is_waiting=True, pattern="phi-9*")]
+    found = list(pin_findings(pins, lambda pin: "nothing fits" if pin.is_waiting else None))
+    assert [(finding.level, finding.message) for finding in found] == [
+        (Level.OK, "phi-4:5"),
+        (Level.PROBLEM, "phi-9* cannot serve. Nothing fits."),
+    ]
+
+
 def test_the_disk_is_asked_also_before_the_home_is_there(tmp_path: Path) -> None:
     finding = disk_finding(tmp_path / "not" / "yet")
     assert finding.subject == "disk"

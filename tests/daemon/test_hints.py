@@ -16,7 +16,7 @@ from daemon.hints import export_hints, import_hints, least_memory_gb, memory_gb
 from daemon.machine import Machine
 from daemon.settings import Settings
 from registry.manifest import parse, serialise
-from registry.model import Hint, Pin, Task
+from registry.model import Device, Hint, Measurement, Pin, Task
 from registry.store import Registry
 from scripts.model_factory import write_preset
 from selector.hardware import Cpu, Hardware, Memory
@@ -247,3 +247,28 @@ def test_least_memory_leaves_the_reserve_and_is_rounded_up_to_half_a_gigabyte() 
     total = int(large * 10**9)
     assert need_bytes(model, 2048) + reserve_bytes(total) <= total
     assert need_bytes(model, 2048) + reserve_bytes(total) > total - 10**9
+
+
+def test_what_was_measured_here_is_among_the_facts(home: Home) -> None:
+    home.put("fast")
+    home.put("new")
+    model = home.catalog.get("fast")
+    measured = Measurement(
+        model_id=model.id,
+        content="of an older file",
+        device=Device.CPU,
+        threads=3,
+        measured_s=1.0,
+        answers=2,
+        tokens_per_second=12.3456,
+    )
+    home.registry.record_measurements([measured])
+
+    def facts() -> dict[str, Any]:
+        return {hint.name: hint.more["slmreg"] for hint in parse(serialise(home.write_out()))}
+
+    assert not any("measured" in each for each in facts().values())
+    home.registry.record_measurements([replace(measured, content=model.content)])
+    told = facts()
+    assert (told["fast"]["measured"]["tokens_per_second"], told["fast"]["measured"]["threads"]) == (12.3, 3)
+    assert "measured" not in told["new"]

@@ -44,6 +44,16 @@ def test_marks_are_put_in_when_asked_for_and_are_not_remembered() -> None:
     assert not any(model["loaded"] for model in listed(listing, MODELS))
 
 
+def test_what_was_measured_is_a_mark_too() -> None:
+    listing = Listing()
+    measured = {"tokens_per_second": 12.5, "answers": 3}
+    listed(listing, MODELS)
+    marked = {each["id"]: each for each in listed(listing, MODELS, Marks(measured={"m0002:1": measured}))}
+    assert marked["m0002:1"] == model_json(MODELS[2], measured=measured)
+    assert (marked["m0002:1"]["measured"], marked["m0001:1"]["measured"]) == (measured, {})
+    assert not any(each["measured"] for each in listed(listing, MODELS))
+
+
 def test_each_change_is_seen_and_leaves_the_rest_as_it_was() -> None:
     listing = Listing()
     listing.refresh(MODELS)

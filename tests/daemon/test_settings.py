@@ -78,3 +78,34 @@ def test_settings_cannot_be_changed() -> None:
 
 def test_every_limit_says_what_it_is() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_lists_and_tables_of_the_choice_can_stand_in_the_file_and_in_the_environment(paths: Paths) -> None:
+    assert (Settings().allow, Settings().model_points, Settings().policy) == ((), {}, "balanced")
+    write(paths, 'allow = ["phi*", "qwen*"]\npolicy = "fast"\n[model_points]\n"phi-4*" = 3\n')
+    settings = load_settings(paths, {})
+    assert (settings.allow, settings.model_points) == (("phi*", "qwen*"), {"phi-4*": 3.0})
+    environment = {"SLMREG_ALLOW": "a*, b ,,", "SLMREG_DENY": "c", "SLMREG_LICENSE_POINTS": '{"*-nc-*": -20}'}
+    settings = load_settings(paths, environment)
+    assert (settings.allow, settings.deny, settings.policy) == (("a*", "b"), ("c",), "fast")
+    assert settings.license_points == {"*-nc-*": -20.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MODEL_POINTS", '{"a": 51}'),
+        ("MODEL_POINTS", '{"a": NaN}'),
+        ("LICENSE_POINTS", '{"a": -50.1}'),
+        ("LICENSE_POINTS", '{"a": "much"}'),
+        ("MODEL_POINTS", "[1]"),
+        ("MODEL_POINTS", "phi*=3"),
+        ("POLICY", "cheap"),
+        ("MAX_SELECTIONS", "-1"),
+        ("MAX_SELECTIONS", "1e9"),
+        ("ALLOW", ",".join("x" * 101)),
+    ],
+)
+def test_what_a_choice_cannot_count_is_refused_by_name(paths: Paths, name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"SLMREG_{name}"):
+        load_settings(paths, {f"SLMREG_{name}": value})

@@ -118,7 +118,8 @@ async def test_what_others_write_is_noticed_without_a_scan(bench: Bench) -> None
     ]
     bench.scene.catalog.pin(Task.CHAT, "one")
     bench.upkeep.look()
-    assert await bench.news() == [("pin.changed", {"task": "chat", "model": "one:0", "waiting": False})]
+    ((kind, data),) = await bench.news()
+    assert (kind, data["task"], data["model"], data["waiting"]) == ("pin.changed", "chat", "one:0", False)
     bench.upkeep.look()
     assert await bench.news() == []
 

@@ -128,7 +128,7 @@ def test_a_teams_list_comes_in_and_goes_out(either: Home, tmp_path: Path) -> Non
     ("content", "says"),
     [
         (b"{", "not valid JSON"),
-        (b'[{"task": "chat"}]', "Entry 1 of models.json has no name"),
+        (b'[{"task": "chat"}]', "models.json has no name"),
         (b'[{"name": "a", "min_ram_gb": "8 GB"}]', "min_ram_gb in entry 1 (a)"),
         (b"\xff\xfe\xfa", "not UTF-8"),
         (None, "cannot be read"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from registry.model import Model, Precision, Source, Task
 from selector.hardware import Cpu, Hardware, Memory
+from selector.select import select
+from selector.selection import Circumstances, Selection, SelectionRequest
 
 GB = 1_000_000_000
 TEXT_TASKS = (Task.CHAT, Task.CODE, Task.REASONING, Task.MATH, Task.TOOLS)
@@ -56,3 +59,9 @@ def make_machine(
         ),
         **fields,
     )
+
+
+def choose(request: SelectionRequest, models: Iterable[Model], machine: Hardware, **now: Any) -> Selection:
+    """A choice on this machine; ``now`` is what else is so, lists or tuples."""
+    facts: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in now.items()}
+    return select(request, models, Circumstances(hardware=machine, **facts))

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.model import Model, Pin, Precision, Source, Status, Task
+from selector.appraisal import TIE_POINTS
 from selector.footprint import BYTES_PER_PARAMETER, longest_context, need_bytes
 from selector.hardware import Cpu, Hardware, Memory, Probes
-from selector.select import TIE_POINTS, select
 from selector.selection import Candidate, SelectionRequest, SessionFacts
-from tests.selector.samples import TEXT_TASKS, make_model
+from tests.selector.samples import TEXT_TASKS, choose, make_model
 
 MARGIN = 2.0 + TIE_POINTS
 NAMES = ("qwen2.5-instruct", "qwen2.5-coder", "phi-4-mini-reasoning", "deepseek-r1-distill", "wonder", "llama-3.2-base")
@@ -95,7 +95,7 @@ def test_pick_passes_every_filter_and_every_model_is_accounted_for(
 ) -> None:
     sessions = data.draw(loaded(catalog))
     budget = data.draw(st.none() | st.integers(0, 40 * 10**9))
-    selection = select(request, catalog, machine, sessions=sessions, memory_budget_bytes=budget)
+    selection = choose(request, catalog, machine, sessions=sessions, memory_budget_bytes=budget)
     ranked, rejected = {c.model_id for c in selection.ranking}, {r.model_id for r in selection.rejected}
     assert ranked | rejected == {model.id for model in catalog}
     assert not ranked & rejected
@@ -121,9 +121,12 @@ def test_order_of_the_models_does_not_matter(
 ) -> None:
     sessions = data.draw(loaded(catalog))
     shuffled = data.draw(st.permutations(catalog))
-    assert select(request, catalog, machine, sessions=sessions) == select(
-        request, shuffled, machine, sessions=sessions[::-1]
+    one, other = (
+        choose(request, catalog, machine, sessions=sessions),
+        choose(request, shuffled, machine, sessions=sessions[::-1]),
     )
+    assert one == other
+    assert one.ledger == other.ledger
 
 
 @often
@@ -133,8 +136,8 @@ def test_more_memory_makes_more_feasible_and_nothing_worse(
 ) -> None:
     memory = replace(machine.memory, available_bytes=machine.memory.available_bytes + more)
     larger = replace(machine, memory=memory)
-    before = utilities(select(request, catalog, machine).ranking)
-    after = utilities(select(request, catalog, larger).ranking)
+    before = utilities(choose(request, catalog, machine).ranking)
+    after = utilities(choose(request, catalog, larger).ranking)
     assert before.keys() <= after.keys()
     assert all(after[model_id] >= utility for model_id, utility in before.items())
 
@@ -146,20 +149,20 @@ def test_faster_machine_lowers_no_utility(
 ) -> None:
     slow = replace(machine, probes=Probes(20e9, 200e9))
     fast = replace(machine, probes=Probes(20e9 * factor, 200e9 * factor))
-    before, after = (utilities(select(request, catalog, m).ranking) for m in (slow, fast))
+    before, after = (utilities(choose(request, catalog, m).ranking) for m in (slow, fast))
     assert all(after[model_id] >= utility for model_id, utility in before.items())
 
 
 @often
 @given(request=requests, catalog=catalogs(), machine=machines())
 def test_removing_a_loser_changes_nothing(request: SelectionRequest, catalog: list[Model], machine: Hardware) -> None:
-    chosen = select(request, catalog, machine).chosen
+    chosen = choose(request, catalog, machine).chosen
     real = [model for model in catalog if not model.is_demo]
     for loser in real:
         # A real model that does not fit still keeps the demo model out.
         if loser.id != chosen and len(real) == len(catalog):
             rest = [model for model in catalog if model is not loser]
-            assert select(request, rest, machine).chosen == chosen
+            assert choose(request, rest, machine).chosen == chosen
 
 
 @often
@@ -167,13 +170,13 @@ def test_removing_a_loser_changes_nothing(request: SelectionRequest, catalog: li
 def test_select_load_select_again_picks_the_same(
     request: SelectionRequest, catalog: list[Model], machine: Hardware, is_idle: bool
 ) -> None:
-    first = select(request, catalog, machine)
+    first = choose(request, catalog, machine)
     if first.chosen is None:
         return
     need = next(c.need_bytes for c in first.ranking if c.model_id == first.chosen)
     left = replace(machine.memory, available_bytes=machine.memory.available_bytes - need)
     session = SessionFacts(first.chosen, need, is_reclaimable=is_idle)
-    assert select(request, catalog, replace(machine, memory=left), sessions=[session]).chosen == first.chosen
+    assert choose(request, catalog, replace(machine, memory=left), sessions=[session]).chosen == first.chosen
 
 
 @often
@@ -182,7 +185,7 @@ def test_incumbent_stays_only_within_the_margin(
     data: st.DataObject, request: SelectionRequest, catalog: list[Model], machine: Hardware
 ) -> None:
     sessions = data.draw(loaded(catalog))
-    selection = select(request, catalog, machine, sessions=sessions)
+    selection = choose(request, catalog, machine, sessions=sessions)
     if selection.chosen is None:
         return
     utility = utilities(selection.ranking)
@@ -199,7 +202,7 @@ def test_pin_is_chosen_or_nothing_is(
     data: st.DataObject, request: SelectionRequest, catalog: list[Model], machine: Hardware
 ) -> None:
     pinned = data.draw(st.sampled_from([*(model.id for model in catalog), "gone:1"]))
-    selection = select(request, catalog, machine, pins=[Pin(request.task, pinned)])
+    selection = choose(request, catalog, machine, pins=[Pin(request.task, pinned)])
     assert selection.pinned
     assert selection.chosen in (pinned, None)
     assert pinned in selection.reason
@@ -211,7 +214,7 @@ def test_pin_is_chosen_or_nothing_is(
 def test_demo_model_is_never_picked_beside_a_real_one(
     data: st.DataObject, request: SelectionRequest, catalog: list[Model], machine: Hardware
 ) -> None:
-    selection = select(request, catalog, machine, sessions=data.draw(loaded(catalog)))
+    selection = choose(request, catalog, machine, sessions=data.draw(loaded(catalog)))
     real = [m for m in catalog if not m.is_demo and m.status is Status.READY and request.task in m.tasks]
     if real:
         assert all(not model.is_demo for model in catalog if model.id == selection.chosen)
@@ -232,8 +235,8 @@ def test_unknown_facts_never_raise_a_utility(
     }
     blanked = data.draw(st.sets(st.sampled_from(sorted(unknown)), min_size=1))
     vague = replace(model, **{name: unknown[name] for name in blanked})
-    known = utilities(select(request, [model], machine).ranking)
-    for model_id, utility in utilities(select(request, [vague], machine).ranking).items():
+    known = utilities(choose(request, [model], machine).ranking)
+    for model_id, utility in utilities(choose(request, [vague], machine).ranking).items():
         assert utility <= known[model_id]
 
 

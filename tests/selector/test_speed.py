@@ -16,12 +16,12 @@ def test_probed_machine_predicts_what_was_measured_on_it() -> None:
     speed = predict_speed(make_model(weight_bytes=317_000_000, parameters=494_000_000), machine)
     assert speed.tokens_per_second == pytest.approx(58, rel=0.05)
     assert speed.ttft_s(1000) == pytest.approx(4.85, rel=0.05)
-    assert speed.source == "probed 22 GB/s"
+    assert speed.source == "predicted from probed 22 GB/s"
 
 
 def test_without_probes_the_prediction_says_that_it_is_assumed() -> None:
     speed = predict_speed(make_model(), make_machine(cores=2))
-    assert speed.source == "assumed 20 GB/s"
+    assert speed.source == "predicted from assumed 20 GB/s"
 
 
 def test_assumed_bandwidth_stops_growing_with_cores() -> None:

@@ -30,5 +30,5 @@ def test_every_command_explains_itself_with_an_example_and_stands_in_the_readme(
 def test_every_setting_stands_in_the_readme_with_its_default() -> None:
     for name, field in Settings.model_fields.items():
         (row,) = [line for line in README.splitlines() if line.startswith(f"| `{name}` |")]
-        default = "" if field.default is None else str(field.default)
-        assert f"| {default or 'unset'} |" in row, row
+        default = "unset" if field.default in (None, (), {}) else field.default
+        assert f"| {default} |" in row, row

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from daemon.cli import main
-from daemon.cli.models import _as_text, _how_searched
+from daemon.cli.models import _how_searched
+from daemon.cli.show import as_text
 from scripts.model_factory import write_preset
 
 
@@ -113,7 +114,7 @@ def test_show_says_it_in_words(home: Path) -> None:
     ],
 )
 def test_values_read_as_people_write_them(key: str, value: Any, text: str) -> None:
-    assert _as_text(key, value) == text
+    assert as_text(key, value) == text
 
 
 @pytest.mark.parametrize(

@@ -50,3 +50,17 @@ def test_busy_sessions_go_only_when_idle_ones_are_not_enough(present: list[Occup
     victims = set(choose_victims(present, shortfall))
     if idle_bytes >= shortfall:
         assert all(occupant.is_idle for occupant in present if occupant.model_id in victims)
+
+
+def test_for_a_forced_load_the_idle_go_where_all_together_are_not_enough() -> None:
+    busy, idle = Occupant("busy", 10, 1.0, False), Occupant("idle", 10, 9.0, True)
+    assert choose_victims([busy, idle], 50) == ()
+    assert choose_victims([busy, idle], 50, is_forced=True) == ("idle",)
+    assert choose_victims([busy], 50, is_forced=True) == ()
+
+
+@given(occupants, st.integers(-10, 3000))
+def test_a_force_changes_nothing_where_there_is_enough(all_of_them: list[Occupant], shortfall_bytes: int) -> None:
+    victims = choose_victims(all_of_them, shortfall_bytes)
+    if victims:
+        assert choose_victims(all_of_them, shortfall_bytes, is_forced=True) == victims

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from daemon.pool.budget import MemoryMeter
+from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import PoolLimits, SessionPool
 from daemon.pool.protocol import Delta, Generate
-from daemon.pool.session import LoadPlan, SessionState
+from daemon.pool.session import SessionState
 from registry.errors import DaemonStopping, LoadFailed, OutOfBudget, Overloaded
 from tests.fakes import FakeClock, FakeLauncher, FakeWorker, a_model
 

@@ -32,6 +32,7 @@ MESSAGES: list[Message] = [
         max_tokens=5,
         stop=["\n"],
         sampling=Sampling(temperature=0.5, seed=-3),
+        thinking=False,
     ),
     Generate(request_id="r", messages=[{"role": "user", "content": "half a pair: \ud800"}]),
     Cancel("r"),

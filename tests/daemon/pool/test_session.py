@@ -4,7 +4,8 @@ from itertools import product
 
 import pytest
 
-from daemon.pool.session import ALLOWED, IllegalStep, LoadPlan, Session, SessionState
+from daemon.pool.plan import LoadPlan
+from daemon.pool.session import ALLOWED, IllegalStep, Session, SessionState
 from tests.fakes import a_model
 
 

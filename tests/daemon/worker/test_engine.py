@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from daemon.pool.failures import FailureKind, kind_of_request
 from daemon.pool.protocol import Accepted, Cancel, Failed, Finished, Generate, Load, ToDaemon
 from daemon.worker.engine import Engine
 from daemon.worker.sampling import Logits, SamplingParams
@@ -46,10 +47,14 @@ class Characters:
 class FirstContent:
     source = "test"
 
-    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> str:
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], *, thinking: bool | None = None
+    ) -> str:
         if messages[0]["content"] == "refuse":
             raise InvalidRequest("refused")
-        return str(messages[0]["content"])
+        if messages[0]["content"] == "too much":
+            raise MemoryError
+        return str(messages[0]["content"]) + {None: "", True: "+thinking", False: "-thinking"}[thinking]
 
 
 @pytest.fixture
@@ -90,6 +95,18 @@ def test_a_bad_request_fails_alone(engine: Engine, messages: list[Any], code: st
     assert isinstance(failed, Failed)
     assert failed.code == code
     assert engine.is_idle
+
+
+@pytest.mark.parametrize(("thinking", "tokens"), [(None, 4), (True, 13), (False, 13)])
+def test_whether_to_think_reaches_the_template(engine: Engine, thinking: bool | None, tokens: int) -> None:
+    (event,) = engine.handle(Generate(request_id="r", messages=[{"content": "four"}], thinking=thinking))
+    assert event == Accepted("r", tokens)
+
+
+def test_a_prompt_that_there_is_no_memory_for_is_a_failure_of_that_kind(engine: Engine) -> None:
+    failed = ask(engine, [{"content": "too much"}])
+    assert isinstance(failed, Failed)
+    assert kind_of_request(failed) is FailureKind.OUT_OF_MEMORY
 
 
 def test_a_cancel_reaches_a_waiting_request(engine: Engine) -> None:

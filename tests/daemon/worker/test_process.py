@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 import onnxruntime_genai as og
 import pytest
 
+from daemon.pool.failures import FailureKind, kind_of_load, kind_of_request
 from daemon.pool.protocol import (
     Accepted,
     Cancel,
@@ -36,6 +37,7 @@ from daemon.pool.protocol import (
 from daemon.worker.prompt import load_chat_template
 from daemon.worker.text import AnswerText
 from daemon.worker.tokenizer import GenaiTokenizer
+from scripts.model_factory import write_preset
 
 REPOSITORY = Path(__file__).parents[3]
 GREEDY = Sampling(temperature=0)
@@ -325,3 +327,34 @@ def test_nothing_of_a_prompt_is_printed(worker: Worker, tiny_model: Path) -> Non
     worker.process.wait(TIMEOUT_S)
     assert worker.process.stderr
     assert b"xyzzy" not in worker.process.stderr.read()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of another process can be limited on Linux only")
+def test_an_answer_that_there_is_no_memory_for_fails_as_such_and_the_next_one_works(
+    worker: Worker, tmp_path: Path
+) -> None:
+    import resource
+
+    folder = write_preset("small", tmp_path / "small")
+    assert isinstance(worker.load(folder, context_tokens=8192), Ready)
+    pages = int(Path(f"/proc/{worker.process.pid}/statm").read_text(encoding="ascii").split()[0])
+    room_bytes = 24 * 1024 * 1024  # 8,192 tokens of its key-value cache take 64 MiB
+    limit_bytes = pages * resource.getpagesize() + room_bytes
+    resource.prlimit(worker.process.pid, resource.RLIMIT_AS, (limit_bytes, resource.RLIM_INFINITY))
+    worker.send(ask("too-long", max_tokens=8000))
+    failed = worker.next_of(Failed, "too-long")
+    assert (failed.code, kind_of_request(failed)) == ("generation_failed", FailureKind.OUT_OF_MEMORY), failed.message
+    resource.prlimit(worker.process.pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    worker.send(ask("next", max_tokens=3))
+    assert finished(worker, "next").completion_tokens == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of another process can be limited on Linux only")
+def test_a_model_that_there_is_no_memory_for_fails_to_load_as_such(worker: Worker, tiny_model: Path) -> None:
+    import resource
+
+    limit_bytes = 200 * 1024 * 1024  # enough for Python, and for none of the native libraries
+    resource.prlimit(worker.process.pid, resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+    failed = worker.load(tiny_model)
+    assert isinstance(failed, LoadFailed)
+    assert (failed.code, kind_of_load(failed)) == ("out_of_memory", FailureKind.OUT_OF_MEMORY), failed.message

@@ -77,6 +77,39 @@ def test_content_parts_become_one_text_and_missing_content_is_empty(tmp_path: Pa
     ]
 
 
+# As such models have it: they reason unless they are told not to, and an empty thought says that.
+THINKS = """
+{%- for message in messages %}<{{ message.role }}>{{ message.content }}{% endfor -%}
+<assistant>{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}
+"""
+# As others have it: they do not, unless a note stands in front.
+THINKS_IF_ASKED = "{% if thinking %}[reason first]{% endif %}{{ messages[0].content }}"
+
+
+@pytest.mark.parametrize(("thinking", "is_off"), [(None, False), (True, False), (False, True)])
+def test_a_model_that_reasons_is_told_when_it_is_not_to(tmp_path: Path, thinking: bool | None, is_off: bool) -> None:
+    jinja(tmp_path, THINKS)
+    prompt = load_chat_template(tmp_path).render(USER, [], thinking=thinking).strip()
+    assert prompt == "<user>Hi<assistant>" + "<think></think>" * is_off
+
+
+@pytest.mark.parametrize(("thinking", "prompt"), [(None, "Hi"), (True, "[reason first]Hi"), (False, "Hi")])
+def test_a_model_that_can_reason_is_told_when_it_is_to(tmp_path: Path, thinking: bool | None, prompt: str) -> None:
+    jinja(tmp_path, THINKS_IF_ASKED)
+    assert load_chat_template(tmp_path).render(USER, [], thinking=thinking) == prompt
+
+
+def test_a_template_sees_no_switch_that_nobody_set(tmp_path: Path) -> None:
+    jinja(tmp_path, "{{ enable_thinking is defined }} {{ thinking is defined }}")
+    template = load_chat_template(tmp_path)
+    assert (template.render(USER, []), template.render(USER, [], thinking=False)) == ("False False", "True True")
+
+
+def test_a_template_without_a_switch_stays_as_it_is(tmp_path: Path) -> None:
+    write(tmp_path, "inference_model.json", {"PromptTemplate": {"prompt": "U:{Content} A:"}})
+    assert load_chat_template(tmp_path).render(USER, [], thinking=True) == "U:Hi A:"
+
+
 def test_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="only text"):
         dumped(tmp_path, [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}])

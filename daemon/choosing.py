@@ -1,0 +1,180 @@
+"""``Chooser``: asks the selector, with everything that is so at the moment.
+
+What was appraised is kept for as long as models, machine, measurements and preferences stay as they are, so that a
+choice among thousands takes a millisecond. Safe to use from several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from daemon.machine import Machine
+from daemon.settings import Settings
+from registry.model import Device, Measurement, Model, Pin, Status, Task
+from registry.store import Registry
+from selector.learning import is_of
+from selector.selection import (
+    Circumstances,
+    LastSwap,
+    Preferences,
+    Selection,
+    SelectionRequest,
+    SessionFacts,
+    Setback,
+)
+
+if TYPE_CHECKING:
+    from selector.select import Field
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Which model a task was given last, and when it took over from another one (None: it never did)."""
+
+    model_id: str
+    swapped_s: float | None = None
+
+
+class Chooser:
+    """The choice among everything that the registry knows."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        machine: Machine,
+        settings: Settings,
+        *,
+        sessions: Callable[[], Sequence[SessionFacts]] = tuple,
+        measurements: Callable[[], tuple[Measurement, ...]] | None = None,
+        latest: Callable[[], tuple[Measurement, ...]] | None = None,
+        setbacks: Callable[[], tuple[Setback, ...]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``measurements``: None asks the registry, which knows what some daemon wrote down. ``latest``: the same to
+        the last answer, where those change less often than they could.
+        """
+        self._registry = registry
+        self._machine = machine
+        self._settings = settings
+        self._sessions = sessions
+        self._measurements = measurements or registry.measurements
+        self._latest = latest or self._measurements
+        self._setbacks = setbacks
+        self._clock = clock
+        self._preferences = Preferences(
+            models=tuple(settings.model_points.items()),
+            licenses=tuple(settings.license_points.items()),
+            allow=settings.allow,
+            deny=settings.deny,
+        )
+        self._lock = threading.Lock()
+        self._field: Field | None = None
+        self._listing: tuple[Model, ...] = ()
+        self._competitors: tuple[Model, ...] = ()
+        self._gone: frozenset[str] = frozenset()
+        self._gone_but_pinned: frozenset[str] = frozenset()
+        self._holders: dict[Task, _Holder] = {}
+
+    def select(self, request: SelectionRequest) -> Selection:
+        """Choose for a task. A pin that waits for a model that was never here binds nobody yet."""
+        return self._choose(request, last_swap=self._last_swap(request.task))
+
+    def take(self, request: SelectionRequest) -> Selection:
+        """The same, for a request that is going to be answered by the choice: a swap is remembered."""
+        selection = self.select(request)
+        if selection.chosen is not None and not selection.pinned:
+            with self._lock:
+                before = self._holders.get(request.task)
+                if before is None:
+                    self._holders[request.task] = _Holder(selection.chosen)
+                elif before.model_id != selection.chosen:
+                    self._holders[request.task] = _Holder(selection.chosen, self._clock())
+        return selection
+
+    def select_among(self, request: SelectionRequest, models: Sequence[Model]) -> Selection:
+        """Choose among these alone, whatever is pinned."""
+        from selector.select import select
+
+        return select(self._limited(request), models, self._circumstances(pins=()))
+
+    def prepare(self) -> None:
+        """Appraise now what the next request would have to appraise."""
+        self.select(SelectionRequest(Task.CHAT, policy=self._settings.policy))
+
+    def sessions(self) -> Sequence[SessionFacts]:
+        return self._sessions()
+
+    def threads(self) -> int:
+        """That a session gets."""
+        return self._settings.threads or self._machine.hardware().cpu.usable_cores
+
+    def newest_measurements(self) -> dict[str, Measurement]:
+        """By model id, the last that was measured of each, with whatever threads that was."""
+        return {each.model_id: each for each in sorted(self._latest(), key=lambda each: each.measured_s)}
+
+    def measurements_of(self, model: Model) -> tuple[Measurement, ...]:
+        """What was measured of a model as it is now, that with the present thread count first."""
+        threads = self.threads()
+        found = [each for each in self._latest() if is_of(each, model)]
+        return tuple(sorted(found, key=lambda each: (each.threads != threads, -each.measured_s)))
+
+    def loaded_bytes(self, model: Model) -> int | None:
+        """What its process held in RAM after loading, if it was loaded here with the present thread count."""
+        own = next(iter(self.measurements_of(model)), None)
+        is_now = own is not None and own.threads == self.threads() and model.device is Device.CPU
+        return own.resident_bytes if own is not None and is_now else None
+
+    def unmeasured(self) -> Circumstances:
+        """What a prediction rests on that knows nothing of what was measured."""
+        return replace(self._circumstances(pins=()), measurements=(), evaluations=())
+
+    def _choose(self, request: SelectionRequest, *, last_swap: LastSwap | None) -> Selection:
+        from selector.select import Field  # a command that chooses nothing does without
+
+        # A name that was only announced (an imported list) binds nobody yet; a pattern is a person's word at any time.
+        pins = tuple(pin for pin in self._registry.pins() if not pin.is_waiting or pin.pattern is not None)
+        now = replace(self._circumstances(pins=pins), last_swap=last_swap)
+        with self._lock:
+            models = self._models(pins)
+            if self._field is None or not self._field.holds_for(models, now):
+                self._field = Field(models, now)
+            field = self._field
+        return field.select(self._limited(request), now)
+
+    def _models(self, pins: Sequence[Pin]) -> tuple[Model, ...]:
+        """Of what is gone, only a pinned model is worth a word. The same object for as long as nothing changes."""
+        listing = self._registry.models()
+        if listing is not self._listing:
+            self._gone = frozenset(model.id for model in listing if model.status is Status.MISSING)
+        gone_but_pinned = self._gone.intersection(pin.model_id for pin in pins)
+        if listing is not self._listing or gone_but_pinned != self._gone_but_pinned:
+            self._listing, self._gone_but_pinned = listing, gone_but_pinned
+            self._competitors = tuple(m for m in listing if m.status is not Status.MISSING or m.id in gone_but_pinned)
+        return self._competitors
+
+    def _limited(self, request: SelectionRequest) -> SelectionRequest:
+        return replace(request, context_limit_tokens=self._settings.max_context_tokens)
+
+    def _circumstances(self, *, pins: tuple[Pin, ...]) -> Circumstances:
+        hardware = self._machine.hardware()
+        return Circumstances(
+            hardware=hardware,
+            sessions=tuple(self._sessions()),
+            pins=pins,
+            measurements=self._measurements(),
+            evaluations=self._registry.evaluations(),
+            setbacks=self._setbacks(),
+            preferences=self._preferences,
+            memory_budget_bytes=self._settings.memory_budget_bytes,
+            threads=self._settings.threads or hardware.cpu.usable_cores,
+        )
+
+    def _last_swap(self, task: Task) -> LastSwap | None:
+        holder = self._holders.get(task)
+        if holder is None or holder.swapped_s is None:
+            return None
+        return LastSwap(holder.model_id, self._clock() - holder.swapped_s)

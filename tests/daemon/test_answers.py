@@ -1,0 +1,201 @@
+"""Answers over a real pool with fake processes: what they teach, and what reaches the worker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from daemon.answers import Answers
+from daemon.catalog import NO_WANTS, Catalog, Resolved, Wants
+from daemon.learner import Learner
+from daemon.pool.budget import MemoryMeter
+from daemon.pool.launch import Event
+from daemon.pool.plan import LoadPlan
+from daemon.pool.pool import PoolLimits, SessionPool
+from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate
+from registry.errors import GenerationFailed, InvalidRequest
+from tests.fakes import FakeLauncher, FakeWorker, a_model, on_loop
+
+A, B = a_model("a"), a_model("b")
+PLAN = LoadPlan(context_tokens=1024, threads=2, need_bytes=1000)
+
+
+@dataclass
+class Names:
+    """A catalog that knows what a name means, and remembers what was wanted."""
+
+    resolved: dict[str, Resolved]
+    wanted: list[Wants] = field(default_factory=list)
+
+    def resolve(self, reference: str, wants: Wants) -> Resolved:
+        self.wanted.append(wants)
+        return self.resolved[reference]
+
+
+class Scripted(FakeWorker):
+    """A worker that answers what the test says."""
+
+    script: tuple[Event, ...] = ()
+    asked: list[Generate]
+
+    async def generate(self, request: Generate) -> AsyncGenerator[Event, None]:
+        self.asked.append(request)
+        for event in self.script:
+            yield event
+
+
+class Scripting(FakeLauncher):
+    script: tuple[Event, ...] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Generate] = []
+
+    async def start(self) -> FakeWorker:
+        worker = Scripted(len(self.workers) + 1, self)
+        worker.script, worker.asked = self.script, self.asked
+        self.workers.append(worker)
+        return worker
+
+
+def finished(**changes: Any) -> Finished:
+    """11 tokens at 10 tokens/s after half a second, of which 0.1 s in the queue."""
+    times: dict[str, Any] = {"queue_s": 0.1, "ttft_s": 0.5, "decode_s": 1.0, "finish_reason": "stop"}
+    return Finished(request_id="r", **{"prompt_tokens": 100, "completion_tokens": 11, **times, **changes})
+
+
+class Bench:
+    def __init__(self, *script: Event, thinking: bool | None = None) -> None:
+        self.launcher = Scripting()
+        self.launcher.script = (Accepted("r", 100), *script)
+        self.learner = Learner(lambda _measurements: None, ())
+        limits = PoolLimits(
+            budget_bytes=None,
+            max_concurrent=4,
+            max_queue=8,
+            load_timeout_s=5,
+            queue_timeout_s=5,
+            drain_timeout_s=5,
+            failed_retry_s=5,
+        )
+        memory = MemoryMeter(self.launcher.available_bytes, self.launcher.resident_bytes, lambda _pid: 4000)
+        self.pool = SessionPool(self.launcher, limits, memory, observer=self.learner)
+        self.names = Names({"a": Resolved(A, PLAN, thinking=thinking), "b": Resolved(B, PLAN)})
+        self.answers = Answers(cast(Catalog, self.names), self.pool, self.learner, request_timeout_s=5)
+
+    async def ask(self, name: str = "a", **request: Any) -> None:
+        """Loaded before, so that an answer has the machine to itself."""
+        await self.pool.load(self.names.resolved[name].model, PLAN)
+        async with await self.answers.start(name, Generate(request_id="r", messages=[], **request)) as answer:
+            async for _event in answer:
+                pass
+
+    def learned(self, model_id: str = "a:1") -> Any:
+        return next(each for each in self.learner.latest() if each.model_id == model_id)
+
+
+@on_loop
+async def test_a_finished_answer_teaches_its_speed_without_the_time_in_the_queue() -> None:
+    bench = Bench(Delta("r", "hi", 11), finished())
+    await bench.ask()
+    learned = bench.learned()
+    assert (learned.threads, learned.loads, learned.answers, learned.peak_bytes) == (2, 1, 1, 4000)
+    assert learned.ttft_s == pytest.approx(0.4)
+    assert learned.prompt_tokens_per_second == pytest.approx(250)
+    assert learned.tokens_per_second == pytest.approx(10)
+    await bench.pool.close()
+
+
+@on_loop
+async def test_answers_side_by_side_teach_no_speed_and_the_next_one_alone_does() -> None:
+    bench = Bench(finished())
+    await bench.pool.load(A, PLAN)
+    await bench.pool.load(B, PLAN)
+    request = Generate(request_id="r", messages=[])
+    first, second = await bench.answers.start("a", request), await bench.answers.start("b", request)
+    for answer in (first, second):
+        async with answer:
+            async for _event in answer:
+                pass
+    for model_id in ("a:1", "b:1"):
+        assert (bench.learned(model_id).answers, bench.learned(model_id).completion_tokens) == (0, 11)
+    await bench.ask("b")
+    assert bench.learned("b:1").answers == 1
+    await bench.pool.close()
+
+
+@on_loop
+async def test_an_answer_is_over_with_its_last_token_however_late_it_is_closed() -> None:
+    bench = Bench(finished())
+    await bench.pool.load(A, PLAN)
+    async with await bench.answers.start("a", Generate(request_id="r", messages=[])) as answer:
+        async for _event in answer:
+            break
+        await bench.ask()
+    assert bench.learned().answers == 2
+    await bench.pool.close()
+
+
+@on_loop
+async def test_a_load_beside_an_answer_spoils_its_figures() -> None:
+    bench = Bench(Delta("r", "hi", 1), finished())
+    await bench.pool.load(A, PLAN)
+    async with await bench.answers.start("a", Generate(request_id="r", messages=[])) as answer:
+        await bench.pool.load(B, PLAN)
+        async for _event in answer:
+            pass
+    assert bench.learned().answers == 0
+    await bench.pool.close()
+
+
+@on_loop
+async def test_an_answer_that_was_given_up_teaches_nothing() -> None:
+    bench = Bench(Delta("r", "hi", 1), finished(finish_reason="cancelled"))
+    await bench.ask()
+    async with await bench.answers.start("a", Generate(request_id="r", messages=[])) as answer:
+        async for _event in answer:
+            break
+    assert (bench.learned().answers, bench.learned().completion_tokens) == (0, None)
+    await bench.pool.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "setbacks"),
+    [("The engine failed at this request: std::bad_alloc", ["a:1"]), ("The engine failed: index out of bounds", [])],
+)
+@on_loop
+async def test_an_answer_that_ran_out_of_memory_is_a_setback_of_its_model(message: str, setbacks: list[str]) -> None:
+    bench = Bench(Failed(request_id="r", code=GenerationFailed.code, message=message))
+    with pytest.raises(GenerationFailed, match="The engine"):
+        await bench.ask()
+    assert [setback.model_id for setback in bench.learner.setbacks()] == setbacks
+    await bench.pool.close()
+
+
+@on_loop
+async def test_a_request_that_was_refused_at_once_leaves_the_machine_to_the_next() -> None:
+    bench = Bench()
+    bench.launcher.script = (Failed(request_id="r", code=InvalidRequest.code, message="no"),)
+    with pytest.raises(InvalidRequest):
+        await bench.ask()
+    bench.launcher.workers[0].script = (Accepted("r", 100), finished())  # type: ignore[attr-defined]
+    await bench.ask()
+    assert bench.learned().answers == 1
+    await bench.pool.close()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "asked", "told"), [(None, None, None), (False, None, False), (False, True, True), (True, None, True)]
+)
+@on_loop
+async def test_whether_to_think_is_as_the_request_says_or_else_as_was_chosen(
+    chosen: bool | None, asked: bool | None, told: bool | None
+) -> None:
+    bench = Bench(finished(), thinking=chosen)
+    await bench.ask(thinking=asked)
+    assert [request.thinking for request in bench.launcher.asked] == [told]
+    assert bench.names.wanted == [NO_WANTS]
+    await bench.pool.close()
