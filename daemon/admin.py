@@ -107,7 +107,8 @@ class Admin:
         """A choice and its ledger. ``wishes`` are fields of SelectionRequest; ``limit``: see ``selection_as_json``."""
         given = {name: value for name, value in wishes.items() if value is not None}
         request = SelectionRequest(parse_task(task), **{"policy": self._catalog.policy, **given})
-        return selection_as_json(self._catalog.select(request), self._catalog.hardware(), limit=limit)
+        selection = self._catalog.select(request)
+        return selection_as_json(selection, selection.hardware, limit=limit)
 
     def selections(self, limit: int) -> list[Json]:
         """The last choices made for requests, newest first, without their ledgers."""

@@ -21,9 +21,10 @@ from selector.quality import Quality, estimate_quality
 from selector.selection import Circumstances
 from selector.speed import MEASURED_BAND, SIBLINGS_BAND, Speed, predict_speed
 
-# A prior counts like so many items of a test (simulated: regret of the top pick 1.8 points by priors alone, 4.0 by
-# twelve items alone, 1.3 by both).
-PRIOR_ITEMS = 24.0
+# A prior counts like the items of a test that would leave as much doubt, p(1 - p) / spread^2, within these bounds
+# (judged). Simulated: where every prior counted like 24 items, a few small tests cost 0.8 points of regret; like this
+# they cost nothing, and larger ones gain as much.
+FEWEST_PRIOR_ITEMS, MOST_PRIOR_ITEMS = 8.0, 100.0
 # A person's rating sums up several answers (judged).
 RATING_ITEMS = 3.0
 # So many answers of its own weigh as much as the prediction: the first one may have come at a bad moment (judged).
@@ -163,7 +164,8 @@ def _with_evaluations(prior: Quality, found: Sequence[Evaluation]) -> Quality:
     share = math.fsum(w * min(1.0, max(0.0, each.score)) for w, each in zip(weights, found, strict=True)) / items
     # Less than nothing, as of a small model that quantisation has hurt, is no share that a test could meet.
     before = min(100.0, max(0.0, prior.general_points + prior.speciality_points + prior.quantisation_points))
-    after = (PRIOR_ITEMS * before + items * 100 * share) / (PRIOR_ITEMS + items)
+    weight = prior_items(before / 100, prior.spread_points / 100)
+    after = (weight * before + items * 100 * share) / (weight + items)
     tests = math.fsum(each.items for each in found if each.kind is EvaluationKind.TEST)
     ratings = sum(each.kind is EvaluationKind.RATING for each in found)
     here = [f"{tests:.0f} items tested here"] if tests else []
@@ -171,6 +173,13 @@ def _with_evaluations(prior: Quality, found: Sequence[Evaluation]) -> Quality:
     return replace(
         prior,
         evaluated_points=after - before,
-        spread_points=prior.spread_points * math.sqrt(PRIOR_ITEMS / (PRIOR_ITEMS + items)),
+        spread_points=prior.spread_points * math.sqrt(weight / (weight + items)),
         source=f"{prior.source}; {', '.join(here)}",
     )
+
+
+def prior_items(share: float, spread: float) -> float:
+    """As how many items of a test a prior counts that expects this share of them, give or take ``spread``."""
+    if spread <= 0:
+        return MOST_PRIOR_ITEMS
+    return min(max(share * (1 - share) / spread**2, FEWEST_PRIOR_ITEMS), MOST_PRIOR_ITEMS)

@@ -239,7 +239,9 @@ def test_of_a_ledger_only_as_much_is_sent_as_was_asked_for(idle: Served) -> None
     whole, one, none = (idle.post("/slmreg/select", {"task": "chat", "limit": n}).json() for n in (None, 1, 0))
     assert (len(whole["ranking"]), len(one["ranking"]), none["ranking"], none["rejected"]) == (2, 1, [], [])
     assert whole["chosen"] == one["chosen"] == none["chosen"]
-    assert one["ranking"] == whole["ranking"][:1]
+    # Free memory may be another from one request to the next.
+    (first,) = one["ranking"]
+    assert (first["id"], first["terms"]) == (whole["ranking"][0]["id"], whole["ranking"][0]["terms"])
 
 
 def test_reasoning_effort_is_honoured_or_refused_by_name(idle: Served) -> None:

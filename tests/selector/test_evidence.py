@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.model import Evaluation, EvaluationKind, Measurement, Model, Precision, Task
-from selector.evidence import Evidence
+from selector.evidence import Evidence, prior_items
 from selector.hardware import Probes
 from selector.quality import Quality
 from selector.selection import Circumstances
@@ -111,12 +111,21 @@ def test_quality_lies_between_the_prior_and_what_was_found(score: float, items: 
     assert quality(judged(score, items)).spread_points < quality().spread_points
 
 
-def test_prior_counts_like_24_items_and_a_rating_like_three() -> None:
+def test_prior_counts_like_the_test_that_leaves_as_much_doubt_and_a_rating_like_three_items() -> None:
     before = points(quality())
-    assert points(quality(judged(1.0, 24))) == pytest.approx((before + 100) / 2)
+    weight = prior_items(before / 100, quality().spread_points / 100)
+    assert 8 < weight < 100
+    assert points(quality(judged(1.0, round(weight)))) == pytest.approx((before + 100) / 2, abs=1)
     rated = quality(judged(1.0, 1, EvaluationKind.RATING))
-    assert points(rated) == pytest.approx((24 * before + 300) / 27)
+    assert points(rated) == pytest.approx((weight * before + 300) / (weight + 3))
     assert rated.source.endswith("; 1 rating")
+
+
+@pytest.mark.parametrize(
+    ("share", "spread", "items"), [(0.5, 0.1, 25), (0.5, 0.0, 100), (0.5, 0.001, 100), (0.0, 0.2, 8), (0.5, 0.5, 8)]
+)
+def test_surer_prior_weighs_more_within_bounds(share: float, spread: float, items: float) -> None:
+    assert prior_items(share, spread) == pytest.approx(items)
 
 
 @pytest.mark.parametrize("other", [{"content": "changed"}, {"task": Task.CODE}, {"is_thinking": True}, {"items": 0}])

@@ -1,0 +1,1 @@
+"""Is the choice right, and how long does it take? A simulation against a truth that is known, and timings."""
