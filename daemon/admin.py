@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MOST_RATING = 5
 # Of one test; more say nothing more.
 MOST_ITEMS = 100_000
+MOST_NOTES = 2000
 
 
 class Admin:
@@ -147,6 +148,12 @@ class Admin:
         """Keep a rating from 1 to 5, or how many of a test's items were passed. Raises InvalidRequest for neither."""
         wanted = parse_task(task)
         kind, score, count = _score(rating, passed, items)
+        if len(notes) > MOST_NOTES:
+            raise InvalidRequest(
+                f"The notes have {len(notes)} characters; at most {MOST_NOTES} are kept.", param="notes"
+            )
+        # They are shown in terminals, which control characters would command.
+        notes = "".join(character if character.isprintable() else " " for character in notes)
         evaluation = self._catalog.add_evaluation(
             reference,
             lambda model: Evaluation(

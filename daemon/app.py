@@ -174,7 +174,13 @@ class Daemon:
 
     def _session_facts(self) -> tuple[SessionFacts, ...]:
         return tuple(
-            SessionFacts(s.model_id, s.resident_bytes, is_reclaimable=s.active == 0 and s.queued == 0, idle_s=s.idle_s)
+            SessionFacts(
+                s.model_id,
+                s.resident_bytes,
+                is_reclaimable=s.active == 0 and s.queued == 0,
+                idle_s=s.idle_s,
+                context_tokens=s.context_tokens,
+            )
             for s in self.pool.snapshot()
             if s.state in (SessionState.READY, SessionState.LOADING)
         )

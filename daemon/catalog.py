@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from daemon.choosing import Chooser
 from daemon.decisions import Decisions
@@ -47,6 +48,7 @@ from selector.filters import reject_provider
 from selector.footprint import CONTEXT_STEP, footprint, format_bytes, longest_context, need_bytes
 from selector.hardware import Hardware
 from selector.policy import Policy
+from selector.quality import ways_of
 from selector.selection import Selection, SelectionRequest, SessionFacts, Setback
 from selector.utility import PROFILES
 
@@ -56,6 +58,8 @@ GLOB_CHARACTERS = frozenset("*?[")
 TEXT_TASKS = frozenset({Task.CHAT, Task.CODE, Task.REASONING, Task.MATH, Task.TOOLS})
 
 
+# Estimates of prompts are rounded up to this.
+ESTIMATE_STEP = 1024
 # Of a model that is loaded although it should not fit.
 FORCED_CONTEXT_TOKENS = 2048
 
@@ -135,7 +139,7 @@ class Catalog:
         if not variants:
             return self._registry.get(reference)  # raises, with near names
         if len({model.name for model in variants}) > 1:
-            chosen = self.chooser.select_among(SelectionRequest(Task.CHAT), variants).chosen
+            chosen = self.chooser.select_among(SelectionRequest(Task.CHAT, policy=self.policy), variants).chosen
             return next((model for model in variants if model.id == chosen), variants[0])
         return variants[0]
 
@@ -206,7 +210,7 @@ class Catalog:
 
         Raises ModelNotFound, ModelNotUsable if it cannot do the task.
         """
-        if GLOB_CHARACTERS.intersection(reference):
+        if GLOB_CHARACTERS.intersection(reference) and not self.candidates(reference):
             return self._registry.pin_pattern(task, reference, fallback=fallback)
         model = self.get(reference)
         if task not in model.tasks:
@@ -233,6 +237,9 @@ class Catalog:
         if evaluation.task not in model.tasks:
             can = ", ".join(model.tasks) or "nothing"
             raise ModelNotUsable(f"{model.id} cannot do {evaluation.task}; it can do {can}.")
+        if evaluation.is_thinking not in (None, *ways_of(model, evaluation.task)):
+            does = "never reasons" if evaluation.is_thinking else "always reasons"
+            raise ModelNotUsable(f"{model.id} {does} before it answers: leave out whether it did.")
         self._registry.add_evaluation(evaluation)
         return evaluation
 
@@ -336,20 +343,39 @@ class Catalog:
             thinking=wants.thinking,
             is_in_tool_loop=wants.is_in_tool_loop,
         )
-        selection = self.chooser.take(request)
-        if selection.chosen is None and request.context_tokens is not None:
-            # That was an estimate of the prompt: whether it fits is for the model itself to count.
-            selection = self.chooser.take(replace(request, context_tokens=None))
+        selection = self._taken(request)
         if selection.pick is None:
-            raise (
-                PinnedModelNotUsable(selection.reason) if selection.pinned else NoModelForTask(explain_none(selection))
-            )
+            self._refuse(selection)
         model = self.get(selection.pick.model_id)
         if task not in TEXT_TASKS:
             raise InvalidRequest(f"{model.id} can do {task}, but no endpoint serves that yet.", param="model")
-        decision = self.decisions.record(reference, because, selection)
-        thinking = selection.pick.thinking
-        return Resolved(model, self.plan(model), selection, thinking=thinking, decision_id=decision.id)
+        decision_id = self.decisions.record(reference, because, selection)
+        return Resolved(model, self.plan(model), selection, thinking=selection.pick.thinking, decision_id=decision_id)
+
+    def _taken(self, request: SelectionRequest) -> Selection:
+        """The context is an estimate of the prompt: it says which models are better off, and refuses none.
+
+        Whether a prompt fits is for the model itself to count.
+        """
+        if request.context_tokens is not None:
+            selection = self.chooser.select(request)
+            if selection.pick is None or selection.is_fallback:
+                request = replace(request, context_tokens=None)
+        return self.chooser.take(request)
+
+    def _refuse(self, selection: Selection) -> NoReturn:
+        request = selection.request
+        if request.thinking is not None:
+            either = self.chooser.select(replace(request, thinking=None))
+            if either.chosen is not None:
+                does = "reasons before it answers" if request.thinking else "answers without reasoning first"
+                raise UnsupportedParameter(
+                    f"No model here that can do {request.task} {does}. Leave 'reasoning_effort' out.",
+                    param="reasoning_effort",
+                )
+        if selection.pinned:
+            raise PinnedModelNotUsable(selection.reason)
+        raise NoModelForTask(selection.reason, retry_after_s=self.chooser.setback_s())
 
 
 def parse_task(name: str, *, param: str = "task") -> Task:
@@ -375,17 +401,6 @@ def require_usable(model: Model) -> None:
         raise ModelNotUsable(f"{model.id} cannot answer a chat. {can or why}".strip())
 
 
-def explain_none(selection: Selection) -> str:
-    """Why no model can do the task: every rejection with its numbers."""
-    if not selection.rejected:
-        return (
-            "There is no model on this machine. Add a folder of ONNX Runtime GenAI models with "
-            f"`slmreg roots add PATH`, then ask again for {selection.task}."
-        )
-    turned_away = "; ".join(f"{r.model_id}: {r.message}" for r in selection.rejected)
-    return f"No model can do {selection.task} now. {turned_away}"
-
-
 def _task_for(reference: str, wants: Wants) -> tuple[Task, str]:
     """The task of a request for ``auto``, and why: named in the model, else beside it, else told from the request."""
     if ":" in reference:
@@ -399,12 +414,11 @@ def _task_for(reference: str, wants: Wants) -> tuple[Task, str]:
 
 
 def _context_for(task: Task, wants: Wants, limit_tokens: int) -> int | None:
-    """Room for a long prompt: a power of two, so that few different requests are appraised; None for the task's own."""
+    """Room for a long prompt, in steps, so that few different requests are appraised; None for the task's own."""
     least = PROFILES[task].least_context_tokens
-    if wants.context_tokens is None or wants.context_tokens <= least:
+    if wants.context_tokens is None or wants.context_tokens <= least or limit_tokens <= least:
         return None
-    rounded = 1 << (wants.context_tokens - 1).bit_length()
-    return min(rounded, limit_tokens) if limit_tokens > least else None
+    return min(-(-wants.context_tokens // ESTIMATE_STEP) * ESTIMATE_STEP, limit_tokens)
 
 
 def _thinking_of(model: Model, wants: Wants) -> bool | None:

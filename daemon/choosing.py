@@ -108,6 +108,10 @@ class Chooser:
     def sessions(self) -> Sequence[SessionFacts]:
         return self._sessions()
 
+    def setback_s(self) -> float | None:
+        """Until the first of the models that ran out of memory may be tried again; None if there are none."""
+        return min((setback.seconds_left for setback in self._setbacks()), default=None)
+
     def threads(self) -> int:
         """That a session gets."""
         return self._settings.threads or self._machine.hardware().cpu.usable_cores

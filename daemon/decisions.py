@@ -40,14 +40,16 @@ class Decisions:
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Decision] = OrderedDict()
 
-    def record(self, reference: str, task_because: str, selection: Selection) -> Decision:
-        """Keep a choice; the oldest goes when there are too many."""
+    def record(self, reference: str, task_because: str, selection: Selection) -> str | None:
+        """Keep a choice under the id that this returns, None where none are kept; the oldest goes for it."""
+        if self._most == 0:
+            return None
         decision = Decision(f"sel_{secrets.token_hex(8)}", self._now(), reference, task_because, selection)
         with self._lock:
             self._kept[decision.id] = decision
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
-        return decision
+        return decision.id
 
     def get(self, decision_id: str) -> Decision:
         """Raises SelectionNotFound."""

@@ -92,9 +92,9 @@ class Learner:
     # -- what it is told
 
     def loaded(self, load: Loaded) -> None:
-        """A load worked, which ends a setback."""
+        """A load worked, which ends the waiting of a setback."""
         with self._lock:
-            self._setbacks.forget(load.model.id)
+            self._setbacks.end(load.model.id, self._clock())
             before = self._before(load.model, load.threads)
             after = after_load(
                 before,
@@ -107,8 +107,9 @@ class Learner:
             self._learn(after)
 
     def answered(self, answer: Answered) -> None:
-        """An answer was finished."""
+        """An answer was finished, which ends a setback for good."""
         with self._lock:
+            self._setbacks.forget(answer.model.id)
             after = after_answer(
                 self._before(answer.model, answer.threads),
                 prompt_tokens=answer.prompt_tokens,

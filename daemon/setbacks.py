@@ -1,12 +1,12 @@
 """Which models ran out of memory here, and how long each is left alone for that. Pure but for the clock it is given.
 
-Invariant: a model that runs out of memory whenever it is tried again is tried less and less often, and one that has
-been loaded since is not held back.
+Invariant: a model that runs out of memory whenever it is tried again is tried less and less often, whether it dies
+while it loads or when it answers, and one that has been loaded since is not held back.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.model import Model
 from selector.selection import Setback
@@ -44,8 +44,14 @@ class Setbacks:
         self._held[model.id] = _Quarantine(model, need_bytes, backoff_s, now_s + backoff_s)
         return backoff_s
 
+    def end(self, model_id: str, now_s: float) -> None:
+        """It was loaded: whoever needs it waits no longer. Whether it can answer is still to be seen."""
+        held = self._held.get(model_id)
+        if held is not None:
+            self._held[model_id] = replace(held, until_s=min(held.until_s, now_s))
+
     def forget(self, model_id: str) -> None:
-        """It was loaded, or is gone."""
+        """It has answered."""
         self._held.pop(model_id, None)
 
     def keep_only(self, models: dict[str, Model]) -> None:

@@ -121,10 +121,6 @@ class ModelNotUsable(SlmregError):
     code = "model_not_usable"
 
 
-class NoModelForTask(SlmregError):
-    code = "no_model_for_task"
-
-
 class PinnedModelNotUsable(SlmregError):
     code = "pinned_model_not_usable"
 
@@ -135,6 +131,10 @@ class _Retryable(SlmregError):
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class NoModelForTask(_Retryable):
+    code = "no_model_for_task"
 
 
 class OutOfBudget(_Retryable):

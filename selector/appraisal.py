@@ -27,13 +27,14 @@ from selector.filters import (
     reject_lists,
     reject_memory,
     reject_provider,
+    reject_session,
     reject_setback,
     reject_status,
     reject_thinking,
 )
 from selector.footprint import Footprint, footprint, longest_context
 from selector.languages import speaks
-from selector.quality import Quality, estimate_quality
+from selector.quality import Quality, ways_of
 from selector.selection import Candidate, Circumstances, Preferences, Rejected, SelectionRequest, SessionFacts
 from selector.speed import Speed
 from selector.utility import (
@@ -117,9 +118,9 @@ class Scene:
 
 def ways(model: Model, request: SelectionRequest) -> tuple[bool | None, ...]:
     """In which ways a model can answer: with reasoning first and without, or its only one (None)."""
-    if not model.has_thinking_switch or estimate_quality(model, request.task, thinks=False).thinks:
+    if not model.has_thinking_switch:
         return (None,)
-    return (False, True)
+    return (False, True) if len(ways_of(model, request.task)) > 1 else (None,)
 
 
 def appraise(
@@ -158,12 +159,14 @@ def appraise(
 def settle(prospect: Prospect, scene: Scene) -> Candidate | Rejected:
     """Whether there is room and time for it now, and then the whole ledger of its terms."""
     model, need, request = prospect.model, prospect.need, scene.request
-    is_loaded = model.id in scene.sessions
+    session = scene.sessions.get(model.id)
+    is_loaded = session is not None
     available = scene.available_bytes(model, need.total_bytes)
     seconds = answer_s(request.task, prospect.quality, prospect.speed, is_loaded=is_loaded)
     rejection = (
-        reject_memory(model, need, available)
-        or (None if is_loaded else reject_setback(model, need, scene.circumstances.setbacks))
+        reject_session(request, model, session)
+        or reject_memory(model, need, available)
+        or reject_setback(model, need, scene.circumstances.setbacks, is_loaded=is_loaded)
         or reject_deadline(request, model, seconds, prospect.thinking)
     )
     if rejection is not None:
@@ -174,7 +177,8 @@ def settle(prospect: Prospect, scene: Scene) -> Candidate | Rejected:
         "latency": -loss + 0.0,
         "memory": -rounded(memory_loss(need.total_bytes, available)) + 0.0,
     }
-    longest = longest_context(model, available, loaded_bytes=need.loaded_bytes)
+    has = session.context_tokens if session is not None else None
+    longest = has or longest_context(model, available, loaded_bytes=need.loaded_bytes)
     speed = prospect.speed
     return Candidate(
         model_id=model.id,

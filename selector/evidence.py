@@ -63,7 +63,8 @@ class Evidence:
         for name, key, half in _circles(model):
             others = self._groups.get(key)
             if others and any(each.decode is not None for each in others):
-                return _like_siblings(predicted, others, name, half)
+                predicted = _like_siblings(predicted, others, name, half)
+                break
         return predicted if own is None or own.load_s is None else replace(predicted, load_s=own.load_s)
 
     def loaded_bytes(self, model: Model) -> int | None:

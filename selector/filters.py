@@ -9,7 +9,7 @@ from registry.model import Device, ExecutionProvider, Modality, Model, Status, T
 from selector.footprint import CONTEXT_STEP, Footprint, format_bytes
 from selector.hardware.values import Hardware
 from selector.languages import speaks
-from selector.selection import Preferences, Rejected, SelectionRequest, Setback
+from selector.selection import Preferences, Rejected, SelectionRequest, SessionFacts, Setback
 from selector.utility import PROFILES
 
 # Their devices are found wherever they are, so that one that was not found is not there. The devices of the others
@@ -86,6 +86,15 @@ def reject_context(request: SelectionRequest, model: Model) -> Rejected | None:
     return None
 
 
+def reject_session(request: SelectionRequest, model: Model, session: SessionFacts | None) -> Rejected | None:
+    """A session that was loaded where memory was short keeps its short context for as long as it lives."""
+    has = session.context_tokens if session is not None else None
+    if has is None or request.context_tokens is None or request.context_tokens <= has:
+        return None
+    message = f"is loaded with {has} tokens of context; {request.context_tokens} are needed"
+    return Rejected(model.id, "session_context", message)
+
+
 def reject_provider(model: Model, hardware: Hardware) -> Rejected | None:
     """No provider installed, or no device that it can drive."""
     provider = model.execution_provider
@@ -113,11 +122,15 @@ def reject_memory(model: Model, need: Footprint, available_bytes: int) -> Reject
     return Rejected(model.id, "memory", f"needs {need}; {format_bytes(available_bytes)} available")
 
 
-def reject_setback(model: Model, need: Footprint, setbacks: Iterable[Setback]) -> Rejected | None:
-    """What ran out of memory is left alone for a while, and so is whatever needs as much of the same memory."""
+def reject_setback(model: Model, need: Footprint, setbacks: Iterable[Setback], *, is_loaded: bool) -> Rejected | None:
+    """What ran out of memory is left alone for a while, and so is whatever needs as much of the same memory.
+
+    One that is loaded has its memory: only what happened to itself counts.
+    """
     for setback in setbacks:
         is_it = setback.model_id == model.id
-        if is_it or (setback.device is model.device and need.total_bytes >= setback.need_bytes):
+        needs_as_much = setback.device is model.device and need.total_bytes >= setback.need_bytes
+        if is_it or (needs_as_much and not is_loaded):
             who = "it" if is_it else setback.model_id
             return Rejected(
                 model.id,

@@ -33,14 +33,15 @@ def after_load(
     context_tokens: int,
     now_s: float,
 ) -> Measurement:
-    """With one more load. Memory does not vary: the last word counts, and the highest peak."""
+    """With one more load. Memory does not vary: the last word counts, and the highest peak with this context."""
+    before_bytes = before.peak_bytes if before.context_tokens == context_tokens else None
     return replace(
         before,
         measured_s=now_s,
         loads=before.loads + 1,
         load_s=_averaged(before.load_s, load_s, before.loads),
         resident_bytes=resident_bytes or before.resident_bytes,
-        peak_bytes=max(peak_bytes or 0, before.peak_bytes or 0) or None,
+        peak_bytes=max(peak_bytes or 0, before_bytes or 0) or None,
         context_tokens=context_tokens,
     )
 

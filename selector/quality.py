@@ -112,6 +112,13 @@ def estimate_quality(model: Model, task: Task, *, thinks: bool | None = None) ->
     return _estimate(_Facts.of(model), task, thinks)
 
 
+def ways_of(model: Model, task: Task) -> tuple[bool, ...]:
+    """In which ways a model can answer: without reasoning first (False), and with it."""
+    if model.has_thinking_switch and not estimate_quality(model, task, thinks=False).thinks:
+        return (False, True)
+    return (estimate_quality(model, task).thinks,)
+
+
 # A pure function of plain values. For the names of 1,000 models it takes 40 ms and more, a choice is to take 5.
 @lru_cache(maxsize=16_384)
 def _estimate(facts: _Facts, task: Task, thinks: bool | None) -> Quality:

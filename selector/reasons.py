@@ -17,13 +17,14 @@ def name_of(candidate: Candidate) -> str:
     return f"{candidate.model_id}{how}"
 
 
-def because(pick: Candidate, top: Top, scene: Scene) -> str:
-    """For a choice that slmreg made."""
+def because(pick: Candidate, top: Top, scene: Scene, *, is_held: bool) -> str:
+    """For a choice that slmreg made. ``is_held``: another model took over the task only a moment ago."""
     task, best, second = scene.request.task, top.best, top.second
     if best is not None and pick is not best and pick.model_id != best.model_id:
+        why_not = "and the last change was less than a minute ago" if is_held else "too little to swap for"
         return (
             f"{name_of(pick)} is loaded and good for {task} ({_points(pick)}): "
-            f"{name_of(best)} is ahead by {best.utility - pick.utility:.1f}, too little to swap for."
+            f"{name_of(best)} is ahead by {best.utility - pick.utility:.1f}, {why_not}."
         )
     speed = f"about {pick.tokens_per_second:.0f} tok/s"
     if second is None:

@@ -17,7 +17,7 @@ from selector.appraisal import Prospect, Scene, appraise, settle, step_of, ways
 from selector.evidence import Evidence
 from selector.lineup import Lineup, Top
 from selector.reasons import because, fallback_taken, nothing, pinned_cannot
-from selector.selection import Candidate, Circumstances, LastSwap, Ledger, Rejected, Selection, SelectionRequest
+from selector.selection import Candidate, Circumstances, Ledger, Rejected, Selection, SelectionRequest
 from selector.what_if import changes
 
 # A loaded model stays unless it is beaten by more than this many steps of half a point (2 points); in the middle of a
@@ -100,13 +100,14 @@ class Field:
 
     def _lineup(self, request: SelectionRequest, pin: Pin | None) -> Lineup:
         pinned_id = pin.model_id if pin is not None else None
+        key = (replace(request, is_in_tool_loop=False), pinned_id)  # which no appraisal depends on
         with self._lock:
-            lineup = self._lineups.get((request, pinned_id))
+            lineup = self._lineups.pop(key, None)
             if lineup is None:
                 lineup = Lineup(_appraised(request, self._known, self._circumstances, self._evidence, pinned_id))
                 if len(self._lineups) >= _KEPT_LINEUPS:
                     del self._lineups[next(iter(self._lineups))]
-                self._lineups[request, pinned_id] = lineup
+            self._lineups[key] = lineup  # in the order of last use
             return lineup
 
     def _best(self, lineup: Lineup, scene: Scene) -> tuple[Candidate | None, str]:
@@ -115,7 +116,7 @@ class Field:
             rejected = self.ledger(scene.request, scene.circumstances, is_deep=False).rejected
             return None, nothing(rejected, scene)
         pick = _incumbent(top, scene) or top.best
-        return pick, because(pick, top, scene)
+        return pick, because(pick, top, scene, is_held=_is_held(top, scene))
 
 
 def _pin_for(request: SelectionRequest, circumstances: Circumstances) -> Pin | None:
@@ -135,15 +136,19 @@ def _incumbent(top: Top, scene: Scene) -> Candidate | None:
     best, incumbent = top.best, next(iter(top.loaded), None)
     if best is None or incumbent is None or best.model_id == incumbent.model_id:
         return None
-    swap: LastSwap | None = scene.circumstances.last_swap
-    if swap is not None and swap.seconds_ago < LEAST_SWAP_S:
-        holder = next((each for each in top.loaded if each.model_id == swap.model_id), None)
-        if holder is not None:
-            return holder
+    if _is_held(top, scene):
+        return incumbent
     if scene.sessions[incumbent.model_id].idle_s >= INCUMBENT_IDLE_S:
         return None
     steps = TOOL_LOOP_STEPS if scene.request.is_in_tool_loop else INCUMBENT_STEPS
     return incumbent if step_of(best.utility) - step_of(incumbent.utility) <= steps else None
+
+
+def _is_held(top: Top, scene: Scene) -> bool:
+    """Whether nothing is loaded for the task now, because what took it over a moment ago is still there."""
+    swap = scene.circumstances.last_swap
+    is_recent = swap is not None and swap.seconds_ago < LEAST_SWAP_S
+    return is_recent and any(each.model_id == swap.model_id for each in top.loaded if swap is not None)
 
 
 def _appraised(

@@ -46,13 +46,14 @@ class SelectionRequest:
 class SessionFacts:
     """One loaded session, as far as a choice depends on it. Reclaimable: idle and not pinned in memory.
 
-    ``idle_s`` is how long nobody has used it.
+    ``idle_s`` is how long nobody has used it, ``context_tokens`` what it was loaded for (None: not known).
     """
 
     model_id: str
     resident_bytes: int
     is_reclaimable: bool
     idle_s: float = 0.0
+    context_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

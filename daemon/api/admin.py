@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from daemon.admin import Admin
+from daemon.admin import MOST_NOTES, Admin
 from daemon.api.streaming import json_list
 from daemon.catalog import Catalog
 from daemon.listing import encode
@@ -29,7 +29,6 @@ MAX_CONTEXT_TOKENS = 100_000_000
 MAX_BYTES = 2**50
 MAX_SECONDS = 1e6
 MAX_NAME = 512
-MAX_NOTES = 2000
 
 Globs = Annotated[tuple[Annotated[str, Field(max_length=MAX_NAME)], ...], Field(max_length=100)]
 
@@ -69,11 +68,11 @@ class EvaluationBody(_Body):
 
     model: str
     task: str
-    rating: int | None = Field(None, description="from 1 (useless) to 5 (perfect)")
-    passed: int | None = Field(None, description="items of a test that were passed")
-    of: int | None = Field(None, description="items of the test")
+    rating: int | None = Field(None, strict=True, description="from 1 (useless) to 5 (perfect)")
+    passed: int | None = Field(None, strict=True, description="items of a test that were passed")
+    of: int | None = Field(None, strict=True, description="items of the test")
     thinking: bool | None = Field(None, description="whether it reasoned before it answered")
-    notes: str = Field("", max_length=MAX_NOTES)
+    notes: str = Field("", max_length=MOST_NOTES)
 
 
 class ModelBody(_Body):

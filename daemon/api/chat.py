@@ -187,15 +187,18 @@ class ChatRequest(BaseModel):
         Raises UnknownTask, InvalidRequest.
         """
         named = task or self.task
+        offered = [] if self.tool_choice == "none" else self.tools
         texts = [message.text for message in self.messages]
+        texts += [call.function.arguments for message in self.messages for call in message.tool_calls or ()]
+        texts += [tool.model_dump_json(exclude_none=True) for tool in offered]
         answer_tokens = self.max_completion_tokens or self.max_tokens or 0
         return Wants(
-            needs_tools=bool(self.tools) and self.tool_choice != "none",
+            needs_tools=bool(offered),
             task=parse_task(named.strip().lower()) if named is not None else None,
-            policy=_policy(policy) if policy is not None else self.policy,
+            policy=_policy(policy) if policy else self.policy,
             thinking=None if self.reasoning_effort is None else self.reasoning_effort not in ("none", "minimal"),
             turns=tuple(m.text for m in self.messages if m.role == "user"),
-            context_tokens=sum(map(len, texts)) // CHARACTERS_PER_TOKEN + answer_tokens,
+            context_tokens=sum(map(_estimated_tokens, texts)) + answer_tokens,
             is_in_tool_loop=self.messages[-1].role == "tool",
         )
 
@@ -219,6 +222,12 @@ class ChatRequest(BaseModel):
             stop=stop,
             sampling=Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, seed=self.seed),
         )
+
+
+def _estimated_tokens(text: str) -> int:
+    """Scripts beyond ASCII have about a token for each character."""
+    ascii_only = len(text.encode("ascii", "ignore"))
+    return len(text) - ascii_only + ascii_only // CHARACTERS_PER_TOKEN
 
 
 def _policy(name: str) -> Policy:

@@ -17,7 +17,10 @@ from registry.errors import GenerationFailed
 
 
 class FailureKind(StrEnum):
+    """``KILLED``: by the system for lack of memory, or by a person; how much memory there is now tells which."""
+
     OUT_OF_MEMORY = "out_of_memory"
+    KILLED = "killed"
     OTHER = "other"
 
 
@@ -74,10 +77,13 @@ def ending_of(code: int, last_words: Iterable[str] = (), *, was_working: bool) -
     ``was_working``: it was loading or answering. One that only held a model was killed for the need of others, and
     that says nothing about the model.
     """
-    is_killed = code == -_SIGKILL
     has_said_so = code != 0 and any(map(speaks_of_memory, last_words))
-    is_it = was_working and (is_killed or code in _EXIT_CODES or has_said_so)
-    return Ending(_in_words(code), FailureKind.OUT_OF_MEMORY if is_it else FailureKind.OTHER)
+    kind = FailureKind.OTHER
+    if was_working and (code in _EXIT_CODES or has_said_so):
+        kind = FailureKind.OUT_OF_MEMORY
+    elif was_working and code == -_SIGKILL:
+        kind = FailureKind.KILLED
+    return Ending(_in_words(code), kind)
 
 
 def _in_words(code: int) -> str:

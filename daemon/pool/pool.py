@@ -41,6 +41,8 @@ log = logging.getLogger("slmreg.pool")
 
 MAX_DEATH_BACKOFF_S = 60.0
 DEATHS_IN_A_ROW = 3
+# A process that was killed where no more than this times its need is free was killed for memory (judged).
+KILLED_FOR_MEMORY = 1.25
 LEAVING = frozenset({SessionState.DRAINING, SessionState.FAILED})
 
 
@@ -358,7 +360,9 @@ class SessionPool:
             self._refuse(waiter, self._still_failed(session))
 
     def _tell_if_out_of_memory(self, session: Session, kind: FailureKind) -> None:
-        if kind is FailureKind.OUT_OF_MEMORY:
+        # The system kills when there is nothing left: what the process held is free again, and hardly more.
+        was_short = self._budget.free_bytes(self._sessions.values()) < KILLED_FOR_MEMORY * session.plan.need_bytes
+        if kind is FailureKind.OUT_OF_MEMORY or (kind is FailureKind.KILLED and was_short):
             self._observer.ran_out_of_memory(session.model, session.plan.need_bytes)
 
     def _fail(self, session: Session, reason: str, backoff_s: float) -> None:

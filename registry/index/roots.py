@@ -42,9 +42,9 @@ def readable_directory(path: Path) -> Path:
 
 
 def plan_without(state: State, root: Path, *, keep: Sequence[Path], now_s: float) -> Plan:
-    """What was found in ``root`` and not below one of the roots in ``keep`` is forgotten, and missing if it is pinned.
+    """What was found in ``root`` and not below one of the roots in ``keep`` is forgotten.
 
-    A model that is elsewhere too goes on there.
+    What is pinned or was judged is missing from then on; a model that is elsewhere too goes on there.
     """
     left: dict[int, StoredModel] = {}
     forgotten: set[int] = set()
@@ -56,7 +56,7 @@ def plan_without(state: State, root: Path, *, keep: Sequence[Path], now_s: float
         for model in inside:
             draft.loses(str(model.path))
         draft.settle()
-        if draft.folder is None and row.key not in state.pinned_keys:
+        if draft.folder is None and row.key not in state.kept_keys:
             forgotten.add(row.key)
         else:
             left[row.key] = draft.finished(now_s)

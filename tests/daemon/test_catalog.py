@@ -150,11 +150,9 @@ def test_what_a_request_wants_reaches_the_choice(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("needed", "asked_for"), [(None, None), (4096, None), (4097, 8192), (8192, 8192), (8193, 8192), (10**9, 8192)]
+    ("needed", "asked_for"), [(None, None), (4096, None), (4097, 5120), (8192, 8192), (8193, 8192), (10**9, 8192)]
 )
-def test_a_long_prompt_asks_for_room_in_powers_of_two(
-    make_scene: MakeScene, needed: int | None, asked_for: int | None
-) -> None:
+def test_a_long_prompt_asks_for_room_in_steps(make_scene: MakeScene, needed: int | None, asked_for: int | None) -> None:
     scene = make_scene()
     write_preset("small", scene.models / "long")
     scene.catalog.scan()
@@ -423,3 +421,42 @@ def _pinned(scene: Scene) -> tuple[str, str, int]:
     (pin,) = scene.catalog.pins()
     model = scene.catalog.get(pin.model_id)
     return model.id, model.content, model.revision
+
+
+def test_a_model_with_a_bracket_in_its_name_can_be_pinned(scene: Scene) -> None:
+    scene.with_tiny("gam[int4]")
+    pin = scene.catalog.pin(Task.CHAT, "gam[int4]")
+    assert (pin.model_id, pin.pattern, pin.is_waiting) == ("gam[int4]:0", None, False)
+
+
+def test_reasoning_that_no_model_here_can_do_is_named_and_no_matter_of_waiting(scene: Scene) -> None:
+    with pytest.raises(UnsupportedParameter, match="reasoning_effort"):
+        scene.with_tiny("one").catalog.resolve("auto:chat", Wants(thinking=True))
+
+
+def test_estimate_of_a_prompt_is_no_reason_against_a_pin(scene: Scene) -> None:
+    scene.with_tiny("one")
+    write_preset("small", scene.models / "long")
+    scene.catalog.scan()
+    scene.catalog.pin(Task.CHAT, "one", fallback=Fallback.AUTO)
+    resolved = scene.catalog.resolve("auto", Wants(task=Task.CHAT, context_tokens=6000))
+    assert resolved.model.id == "one:0"
+
+
+def test_rating_of_a_way_that_a_model_does_not_have_is_refused(scene: Scene) -> None:
+    scene.with_tiny("one")
+
+    def rating(model: Model) -> Evaluation:
+        return Evaluation(
+            model_id=model.id,
+            content=model.content,
+            task=Task.CHAT,
+            kind=EvaluationKind.RATING,
+            score=0.0,
+            items=1,
+            evaluated_s=1.0,
+            is_thinking=True,
+        )
+
+    with pytest.raises(ModelNotUsable, match="never reasons"):
+        scene.catalog.add_evaluation("one", rating)

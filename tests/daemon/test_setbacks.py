@@ -50,3 +50,22 @@ def test_another_content_in_its_place_has_not_failed_nor_has_what_is_gone() -> N
     assert [each.model_id for each in setbacks.now(0.0)] == ["a:1", "b:1"]
     setbacks.keep_only({"a:1": a_model("a", content="2")})
     assert setbacks.now(0.0) == ()
+
+
+def test_a_model_that_loads_and_dies_answering_is_tried_less_and_less_often() -> None:
+    setbacks, model, waits, now_s = Setbacks(), a_model("a"), [], 0.0
+    for _ in range(4):
+        waits.append(setbacks.add(model, 1000, now_s))
+        now_s += waits[-1] + 1
+        setbacks.end("a:1", now_s)
+        assert setbacks.now(now_s) == ()
+        now_s += 1
+    assert waits == [60, 120, 240, 480]
+
+
+def test_a_load_ends_the_waiting_at_once() -> None:
+    setbacks = Setbacks()
+    setbacks.add(a_model("a"), 1000, 0.0)
+    setbacks.end("a:1", 5.0)
+    setbacks.end("never heard of", 5.0)
+    assert setbacks.now(5.0) == ()

@@ -30,6 +30,7 @@ from registry.model import (
     Pin,
     ScanReport,
     Source,
+    Status,
     Task,
 )
 from registry.store import Registry
@@ -123,9 +124,27 @@ def test_they_go_with_a_model_that_is_forgotten(registry: Registry, tmp_path: Pa
     found = ScanReport((model,), (), (root,), 0.0)
     registry.apply(found)
     registry.record_measurements([of(model)])
+    registry.remove_root(root)
+    assert (registry.models(), registry.measurements()) == ((), ())
+
+
+def test_what_people_said_outlives_the_removal_of_a_root(registry: Registry, tmp_path: Path) -> None:
+    root = registry.add_root(tmp_path)
+    model = variant("phi", path=root / "phi", source=Source.FOLDER)
+    registry.apply(ScanReport((model,), (), (root,), 0.0))
     registry.add_evaluation(said_of(model))
     registry.remove_root(root)
-    assert (registry.models(), registry.measurements(), registry.evaluations()) == ((), (), ())
+    assert [each.status for each in registry.models()] == [Status.MISSING]
+    assert len(registry.evaluations()) == 1
+
+
+def test_what_is_forgotten_does_not_come_back_with_the_model(registry: Registry, tmp_path: Path) -> None:
+    root = registry.add_root(tmp_path)
+    model = variant("phi", path=root / "phi", source=Source.FOLDER)
+    found = ScanReport((model,), (), (root,), 0.0)
+    registry.apply(found)
+    registry.record_measurements([of(model)])
+    registry.remove_root(root)
     registry.apply(found)
     with Registry.open(tmp_path / "state" / "registry.db") as other:
         for each in (registry, other):

@@ -47,6 +47,13 @@ def setbacks(catalog: list[Model]) -> st.SearchStrategy[list[Setback]]:
     )
 
 
+def swaps(catalog: list[Model]) -> st.SearchStrategy[LastSwap | None]:
+    if not catalog:
+        return st.none()
+    ids = st.sampled_from([model.id for model in catalog])
+    return st.none() | st.builds(LastSwap, model_id=ids, seconds_ago=st.floats(0, 200))
+
+
 def hybrids(catalog: list[Model]) -> list[Model]:
     """Every other model can answer with and without thinking."""
     return [replace(m, has_thinking_switch=i % 2 == 0, can_reason=i % 2 == 0) for i, m in enumerate(catalog)]
@@ -61,6 +68,7 @@ def test_quick_pick_is_what_the_whole_ledger_says(
         hardware=machine,
         sessions=tuple(data.draw(loaded(catalog))),
         setbacks=tuple(data.draw(setbacks(catalog))),
+        last_swap=data.draw(swaps(catalog)),
     )
     selection = select(request, catalog, now)
     ranking = selection.ranking
@@ -133,6 +141,28 @@ def test_task_stays_a_minute_with_what_took_over(seconds_ago: float, stays: bool
     swap = LastSwap(LOADED.id, seconds_ago)
     chosen = choose(CHAT, [LOADED, far_ahead], make_machine(cores=16), sessions=warm(), last_swap=swap).chosen
     assert (chosen == LOADED.id) == stays
+
+
+def test_nothing_is_loaded_just_after_a_swap_and_the_best_of_what_is_loaded_serves() -> None:
+    worse = make_model("qwen2.5-0.5b-instruct", parameters=494_000_000, weight_bytes=317_000_000)
+    far_ahead = make_model("qwen2.5-3b-instruct", parameters=3_000_000_000)
+    sessions = [*warm(), SessionFacts(worse.id, 1 * GB, is_reclaimable=True)]
+    swap = LastSwap(worse.id, 10.0)
+    machine = make_machine(cores=16)
+    selection = choose(CHAT, [LOADED, worse, far_ahead], machine, sessions=sessions, last_swap=swap)
+    assert selection.chosen == LOADED.id
+    assert "the last change was less than a minute ago" in selection.reason
+    assert choose(CHAT, [LOADED, worse], machine, sessions=sessions, last_swap=swap).chosen == LOADED.id
+
+
+def test_session_that_was_loaded_with_a_short_context_does_not_serve_a_long_request() -> None:
+    other = make_model("qwen2.5-0.5b-instruct", parameters=494_000_000, weight_bytes=317_000_000)
+    session = [SessionFacts(LOADED.id, 2 * GB, is_reclaimable=True, context_tokens=512)]
+    long = replace(CHAT, context_tokens=4000)
+    selection = choose(long, [LOADED, other], make_machine(), sessions=session)
+    assert selection.chosen == other.id
+    assert [(r.code, r.model_id) for r in selection.rejected] == [("session_context", LOADED.id)]
+    assert choose(CHAT, [LOADED, other], make_machine(), sessions=session).context_tokens == 512
 
 
 class Days(RuleBasedStateMachine):

@@ -129,10 +129,15 @@ def test_setback_on_a_card_says_nothing_about_ram() -> None:
     assert choose(CHAT, [MEDIUM], make_machine(), setbacks=[setback]).chosen == MEDIUM.id
 
 
-def test_model_that_is_loaded_has_no_setback() -> None:
-    setback = Setback(MEDIUM.id, Device.CPU, 2 * GB, 42.0)
+def test_loaded_model_is_left_alone_only_for_what_happened_to_itself() -> None:
     session = SessionFacts(MEDIUM.id, 2 * GB, is_reclaimable=True)
-    assert choose(CHAT, [MEDIUM], make_machine(), setbacks=[setback], sessions=[session]).chosen == MEDIUM.id
+
+    def chosen(failed: str) -> str | None:
+        setback = Setback(failed, Device.CPU, 1 * GB, 42.0)
+        return choose(CHAT, [SMALL, MEDIUM], make_machine(), setbacks=[setback], sessions=[session]).chosen
+
+    assert chosen("other:1") == MEDIUM.id
+    assert chosen(MEDIUM.id) == SMALL.id
 
 
 def test_pin_with_fallback_lets_slmreg_choose_and_says_so() -> None:

@@ -139,3 +139,8 @@ def test_failed_test_of_a_model_with_less_than_nothing_does_not_raise_it() -> No
     known = Evidence([hurt], Circumstances(hardware=MACHINE, evaluations=(failed,)))
     assert points(Evidence([hurt], Circumstances(hardware=MACHINE)).quality(hurt, Task.MATH, thinks=None)) < 0
     assert known.quality(hurt, Task.MATH, thinks=None).evaluated_points <= 0
+
+
+def test_own_load_time_counts_whatever_siblings_took() -> None:
+    loaded = measured(SIBLING, answers=0, load_s=100.0)
+    assert evidence(loaded).speed(SIBLING).load_s == evidence(loaded, half_as_fast()).speed(SIBLING).load_s == 100.0

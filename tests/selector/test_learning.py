@@ -82,3 +82,9 @@ def test_measurement_belongs_to_one_content_and_device() -> None:
     model = make_model(content="c")
     assert is_of(NOTHING, model)
     assert not is_of(NOTHING, replace(model, content="d"))
+
+
+def test_peak_of_another_context_does_not_count() -> None:
+    long = after_load(NOTHING, load_s=1, resident_bytes=900, peak_bytes=5000, context_tokens=8192, now_s=1)
+    short = after_load(long, load_s=1, resident_bytes=900, peak_bytes=1000, context_tokens=1024, now_s=2)
+    assert (short.peak_bytes, short.context_tokens) == (1000, 1024)

@@ -65,7 +65,8 @@ def test_a_failed_load_is_judged_by_the_workers_code_not_by_the_name_of_a_folder
 @pytest.mark.parametrize(
     ("code", "last_words", "kind"),
     [
-        (-SIGKILL, [], NO_MEMORY),
+        (-SIGKILL, [], FailureKind.KILLED),
+        (-SIGKILL, ["std::bad_alloc"], NO_MEMORY),
         (-6, ["terminate called after throwing an instance of 'std::bad_alloc'"], NO_MEMORY),
         (1, ["Traceback (most recent call last):", "MemoryError"], NO_MEMORY),
         (0xC0000017, [], NO_MEMORY),

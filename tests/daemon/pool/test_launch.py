@@ -72,7 +72,7 @@ async def a_worker(at_load: str = "", at_request: str = "") -> AsyncIterator[Wor
 @pytest.mark.parametrize(
     ("how", "kind", "words"),
     [
-        ("kill", FailureKind.OUT_OF_MEMORY, "SIGKILL"),
+        ("kill", FailureKind.KILLED, "SIGKILL"),
         ("abort", FailureKind.OUT_OF_MEMORY, "std::bad_alloc"),
         ("refuse", FailureKind.OUT_OF_MEMORY, "no room for the weights"),
         ("refuse otherwise", FailureKind.OTHER, "no weights"),
@@ -89,7 +89,7 @@ async def test_a_load_that_fails_says_how_and_of_which_kind(how: str, kind: Fail
 
 @pytest.mark.parametrize(
     ("how", "kind"),
-    [("kill", FailureKind.OUT_OF_MEMORY), ("abort", FailureKind.OUT_OF_MEMORY), ("garble", FailureKind.OTHER)],
+    [("kill", FailureKind.KILLED), ("abort", FailureKind.OUT_OF_MEMORY), ("garble", FailureKind.OTHER)],
 )
 @on_loop
 async def test_a_death_in_the_middle_of_an_answer_ends_it_and_is_told_by_kind(how: str, kind: FailureKind) -> None:

@@ -124,6 +124,18 @@ async def test_a_death_is_told_once_and_only_for_lack_of_memory(kind: FailureKin
     assert bench.notes.short == told
 
 
+@pytest.mark.parametrize(("free", "told"), [(1100, [("a:1", PLAN.need_bytes)]), (50_000, [])])
+@on_loop
+async def test_a_process_that_was_killed_had_too_little_memory_only_where_memory_is_short(
+    free: int, told: list[tuple[str, int]]
+) -> None:
+    bench = Bench(FakeLauncher(total_bytes=free))
+    async with bench.pool.lease(A, PLAN):
+        bench.launcher.workers[0].die("was killed by SIGKILL", FailureKind.KILLED)
+        await bench.until({"a:1": "failed"})
+    assert bench.notes.short == told
+
+
 @on_loop
 async def test_what_ends_because_the_pool_wants_it_is_no_setback() -> None:
     bench = Bench(FakeLauncher(loads_at_once=False), load_timeout_s=0.005)
