@@ -12,10 +12,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.catalog import Catalog, parse_task
+from daemon.catalog import Catalog
 from daemon.comparison import evaluation_json, measurement_json, prediction_json
 from daemon.listing import Listing, Marks, Record, encode
 from daemon.shapes import Json, changes_json, decision_json, model_json, pin_json, problem_json, root_json
+from daemon.wants import parse_task
 from registry.errors import InvalidRequest
 from registry.model import Evaluation, EvaluationKind, Fallback, Model, Task
 from selector.explain import hardware_as_json, selection_as_json

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Self
 
-from daemon.catalog import NO_WANTS, Catalog, Resolved, Wants
+from daemon.catalog import Catalog, Resolved
 from daemon.company import Company
 from daemon.learner import Answered, Learner
 from daemon.pool.failures import FailureKind, kind_of_request
@@ -20,6 +20,7 @@ from daemon.pool.launch import Event
 from daemon.pool.lease import Lease
 from daemon.pool.pool import SessionPool
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate
+from daemon.wants import NO_WANTS, Wants
 from registry.errors import (
     AnswerTimedOut,
     ContextLengthExceeded,

@@ -16,13 +16,13 @@ from daemon.decisions import Decisions
 from daemon.machine import Machine
 from daemon.pool.plan import LoadPlan
 from daemon.settings import Settings
+from daemon.wants import NO_WANTS, Wants, context_for, is_auto, task_for, thinking_for
 from registry.errors import (
     InvalidRequest,
     ModelNotUsable,
     NoModelForTask,
     OutOfBudget,
     PinnedModelNotUsable,
-    UnknownTask,
     UnsupportedParameter,
 )
 from registry.index.recovery import Recovery
@@ -50,38 +50,14 @@ from selector.hardware import Hardware
 from selector.policy import Policy
 from selector.quality import ways_of
 from selector.selection import Selection, SelectionRequest, SessionFacts, Setback
-from selector.utility import PROFILES
 
-AUTO = "auto"
 GLOB_CHARACTERS = frozenset("*?[")
 # What a chat completion can be asked of; the others have endpoints of their own.
 TEXT_TASKS = frozenset({Task.CHAT, Task.CODE, Task.REASONING, Task.MATH, Task.TOOLS})
 
 
-# Estimates of prompts are rounded up to this.
-ESTIMATE_STEP = 1024
 # Of a model that is loaded although it should not fit.
 FORCED_CONTEXT_TOKENS = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Wants:
-    """What a request says about the choice of a model.
-
-    ``task`` and ``policy`` are what somebody asked for; ``turns`` the texts of the user's messages, oldest first, by
-    which slmreg tells the task otherwise; ``context_tokens`` an estimate of prompt and answer together.
-    """
-
-    needs_tools: bool = False
-    task: Task | None = None
-    policy: Policy | None = None
-    thinking: bool | None = None
-    turns: tuple[str, ...] = ()
-    context_tokens: int | None = None
-    is_in_tool_loop: bool = False
-
-
-NO_WANTS = Wants()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +253,8 @@ class Catalog:
 
         Raises ModelNotFound, ModelNotUsable, UnknownTask, NoModelForTask, PinnedModelNotUsable, OutOfBudget.
         """
-        wanted = reference.strip().lower()
-        if wanted == AUTO or wanted.startswith(f"{AUTO}:"):
-            return self._resolve_auto(wanted, wants)
+        if is_auto(reference):
+            return self._resolve_auto(reference.strip().lower(), wants)
         model = self.get(reference)
         require_usable(model)
         rejection = reject_provider(model, self.hardware())
@@ -292,7 +267,7 @@ class Catalog:
                 param="tools",
             )
         plan = self.plan(model, is_forced=is_forced)
-        return Resolved(model, plan, thinking=_thinking_of(model, wants))
+        return Resolved(model, plan, thinking=thinking_for(model, wants))
 
     def plan(self, model: Model, *, is_forced: bool = False) -> LoadPlan:
         """Context, threads and expected bytes for loading ``model`` now. Raises OutOfBudget with the numbers.
@@ -334,10 +309,10 @@ class Catalog:
         return tuple(sorted(self._registry.allowed_libraries())) if model.custom_ops_library is not None else ()
 
     def _resolve_auto(self, reference: str, wants: Wants) -> Resolved:
-        task, because = _task_for(reference, wants)
+        task, because = task_for(reference, wants)
         request = SelectionRequest(
             task,
-            context_tokens=_context_for(task, wants, self._settings.max_context_tokens),
+            context_tokens=context_for(task, wants, self._settings.max_context_tokens),
             needs_tools=wants.needs_tools,
             policy=wants.policy or self._settings.policy,
             thinking=wants.thinking,
@@ -378,14 +353,6 @@ class Catalog:
         raise NoModelForTask(selection.reason, retry_after_s=self.chooser.setback_s())
 
 
-def parse_task(name: str, *, param: str = "task") -> Task:
-    """Raises UnknownTask, which lists the tasks."""
-    try:
-        return Task(name)
-    except ValueError:
-        raise UnknownTask(f"There is no task {name!r}. Tasks: {', '.join(Task)}.", param=param) from None
-
-
 def require_usable(model: Model) -> None:
     """Raises ModelNotUsable with the reason if ``model`` cannot be loaded or cannot answer a chat."""
     if model.status is Status.MISSING:
@@ -399,35 +366,3 @@ def require_usable(model: Model) -> None:
         can = f"It can do {', '.join(model.tasks)}." if model.tasks else ""
         why = " ".join(problem.message for problem in model.problems)
         raise ModelNotUsable(f"{model.id} cannot answer a chat. {can or why}".strip())
-
-
-def _task_for(reference: str, wants: Wants) -> tuple[Task, str]:
-    """The task of a request for ``auto``, and why: named in the model, else beside it, else told from the request."""
-    if ":" in reference:
-        return parse_task(reference.partition(":")[2], param="model"), "asked for as the model"
-    if wants.task is not None:
-        return wants.task, "asked for"
-    from selector.classify import classify
-
-    found = classify(wants.turns, has_tools=wants.needs_tools)
-    return found.task, found.because
-
-
-def _context_for(task: Task, wants: Wants, limit_tokens: int) -> int | None:
-    """Room for a long prompt, in steps, so that few different requests are appraised; None for the task's own."""
-    least = PROFILES[task].least_context_tokens
-    if wants.context_tokens is None or wants.context_tokens <= least or limit_tokens <= least:
-        return None
-    return min(-(-wants.context_tokens // ESTIMATE_STEP) * ESTIMATE_STEP, limit_tokens)
-
-
-def _thinking_of(model: Model, wants: Wants) -> bool | None:
-    """Raises UnsupportedParameter for a model that cannot be told whether to reason."""
-    if wants.thinking is None or model.has_thinking_switch:
-        return wants.thinking
-    if wants.thinking is not model.can_reason:
-        does = "always reasons" if model.can_reason else "does not reason"
-        raise UnsupportedParameter(
-            f"{model.id} {does} before it answers. Leave 'reasoning_effort' out.", param="reasoning_effort"
-        )
-    return None

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from daemon.catalog import Wants, parse_task
 from daemon.pool.protocol import Generate, Sampling
+from daemon.wants import Wants, parse_task
 from registry.errors import InvalidRequest, UnsupportedParameter
 from selector.policy import Policy
 

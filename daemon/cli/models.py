@@ -39,7 +39,7 @@ def list_models(task: str | None, source: str | None, status: str | None, is_all
         known, problems = backend.models(), backend.problems()
     models = known
     if task is not None:
-        from daemon.catalog import parse_task
+        from daemon.wants import parse_task
 
         wanted = str(parse_task(task))
         models = [model for model in models if wanted in model["tasks"]]

@@ -9,13 +9,14 @@ from typing import Any, cast
 import pytest
 
 from daemon.answers import Answers
-from daemon.catalog import NO_WANTS, Catalog, Resolved, Wants
+from daemon.catalog import Catalog, Resolved
 from daemon.learner import Learner
 from daemon.pool.budget import MemoryMeter
 from daemon.pool.launch import Event
 from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import PoolLimits, SessionPool
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate
+from daemon.wants import NO_WANTS, Wants
 from registry.errors import GenerationFailed, InvalidRequest
 from tests.fakes import FakeLauncher, FakeWorker, a_model, on_loop
 

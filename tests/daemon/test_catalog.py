@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.catalog import Catalog, Wants
+from daemon.catalog import Catalog
 from daemon.machine import Machine
 from daemon.settings import Settings
+from daemon.wants import Wants
 from registry.errors import (
     ModelNotFound,
     ModelNotUsable,

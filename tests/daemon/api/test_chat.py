@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from daemon.api.chat import NEUTRAL, ChatRequest
-from daemon.catalog import Wants
+from daemon.wants import Wants
 from registry.errors import InvalidRequest, UnknownTask, UnsupportedParameter
 from registry.model import Task
 from selector.policy import Policy
