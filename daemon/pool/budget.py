@@ -42,6 +42,10 @@ class MemoryBudget:
             return free
         return min(free, self._budget_bytes - sum(self._counted_bytes(session) for session in occupying))
 
+    def available_bytes(self) -> int:
+        """What the machine has left beyond its reserve, whatever the budget is."""
+        return self._meter.available_bytes()
+
     def occupants(self, sessions: Iterable[Session]) -> list[Occupant]:
         """READY sessions and what stopping each gives back: under a budget the share that it is counted with."""
         weigh = self.resident_bytes if self._budget_bytes is None else self._counted_bytes

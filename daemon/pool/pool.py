@@ -361,7 +361,7 @@ class SessionPool:
 
     def _tell_if_out_of_memory(self, session: Session, kind: FailureKind) -> None:
         # The system kills when there is nothing left: what the process held is free again, and hardly more.
-        was_short = self._budget.free_bytes(self._sessions.values()) < KILLED_FOR_MEMORY * session.plan.need_bytes
+        was_short = self._budget.available_bytes() < KILLED_FOR_MEMORY * session.plan.need_bytes
         if kind is FailureKind.OUT_OF_MEMORY or (kind is FailureKind.KILLED and was_short):
             self._observer.ran_out_of_memory(session.model, session.plan.need_bytes)
 
