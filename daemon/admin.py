@@ -63,11 +63,11 @@ class Admin:
     def model(self, reference: str) -> Json:
         """Everything about one model, also what was predicted of it and what people and tests say."""
         model, chooser = self._catalog.get(reference), self._catalog.chooser
-        measured = chooser.measurements_of(model)
-        current = measured[0] if measured and measured[0].threads == chooser.threads() else None
+        unmeasured = chooser.unmeasured()
+        measured = chooser.measured(model, chooser.threads_on(unmeasured.hardware))
         return {
             **_shaped(model, self._marks()),
-            "predicted": prediction_json(model, current, chooser.unmeasured()),
+            "predicted": prediction_json(model, measured, unmeasured),
             "evaluations": [evaluation_json(e) for e in self._catalog.evaluations() if e.model_id == model.id],
         }
 

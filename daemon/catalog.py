@@ -54,8 +54,6 @@ from selector.selection import Selection, SelectionRequest, SessionFacts, Setbac
 GLOB_CHARACTERS = frozenset("*?[")
 # What a chat completion can be asked of; the others have endpoints of their own.
 TEXT_TASKS = frozenset({Task.CHAT, Task.CODE, Task.REASONING, Task.MATH, Task.TOOLS})
-
-
 # Of a model that is loaded although it should not fit.
 FORCED_CONTEXT_TOKENS = 2048
 
@@ -276,7 +274,8 @@ class Catalog:
         context, although the estimate says that it does not fit.
         """
         hardware, sessions = self.hardware(), self.chooser.sessions()
-        loaded_bytes = self.chooser.loaded_bytes(model)
+        threads = self.chooser.threads_on(hardware)
+        loaded_bytes = self.chooser.loaded_bytes(model, threads)
         available = accelerator_bytes(hardware, model)
         if available is None:
             available = available_bytes(
@@ -298,7 +297,7 @@ class Catalog:
         return LoadPlan(
             # A loaded session that goes away before it is used is loaded again with this.
             context_tokens=max(context, min(CONTEXT_STEP, model.context_tokens)),
-            threads=self._settings.threads or hardware.cpu.usable_cores,
+            threads=threads,
             need_bytes=need_bytes(model, context, loaded_bytes=loaded_bytes),
             allowed_libraries=self._allowed_libraries(model),
             is_forced=is_forced and not does_fit,

@@ -16,6 +16,7 @@ from daemon.machine import Machine
 from daemon.settings import Settings
 from registry.model import Device, Measurement, Model, Pin, Status, Task
 from registry.store import Registry
+from selector.hardware import Hardware
 from selector.learning import is_of
 from selector.selection import (
     Circumstances,
@@ -112,25 +113,28 @@ class Chooser:
         """Until the first of the models that ran out of memory may be tried again; None if there are none."""
         return min((setback.seconds_left for setback in self._setbacks()), default=None)
 
-    def threads(self) -> int:
+    def threads_on(self, hardware: Hardware) -> int:
         """That a session gets."""
-        return self._settings.threads or self._machine.hardware().cpu.usable_cores
+        return self._settings.threads or hardware.cpu.usable_cores
 
     def newest_measurements(self) -> dict[str, Measurement]:
         """By model id, the last that was measured of each, with whatever threads that was."""
         return {each.model_id: each for each in sorted(self._latest(), key=lambda each: each.measured_s)}
 
-    def measurements_of(self, model: Model) -> tuple[Measurement, ...]:
-        """What was measured of a model as it is now, that with the present thread count first."""
-        threads = self.threads()
+    def measurements_of(self, model: Model, threads: int) -> tuple[Measurement, ...]:
+        """What was measured of a model as it is now, that with so many threads first."""
         found = [each for each in self._latest() if is_of(each, model)]
         return tuple(sorted(found, key=lambda each: (each.threads != threads, -each.measured_s)))
 
-    def loaded_bytes(self, model: Model) -> int | None:
-        """What its process held in RAM after loading, if it was loaded here with the present thread count."""
-        own = next(iter(self.measurements_of(model)), None)
-        is_now = own is not None and own.threads == self.threads() and model.device is Device.CPU
-        return own.resident_bytes if own is not None and is_now else None
+    def measured(self, model: Model, threads: int) -> Measurement | None:
+        """What was measured of a model as it is now with just so many threads."""
+        own = next(iter(self.measurements_of(model, threads)), None)
+        return own if own is not None and own.threads == threads else None
+
+    def loaded_bytes(self, model: Model, threads: int) -> int | None:
+        """What its process held in RAM after loading, if it was loaded here with so many threads."""
+        own = self.measured(model, threads)
+        return own.resident_bytes if own is not None and model.device is Device.CPU else None
 
     def unmeasured(self) -> Circumstances:
         """What a prediction rests on that knows nothing of what was measured."""
@@ -174,7 +178,7 @@ class Chooser:
             setbacks=self._setbacks(),
             preferences=self._preferences,
             memory_budget_bytes=self._settings.memory_budget_bytes,
-            threads=self._settings.threads or hardware.cpu.usable_cores,
+            threads=self.threads_on(hardware),
         )
 
     def _last_swap(self, task: Task) -> LastSwap | None:

@@ -5,9 +5,9 @@ The predictions here know nothing of what was measured of any model, or the comp
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
+from daemon.shapes import iso_time
 from registry.model import Evaluation, Measurement, Model
 from selector.evidence import Evidence
 from selector.footprint import need_bytes
@@ -55,7 +55,7 @@ def measurement_json(measured: Measurement) -> dict[str, Any]:
         "ttft_s": _rounded(measured.ttft_s, 3),
         "prompt_tokens": _rounded(measured.prompt_tokens, 0),
         "completion_tokens": _rounded(measured.completion_tokens, 0),
-        "measured_at": _iso_time(measured.measured_s),
+        "measured_at": iso_time(measured.measured_s),
     }
 
 
@@ -72,7 +72,7 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
         "score": round(evaluation.score, 4),
         "thinking": evaluation.is_thinking,
         "notes": evaluation.notes,
-        "evaluated_at": _iso_time(evaluation.evaluated_s),
+        "evaluated_at": iso_time(evaluation.evaluated_s),
     }
 
 
@@ -82,7 +82,3 @@ def _ratio(measured: float | None, predicted: float | None) -> float | None:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return round(value, digits) if value is not None else None
-
-
-def _iso_time(unix_s: float) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")

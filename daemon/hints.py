@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from daemon.catalog import Catalog
@@ -138,7 +139,9 @@ def export_hints(registry: Registry, catalog: Catalog, *, context_tokens: int) -
     for pin in registry.pins():
         if not pin.is_waiting:
             pinned.setdefault(pin.model_id, []).append(pin.task)
-    listing = _Listing(registry.find, pinned, context_tokens, catalog.chooser.measurements_of)
+    threads = catalog.chooser.threads_on(catalog.hardware())
+    measured = partial(catalog.chooser.measurements_of, threads=threads)
+    listing = _Listing(registry.find, pinned, context_tokens, measured)
     listing.keep(registry.hints(), {model.id: model for model in ready})
     # The first entry of a task is the one that gets chosen: a person's choice first, then what slmreg would choose.
     ranking = [candidate.model_id for candidate in catalog.select(SelectionRequest(Task.CHAT)).ranking]

@@ -66,8 +66,8 @@ def model_json(
         "problems": [{"code": p.code, "message": p.message, "file": p.file} for p in model.problems],
         "content": model.content,
         "revision": model.revision,
-        "missing_since": _iso_time(model.missing_since_s),
-        "verified_at": _iso_time(model.verified_s),
+        "missing_since": iso_time(model.missing_since_s),
+        "verified_at": iso_time(model.verified_s),
         "evidence": dict(model.evidence),
         **marks_json(loaded=loaded, pinned_for=pinned_for, measured=measured),
     }
@@ -119,7 +119,7 @@ def changes_json(changes: Changes) -> Json:
 def last_scan_json(changes: Changes, *, finished_s: float) -> Json:
     """Of a scan of everything, without the ids."""
     return {
-        "at": _iso_time(finished_s),
+        "at": iso_time(finished_s),
         "seconds": round(changes.seconds, 4),
         "added": len(changes.added),
         "updated": len(changes.updated),
@@ -196,7 +196,7 @@ def decision_json(decision: Decision) -> Json:
     selection = decision.selection
     return {
         "id": decision.id,
-        "at": _iso_time(decision.decided_s),
+        "at": iso_time(decision.decided_s),
         "model": decision.reference,
         "task": str(selection.task),
         "task_because": decision.task_because,
@@ -229,6 +229,6 @@ def _markers_json(markers: Markers | None) -> Json | None:
     return {"start": markers.start, "end": markers.end} if markers is not None else None
 
 
-def _iso_time(unix_s: float | None) -> str | None:
+def iso_time(unix_s: float | None) -> str | None:
     """ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds") if unix_s is not None else None

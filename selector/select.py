@@ -147,8 +147,9 @@ def _incumbent(top: Top, scene: Scene) -> Candidate | None:
 def _is_held(top: Top, scene: Scene) -> bool:
     """Whether nothing is loaded for the task now, because what took it over a moment ago is still there."""
     swap = scene.circumstances.last_swap
-    is_recent = swap is not None and swap.seconds_ago < LEAST_SWAP_S
-    return is_recent and any(each.model_id == swap.model_id for each in top.loaded if swap is not None)
+    if swap is None or swap.seconds_ago >= LEAST_SWAP_S:
+        return False
+    return any(each.model_id == swap.model_id for each in top.loaded)
 
 
 def _appraised(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from daemon.admin import MOST_NOTES, Admin
 from daemon.api.streaming import json_list
+from daemon.bounds import MAX_BYTES, MAX_CONTEXT_TOKENS, MAX_SECONDS
 from daemon.catalog import Catalog
 from daemon.listing import encode
 from daemon.pool.pool import SessionPool
@@ -25,9 +26,6 @@ FORCED = (
 )
 
 MAX_PAGE = 100_000
-MAX_CONTEXT_TOKENS = 100_000_000
-MAX_BYTES = 2**50
-MAX_SECONDS = 1e6
 MAX_NAME = 512
 
 Globs = Annotated[tuple[Annotated[str, Field(max_length=MAX_NAME)], ...], Field(max_length=100)]
@@ -84,7 +82,7 @@ class LoadBody(ModelBody):
 
 
 def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
-    """What is here and which is chosen. Plain functions: they touch the disk, and run in threads off the event loop.
+    """What is here. Plain functions: they touch the disk, and run in threads off the event loop.
 
     There is no route that takes a path: roots are added with the command line, by someone who may read them.
     """
@@ -118,6 +116,17 @@ def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
     @router.get("/roots")
     def list_roots() -> Json:
         return {"data": admin.roots()}
+
+    @router.get("/hardware")
+    def hardware() -> Json:
+        return admin.hardware()
+
+    return router
+
+
+def choice_router(admin: Admin) -> APIRouter:
+    """Which model is chosen, why, and what people say about that. Plain functions, as above."""
+    router = APIRouter(prefix="/slmreg", tags=["slmreg"])
 
     @router.post("/select")
     def select(body: SelectBody) -> Json:
@@ -177,10 +186,6 @@ def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
     @router.delete("/evaluations/{reference:path}")
     def forget_evaluations(reference: str, task: str | None = None) -> Json:
         return admin.forget_evaluations(reference, task)
-
-    @router.get("/hardware")
-    def hardware() -> Json:
-        return admin.hardware()
 
     return router
 

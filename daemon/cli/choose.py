@@ -7,15 +7,14 @@ from typing import Any
 
 import click
 
+from daemon.bounds import MAX_BYTES, MAX_CONTEXT_TOKENS, MAX_SECONDS
 from daemon.cli.backend import Backend, Json, home_paths, open_backend
 from daemon.cli.hardware_rows import hardware_rows
 from daemon.cli.ledger import print_ledger, print_rejected
 from daemon.cli.output import print_json, print_table, say
+from selector.policy import Policy
 
-MAX_CONTEXT_TOKENS = 100_000_000
-MAX_BYTES = 2**50
-MAX_SECONDS = 1e6
-POLICIES = ("fast", "balanced", "quality")
+POLICIES = tuple(map(str, Policy))
 _SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _LANGUAGE = re.compile("[a-z]{2}")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -73,7 +72,9 @@ def seconds(_: click.Context, __: click.Parameter, value: float | None) -> float
 @click.option("--deny", multiple=True, metavar="GLOB", help="Not these models; may be given several times.")
 @click.option("--thinking/--no-thinking", default=None, help="Only answers with reasoning first, or only without.")
 @click.option(
-    "--policy", type=click.Choice(POLICIES), help="What waiting weighs against quality [default: the setting]."
+    "--policy",
+    type=click.Choice(POLICIES),
+    help="What waiting weighs against quality [default: the setting].",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
@@ -107,8 +108,6 @@ def select(ctx: click.Context, /, task: str, explain: bool, as_json: bool, **wis
 
 def _said(wishes: Json) -> Json:
     """What was really asked for."""
-    from selector.policy import Policy
-
     said = {name: value for name, value in wishes.items() if value not in (None, ())}
     return {**said, "policy": Policy(said["policy"])} if "policy" in said else said
 

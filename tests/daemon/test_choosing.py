@@ -147,12 +147,12 @@ def test_measurements_of_other_thread_counts_or_contents_come_last_or_not_at_all
     stage.measure("one", threads=3, measured_s=2.0)
     stage.measure("two", threads=1)
     one, two = (stage.scene.catalog.get(name) for name in ("one", "two"))
-    assert [each.threads for each in stage.chooser.measurements_of(one)] == [3, 1]
-    assert stage.chooser.loaded_bytes(one) == 90_000_000
-    assert stage.chooser.loaded_bytes(two) is None
+    assert [each.threads for each in stage.chooser.measurements_of(one, 3)] == [3, 1]
+    assert stage.chooser.loaded_bytes(one, 3) == 90_000_000
+    assert stage.chooser.loaded_bytes(two, 3) is None
     (stage.scene.models / "one" / "chat_template.jinja").write_text("{{ messages }} ", encoding="utf-8")
     stage.scene.catalog.scan()
-    assert stage.chooser.measurements_of(stage.scene.catalog.get("one")) == ()
+    assert stage.chooser.measurements_of(stage.scene.catalog.get("one"), 3) == ()
 
 
 def test_what_was_measured_counts_in_the_ledger(stage: Stage) -> None:

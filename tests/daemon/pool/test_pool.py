@@ -7,58 +7,14 @@ from typing import Any
 
 import pytest
 
-from daemon.pool.budget import MemoryMeter
 from daemon.pool.plan import LoadPlan
-from daemon.pool.pool import PoolLimits, SessionPool
 from daemon.pool.protocol import Delta, Generate
 from daemon.pool.session import SessionState
 from registry.errors import DaemonStopping, LoadFailed, OutOfBudget, Overloaded
-from tests.fakes import FakeClock, FakeLauncher, FakeWorker, a_model
+from tests.daemon.pool.bench import PLAN, Bench
+from tests.fakes import FakeLauncher, a_model
 
-LIMITS: dict[str, Any] = {
-    "budget_bytes": None,
-    "max_concurrent": 4,
-    "max_queue": 64,
-    "load_timeout_s": 5.0,
-    "queue_timeout_s": 5.0,
-    "drain_timeout_s": 5.0,
-    "failed_retry_s": 15.0,
-}
-PLAN = LoadPlan(context_tokens=1024, threads=2, need_bytes=1000)
 A, B, C = a_model("a"), a_model("b"), a_model("c")
-
-
-class Bench:
-    """A pool with fakes around it."""
-
-    def __init__(self, launcher: FakeLauncher, **limits: Any) -> None:
-        self.launcher = launcher
-        self.clock = FakeClock()
-        memory = MemoryMeter(launcher.available_bytes, launcher.resident_bytes)
-        self.pool = SessionPool(launcher, PoolLimits(**{**LIMITS, **limits}), memory, self.clock)
-
-    def states(self) -> dict[str, str]:
-        return {session.model_id: str(session.state) for session in self.pool.snapshot()}
-
-    async def use(self, model: Any, plan: LoadPlan = PLAN) -> None:
-        self.clock.now_s += 1
-        async with self.pool.lease(model, plan):
-            pass
-
-    async def worker(self, index: int) -> FakeWorker:
-        """The index-th worker that was started, as soon as it has been told to load."""
-        for _ in range(200):
-            if len(self.launcher.workers) > index and self.launcher.workers[index].loaded:
-                break
-            await asyncio.sleep(0)
-        return self.launcher.workers[index]
-
-    async def until(self, states: dict[str, str]) -> None:
-        for _ in range(200):
-            if self.states() == states:
-                return
-            await asyncio.sleep(0)
-        assert self.states() == states
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:

@@ -8,17 +8,14 @@ from typing import Any
 
 import pytest
 
-from daemon.pool.budget import MemoryMeter
 from daemon.pool.failures import FailureKind
 from daemon.pool.observer import Loaded
 from daemon.pool.plan import LoadPlan
-from daemon.pool.pool import PoolLimits, SessionPool
-from daemon.pool.session import SessionState
 from registry.errors import LoadFailed, OutOfBudget
 from registry.model import Model
-from tests.fakes import FakeClock, FakeLauncher, FakeWorker, a_model, on_loop
+from tests.daemon.pool.bench import PLAN, Bench
+from tests.fakes import FakeLauncher, a_model, on_loop
 
-PLAN = LoadPlan(context_tokens=1024, threads=2, need_bytes=1000)
 TOO_MUCH = LoadPlan(context_tokens=512, threads=2, need_bytes=5000)
 A, B = a_model("a"), a_model("b")
 
@@ -37,52 +34,19 @@ class Notes:
         self.short.append((model.id, need_bytes))
 
 
-class Bench:
+class Watched(Bench):
+    """A bench whose pool is observed."""
+
     def __init__(self, launcher: FakeLauncher | None = None, **limits: Any) -> None:
-        self.launcher = launcher or FakeLauncher()
-        self.clock = FakeClock()
         self.notes = Notes()
-        defaults: dict[str, Any] = {
-            "budget_bytes": None,
-            "max_concurrent": 4,
-            "max_queue": 8,
-            "load_timeout_s": 5.0,
-            "queue_timeout_s": 5.0,
-            "drain_timeout_s": 5.0,
-            "failed_retry_s": 15.0,
-        }
-        memory = MemoryMeter(self.launcher.available_bytes, self.launcher.resident_bytes, lambda _pid: 1500)
-        self.pool = SessionPool(
-            self.launcher, PoolLimits(**{**defaults, **limits}), memory, self.clock, observer=self.notes
-        )
-
-    def states(self) -> dict[str, SessionState]:
-        return {session.model_id: session.state for session in self.pool.snapshot()}
-
-    async def use(self, model: Model, plan: LoadPlan = PLAN) -> None:
-        async with self.pool.lease(model, plan):
-            pass
-
-    async def told_to_load(self, index: int = 0) -> FakeWorker:
-        for _ in range(200):
-            if len(self.launcher.workers) > index and self.launcher.workers[index].loaded:
-                break
-            await asyncio.sleep(0)
-        return self.launcher.workers[index]
-
-    async def until(self, states: dict[str, str]) -> None:
-        for _ in range(200):
-            if self.states() == states:
-                return
-            await asyncio.sleep(0)
-        assert self.states() == states
+        super().__init__(launcher or FakeLauncher(), observer=self.notes, peak_bytes=lambda _pid: 1500, **limits)
 
 
 @on_loop
 async def test_a_load_that_worked_is_told_with_its_time_and_memory() -> None:
-    bench = Bench(FakeLauncher(bytes_per_model=1200, loads_at_once=False))
+    bench = Watched(FakeLauncher(bytes_per_model=1200, loads_at_once=False))
     loading = asyncio.create_task(bench.use(A))
-    worker = await bench.told_to_load()
+    worker = await bench.worker()
     assert (bench.pool.is_loading, bench.pool.loads, bench.notes.loads) == (True, 1, [])
     bench.clock.now_s += 7
     worker.may_load.set()
@@ -102,9 +66,9 @@ async def test_a_load_that_worked_is_told_with_its_time_and_memory() -> None:
 async def test_a_load_that_failed_is_told_only_for_lack_of_memory(
     kind: FailureKind, told: list[tuple[str, int]]
 ) -> None:
-    bench = Bench(FakeLauncher(loads_at_once=False))
+    bench = Watched(FakeLauncher(loads_at_once=False))
     loading = asyncio.create_task(bench.use(A))
-    worker = await bench.told_to_load()
+    worker = await bench.worker()
     worker.load_error, worker.load_error_kind = "it did not work", kind
     worker.may_load.set()
     with pytest.raises(LoadFailed, match="it did not work"):
@@ -117,7 +81,7 @@ async def test_a_load_that_failed_is_told_only_for_lack_of_memory(
 )
 @on_loop
 async def test_a_death_is_told_once_and_only_for_lack_of_memory(kind: FailureKind, told: list[tuple[str, int]]) -> None:
-    bench = Bench()
+    bench = Watched()
     async with bench.pool.lease(A, PLAN), bench.pool.lease(A, PLAN):
         bench.launcher.workers[0].die("was killed", kind)
         await bench.until({"a:1": "failed"})
@@ -129,7 +93,7 @@ async def test_a_death_is_told_once_and_only_for_lack_of_memory(kind: FailureKin
 async def test_a_process_that_was_killed_had_too_little_memory_only_where_memory_is_short(
     free: int, told: list[tuple[str, int]]
 ) -> None:
-    bench = Bench(FakeLauncher(total_bytes=free))
+    bench = Watched(FakeLauncher(total_bytes=free))
     async with bench.pool.lease(A, PLAN):
         bench.launcher.workers[0].die("was killed by SIGKILL", FailureKind.KILLED)
         await bench.until({"a:1": "failed"})
@@ -138,7 +102,7 @@ async def test_a_process_that_was_killed_had_too_little_memory_only_where_memory
 
 @on_loop
 async def test_what_ends_because_the_pool_wants_it_is_no_setback() -> None:
-    bench = Bench(FakeLauncher(loads_at_once=False), load_timeout_s=0.005)
+    bench = Watched(FakeLauncher(loads_at_once=False), load_timeout_s=0.005)
     with pytest.raises(LoadFailed, match="load_timeout_s"):
         await bench.use(A)
     bench.launcher.loads_at_once = True
@@ -153,7 +117,7 @@ async def test_what_ends_because_the_pool_wants_it_is_no_setback() -> None:
 
 @on_loop
 async def test_a_forced_load_evicts_what_is_idle_and_is_tried_although_it_should_not_fit() -> None:
-    bench = Bench(FakeLauncher(total_bytes=2000))
+    bench = Watched(FakeLauncher(total_bytes=2000))
     await bench.use(A)
     with pytest.raises(OutOfBudget):
         await bench.use(B, TOO_MUCH)
@@ -165,7 +129,7 @@ async def test_a_forced_load_evicts_what_is_idle_and_is_tried_although_it_should
 
 @on_loop
 async def test_a_forced_load_leaves_those_who_answer_alone() -> None:
-    bench = Bench(FakeLauncher(total_bytes=2000))
+    bench = Watched(FakeLauncher(total_bytes=2000))
     async with bench.pool.lease(A, PLAN):
         await bench.use(B, replace(TOO_MUCH, is_forced=True))
         assert bench.states() == {"a:1": "ready", "b:1": "ready"}
@@ -174,7 +138,7 @@ async def test_a_forced_load_leaves_those_who_answer_alone() -> None:
 
 @on_loop
 async def test_a_forced_load_that_fits_evicts_nobody() -> None:
-    bench = Bench()
+    bench = Watched()
     await bench.use(A)
     await bench.use(B, replace(PLAN, is_forced=True))
     assert bench.states() == {"a:1": "ready", "b:1": "ready"}
@@ -183,16 +147,16 @@ async def test_a_forced_load_that_fits_evicts_nobody() -> None:
 
 @on_loop
 async def test_a_forced_load_waits_for_one_that_is_on_its_way() -> None:
-    bench = Bench(FakeLauncher(total_bytes=2000, loads_at_once=False))
+    bench = Watched(FakeLauncher(total_bytes=2000, loads_at_once=False))
     first = asyncio.create_task(bench.use(A))
-    loading = await bench.told_to_load()
+    loading = await bench.worker()
     forced = asyncio.create_task(bench.use(B, replace(TOO_MUCH, is_forced=True)))
     for _ in range(20):
         await asyncio.sleep(0)
     assert len(bench.launcher.workers) == 1
     loading.may_load.set()
     await first
-    (await bench.told_to_load(1)).may_load.set()
+    (await bench.worker(1)).may_load.set()
     await forced
     assert bench.states()["b:1"] == "ready"
     await bench.pool.close()
