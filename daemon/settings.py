@@ -16,15 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from daemon.durations import as_keep_alive
 from registry.errors import SettingsError
+from registry.model import Task
 from selector.policy import Policy
 
 DEFAULT_PORT = 7567
 MAX_GLOBS = 100
 # A point is a hundredth of all quality there is: more than this is a pin or a ban.
 Points = Annotated[float, Field(ge=-50, le=50, allow_inf_nan=False)]
+# Seconds; None is for ever.
+KeepAlive = Annotated[float | None, BeforeValidator(as_keep_alive)]
 ENV_PREFIX = "SLMREG_"
 # Not settings: they say where things lie.
 LOCATION_VARIABLES = frozenset({"SLMREG_HOME", "SLMREG_FOUNDRY_CACHES", "SLMREG_HF_CACHE"})
@@ -84,6 +88,39 @@ class Settings(BaseModel):
     )
     max_concurrent: int = Field(4, ge=1, le=256, description="requests that one model answers at the same time")
     max_queue: int = Field(64, ge=1, description="requests per model, running and waiting; beyond it: 429")
+    max_queue_total: int = Field(
+        256, ge=1, description="requests of all models together, running and waiting; beyond it: 503"
+    )
+    memory_share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="most of the machine's memory that all loaded models may need; unset: no such bound",
+    )
+    memory_reserve_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="memory left to everything else; idle models go when less is free; unset: 10%, 0.5 to 4 GiB",
+    )
+    prefill_chunk_tokens: int = Field(
+        128, ge=16, le=8192, description="tokens of a prompt that are read between two tokens of other answers"
+    )
+    kept_prefixes: int = Field(
+        8, ge=0, le=256, description="finished conversations per model that are kept for what continues them; 0: none"
+    )
+
+    keep_alive: KeepAlive = Field(
+        600, description='how long an idle model stays loaded: seconds, "5m", 0 (not at all), -1 (for ever)'
+    )
+    keep_alive_models: dict[str, KeepAlive] = Field(
+        {}, max_length=MAX_GLOBS, description='the same by glob of the model: `{"phi-4*" = "1h"}`'
+    )
+    keep_alive_tasks: dict[Task, KeepAlive] = Field({}, description='the same by task: `{"code" = "30m"}`')
+    warm_tasks: tuple[Task, ...] = Field(
+        (Task.CHAT,), description="tasks whose best model is loaded from the start and stays; empty: none"
+    )
+    auto_swap: bool = Field(True, description="load the new best model of a warm task as soon as there is one")
+    spare_worker: bool = Field(True, description="keep a process ready, so that a load does not wait for its start")
 
     policy: Policy = Field(Policy.BALANCED, description="what waiting weighs against quality: fast, balanced, quality")
     allow: tuple[str, ...] = Field(
@@ -102,7 +139,15 @@ class Settings(BaseModel):
     queue_timeout_s: float = Field(120, gt=0, description="a request that waits longer for its turn gets 429")
     request_timeout_s: float = Field(600, gt=0, description="an answer that takes longer is ended")
     drain_timeout_s: float = Field(30, gt=0, description="time for running answers to finish when the daemon stops")
-    failed_retry_s: float = Field(15, ge=0, description="time until a model that failed to load is tried again")
+    evict_timeout_s: float = Field(
+        120, gt=0, description="time for running answers to finish when their model has to make room for another"
+    )
+    hang_timeout_s: float = Field(
+        120, gt=0, description="a model's process that says nothing for so long hangs, and is ended"
+    )
+    failed_retry_s: float = Field(
+        15, ge=0, description="time until a model that failed to load is tried again; twice as long each time it fails"
+    )
 
     settle_s: float = Field(1.0, ge=0.05, description="a new folder counts once its files were still for this long")
     rescan_s: float = Field(900, ge=1, description="time between full rescans, which find what events missed")
@@ -112,19 +157,19 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="largest request body; beyond it: 413")
     max_messages: int = Field(2048, ge=1, description="most messages in one request")
 
-    @field_validator("allow", "deny", mode="before")
+    @field_validator("allow", "deny", "warm_tasks", mode="before")
     @classmethod
-    def _from_commas(cls, globs: object) -> object:
+    def _from_commas(cls, items: object) -> object:
         """The environment has no lists."""
-        if isinstance(globs, str):
-            return tuple(glob.strip() for glob in globs.split(",") if glob.strip())
-        return globs
+        if isinstance(items, str):
+            return tuple(item.strip() for item in items.split(",") if item.strip())
+        return items
 
-    @field_validator("model_points", "license_points", mode="before")
+    @field_validator("model_points", "license_points", "keep_alive_models", "keep_alive_tasks", mode="before")
     @classmethod
-    def _from_json(cls, points: object) -> object:
+    def _from_json(cls, table: object) -> object:
         """Nor has it tables."""
-        return json.loads(points) if isinstance(points, str) else points
+        return json.loads(table) if isinstance(table, str) else table
 
     @field_validator("log_level", mode="before")
     @classmethod

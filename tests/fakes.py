@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
 from daemon.pool.failures import Ending, FailureKind, WorkerFailure
-from daemon.pool.launch import Event
-from daemon.pool.protocol import Accepted, Delta, Finished, Generate, Load, Ready
+from daemon.pool.launch import Ask, Event
+from daemon.pool.protocol import Accepted, Delta, Finished, Load, Ready
 from registry.errors import WorkerDied
 from registry.model import Model, Source, Task
 
@@ -62,6 +62,7 @@ class FakeWorker:
         self.load_error: str | None = None
         self.load_error_kind = FailureKind.OTHER
         self.loaded: Load | None = None
+        self.cores: tuple[int, ...] = ()
         if launcher.loads_at_once:
             self.may_load.set()
 
@@ -83,7 +84,7 @@ class FakeWorker:
             template_source="none",
         )
 
-    async def generate(self, request: Generate) -> AsyncGenerator[Event, None]:
+    async def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
         yield Accepted(request.request_id, 3)
         if self._ended.done():
             raise WorkerDied("ended")
@@ -97,6 +98,9 @@ class FakeWorker:
             ttft_s=0,
             decode_s=0,
         )
+
+    def use_cores(self, cores: Sequence[int]) -> None:
+        self.cores = tuple(cores)
 
     async def wait(self) -> Ending:
         return await asyncio.shield(self._ended)

@@ -22,15 +22,20 @@ from daemon.pool.protocol import (
     Accepted,
     Cancel,
     Delta,
+    Embed,
+    Embedded,
     Failed,
     Finished,
     Generate,
     Load,
     LoadFailed,
     ProtocolError,
+    Pulse,
     Ready,
     ToDaemon,
     ToWorker,
+    Transcribe,
+    UseCores,
     decode,
     encode,
     frame_size,
@@ -39,7 +44,10 @@ from registry.errors import DaemonStopping, SlmregError, WorkerDied
 
 log = logging.getLogger("slmreg.worker")
 
-Event = Accepted | Delta | Finished | Failed
+# What a loaded model can be asked, and what comes back; the last event of a request is one of ``LAST``.
+Ask = Generate | Embed | Transcribe
+Event = Accepted | Delta | Finished | Embedded | Failed
+LAST = Finished | Embedded | Failed
 STDERR_LINES_KEPT = 20
 STOP_GRACE_S = 3.0
 
@@ -56,8 +64,11 @@ class Worker(Protocol):
     async def load(self, message: Load) -> Ready:
         """Load the model. Raises WorkerFailure if it cannot, or if the process ends first."""
 
-    def generate(self, request: Generate) -> AsyncGenerator[Event, None]:
+    def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
         """The events of one request. Closing the iterator early cancels the request. Raises WorkerDied."""
+
+    def use_cores(self, cores: Sequence[int]) -> None:
+        """Run only on these from now on, where the system can do that; empty: on all."""
 
     async def wait(self) -> Ending:
         """Return, when the process has ended, how it ended."""
@@ -122,7 +133,7 @@ class WorkerProcess:
             f"The worker process {how.words} while it loaded the model.{self._quote_stderr()}", how.kind
         )
 
-    async def generate(self, request: Generate) -> AsyncGenerator[Event, None]:
+    async def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._requests[request.request_id] = events
         has_ended = False
@@ -135,12 +146,15 @@ class WorkerProcess:
                 if event is None:
                     has_ended = True
                     raise self._died(await self.wait())
-                has_ended = isinstance(event, Finished | Failed)
+                has_ended = isinstance(event, LAST)
                 yield event
         finally:
             del self._requests[request.request_id]
             if not has_ended:
                 self._send(Cancel(request.request_id))
+
+    def use_cores(self, cores: Sequence[int]) -> None:
+        self._send(UseCores(list(cores)))
 
     async def wait(self) -> Ending:
         return await asyncio.shield(self._life)
@@ -212,7 +226,9 @@ class WorkerProcess:
         if isinstance(message, Ready | LoadFailed):
             if not self._loaded.done():
                 self._loaded.set_result(message)
-        elif isinstance(message, Accepted | Delta | Finished | Failed):
+        elif isinstance(message, Pulse):
+            pass
+        elif isinstance(message, Event):
             events = self._requests.get(message.request_id)
             if events is not None:  # else: the client has left, and its Cancel is on the way
                 events.put_nowait(message)

@@ -7,9 +7,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from daemon.pool.budget import MemoryBudget
-from daemon.pool.launch import Event, Worker
+from daemon.pool.launch import Ask, Event, Worker
 from daemon.pool.plan import LoadPlan
-from daemon.pool.protocol import Generate
 from daemon.pool.session import Session
 from registry.errors import SlmregError
 from registry.model import Model
@@ -25,7 +24,7 @@ class Lease:
         self.model = session.model
         self.plan = session.plan
 
-    def generate(self, request: Generate) -> AsyncGenerator[Event, None]:
+    def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
         """The events of one answer. Raises WorkerDied. Close the iterator to cancel the answer."""
         return self._worker.generate(request)
 

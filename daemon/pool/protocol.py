@@ -6,9 +6,12 @@ native library, so that nothing a library prints can get between two frames. The
 does: a killed daemon leaves no orphan.
 
 Conversation: the daemon sends one ``Load``; the worker answers ``Ready`` or ``LoadFailed``. Then any number of
-``Generate`` and ``Cancel``, at once. Each ``Generate`` is answered by ``Accepted`` (the prompt has been counted and
-fits), then ``Delta`` ... and ends with exactly one of ``Finished`` or ``Failed``; ``Failed`` may come without
-``Accepted``.
+``Generate``, ``Embed``, ``Transcribe``, ``Cancel`` and ``UseCores``, at once.
+
+* ``Generate`` and ``Transcribe`` are answered by ``Accepted`` (the prompt has been counted and fits), then ``Delta``
+  ... and end with exactly one of ``Finished`` or ``Failed``; ``Failed`` may come without ``Accepted``.
+* ``Embed`` is answered by ``Embedded`` or ``Failed``.
+* From ``Ready`` on, ``Pulse`` comes at least every ``PULSE_S``, unless the worker is inside one call of the engine.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
+# A worker that has nothing else to say says so often that it lives.
+PULSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +30,11 @@ class Load:
     """Load the model folder at ``path``.
 
     ``context_tokens`` bounds one request's prompt and answer together, and also the key-value cache of all requests
-    that run at the same time. ``threads`` is ONNX Runtime's intra-op thread count. ``max_concurrent`` bounds the
-    requests that advance together. ``allowed_libraries`` are the SHA-256 digests of the custom operator libraries that
-    may be run.
+    that run at the same time and of finished sequences that are kept. ``threads`` is ONNX Runtime's intra-op thread
+    count; ``is_spinning``: they wait for work without giving up their cores. ``max_concurrent`` bounds the requests
+    that advance together, ``prefill_chunk_tokens`` the tokens of a prompt that are read in one step. ``kept_rows`` is
+    how many finished sequences may stay for prompts that begin like them. ``allowed_libraries`` are the SHA-256
+    digests of the custom operator libraries that may be run. ``cores`` are those that loading may use; empty: all.
     """
 
     path: str
@@ -35,33 +42,100 @@ class Load:
     threads: int
     context_tokens: int
     max_concurrent: int
+    is_spinning: bool = True
+    prefill_chunk_tokens: int = 128
+    kept_rows: int = 8
     allowed_libraries: list[str] = field(default_factory=list)
+    cores: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class UseCores:
+    """From now on run only on these cores, by the system's numbers; empty: on all that the process may use."""
+
+    cores: list[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """``temperature`` 0 is greedy, ``top_k`` 0 is off; None is the model's own. ``seed`` None is a fresh one."""
+    """``temperature`` 0 is greedy, ``top_k`` and ``min_p`` 0 are off; None is the model's own.
+
+    ``seed`` None is a fresh one. ``repetition_penalty`` 1 and the other penalties 0 are off. ``logit_bias`` is added to
+    the logits, by token id in decimal.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+    min_p: float | None = None
     seed: int | None = None
+    repetition_penalty: float | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guide:
+    """What an answer has to look like. ``kind`` is "json_object", "json_schema", "regex" or "lark" (a grammar).
+
+    ``text`` is the schema as JSON, the expression or the grammar; unused for "json_object".
+    """
+
+    kind: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generate:
-    """Answer a chat; ``messages`` and ``tools`` in OpenAI's shape. ``max_tokens`` None: to the end of the context.
+    """Answer a chat; ``messages`` and ``tools`` in OpenAI's shape, images as data URLs in content parts.
 
-    ``thinking``: whether the model is to reason first, where its chat template can say so; None is up to the template.
+    ``max_tokens`` None: to the end of the context. ``stop_token_ids`` end an answer like the end-of-sequence token,
+    and no token may end it before ``min_tokens``. ``choices`` is how many answers are wanted. ``top_logprobs`` None: no
+    log probabilities; else that many alternatives beside each token's own. ``thinking``: whether the model is to reason
+    first, where its chat template can say so; None is up to the template. ``tool_choice`` is "auto", "none",
+    "required", or "function" for the one called ``tool_name``. ``adapter`` names a LoRA adapter of the folder.
     """
 
     request_id: str
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] = field(default_factory=list)
+    tool_choice: str = "auto"
+    tool_name: str | None = None
+    has_parallel_calls: bool = True
     max_tokens: int | None = None
+    min_tokens: int = 0
     stop: list[str] = field(default_factory=list)
+    stop_token_ids: list[int] = field(default_factory=list)
     sampling: Sampling = field(default_factory=Sampling)
+    choices: int = 1
+    top_logprobs: int | None = None
+    guide: Guide | None = None
     thinking: bool | None = None
+    adapter: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embed:
+    """Make a vector of each text, or of each list of token ids."""
+
+    request_id: str
+    inputs: list[str | list[int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcribe:
+    """Write down speech. ``audio`` is a WAV, FLAC or MP3 file in base64, ``language`` an ISO 639-1 code or None.
+
+    ``task`` is "transcribe" or "translate" (into English).
+    """
+
+    request_id: str
+    audio: str
+    language: str | None = None
+    task: str = "transcribe"
+    temperature: float | None = None
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +147,32 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """The model is loaded. ``context_tokens`` is what one request may use here, at most what ``Load`` asked for."""
+    """The model is loaded. ``context_tokens`` is what one request may use here, at most what ``Load`` asked for.
+
+    ``engine`` says what runs it: "generator", "paged", "embedding" or "transcription". ``adapters`` are the names that
+    ``Generate.adapter`` may have.
+    """
 
     model_type: str
     device: str
     context_tokens: int
     load_s: float
     template_source: str
+    engine: str = "generator"
+    adapters: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
+    """``code`` is one of ``daemon.worker.errors.LoadCode``."""
+
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The worker lives and looks after its messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +181,54 @@ class Accepted:
     prompt_tokens: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob:
+    """A token that was sampled, its text (bytes that are no whole character as U+FFFD), bytes and log probability.
+
+    ``top`` are the likeliest tokens in its place, best first, with empty ``top`` of their own.
+    """
+
+    token: str
+    bytes: list[int]
+    logprob: float
+    top: list[TokenLogprob] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallDelta:
+    """A piece of the ``index``-th tool call of an answer: its ``name`` comes once, first; ``arguments`` are added up
+    to the text of a JSON object."""
+
+    index: int
+    name: str | None = None
+    arguments: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Text that is safe to show: whole UTF-8 characters, no special tokens, no part of a stop string."""
+    """A piece of the answer number ``choice``: visible ``text``, ``reasoning`` before it, pieces of tool calls.
+
+    Safe to show: whole UTF-8 characters, no special tokens, no part of a stop string. ``tokens`` is how many tokens
+    were sampled since the last delta of this choice; ``logprobs`` has those whose text is in this one.
+    """
 
     request_id: str
     text: str
     tokens: int
+    choice: int = 0
+    reasoning: str = ""
+    tool_calls: list[ToolCallDelta] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """``finish_reason`` is "stop" (end-of-sequence token or stop string), "length" or "cancelled". Times in seconds."""
+    """``finish_reason`` is "stop" (end-of-sequence token or stop string), "tool_calls", "length" or "cancelled".
+
+    ``finish_reasons`` has that of each choice where there are several; ``finish_reason`` is the first's. Tokens are
+    those of all choices together; ``cached_tokens`` of the prompt were not read again, and ``reasoning_tokens`` of the
+    completion were reasoning. Times in seconds.
+    """
 
     request_id: str
     finish_reason: str
@@ -114,25 +237,46 @@ class Finished:
     queue_s: float
     ttft_s: float
     decode_s: float
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    finish_reasons: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """One vector for each input: little-endian float32, all in one, in base64; ``dimensions`` numbers each."""
+
+    request_id: str
+    vectors: str
+    dimensions: int
+    prompt_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """``code`` is that of a ``registry.errors`` class; ``context_length_exceeded`` fills both numbers."""
+    """``code`` is that of a ``registry.errors`` class, ``param`` what of the request is to blame, where that is known.
+
+    ``context_length_exceeded`` fills both numbers.
+    """
 
     request_id: str
     code: str
     message: str
+    param: str | None = None
     prompt_tokens: int | None = None
     context_tokens: int | None = None
 
 
-ToWorker = Load | Generate | Cancel
-ToDaemon = Ready | LoadFailed | Accepted | Delta | Finished | Failed
+ToWorker = Load | Generate | Embed | Transcribe | Cancel | UseCores
+ToDaemon = Ready | LoadFailed | Pulse | Accepted | Delta | Finished | Embedded | Failed
 Message = ToWorker | ToDaemon
 
 _TYPES: dict[str, type[Any]] = {
-    cls.__name__: cls for cls in (Load, Generate, Cancel, Ready, LoadFailed, Accepted, Delta, Finished, Failed)
+    cls.__name__: cls
+    for cls in (
+        *(Load, Generate, Embed, Transcribe, Cancel, UseCores),
+        *(Ready, LoadFailed, Pulse, Accepted, Delta, Finished, Embedded, Failed),
+    )
 }
 
 
@@ -163,7 +307,15 @@ def decode(body: bytes) -> Message:
         cls = _TYPES[fields.pop("type")]
         if cls is Generate:
             fields["sampling"] = Sampling(**fields["sampling"])
+            fields["guide"] = Guide(**fields["guide"]) if fields.get("guide") is not None else None
+        if cls is Delta:
+            fields["tool_calls"] = [ToolCallDelta(**call) for call in fields["tool_calls"]]
+            fields["logprobs"] = [_logprob(each) for each in fields["logprobs"]]
         message: Message = cls(**fields)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"not a message: {error}") from error
     return message
+
+
+def _logprob(fields: dict[str, Any]) -> TokenLogprob:
+    return TokenLogprob(**{**fields, "top": [_logprob(each) for each in fields["top"]]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from daemon.pool.protocol import Cancel, Failed, Generate, Load, ToDaemon, ToWorker
+from daemon.pool.protocol import Cancel, Failed, Generate, ToDaemon, ToWorker
 from daemon.worker.defaults import with_defaults
 from daemon.worker.prompt import ChatTemplate
 from daemon.worker.sampling import Sampler, SamplingParams
@@ -52,7 +52,7 @@ class Engine:
                 return self._submit(message)
             case Cancel(request_id):
                 return self._scheduler.cancel(request_id)
-            case Load():
+            case _:
                 return []
 
     def _submit(self, request: Generate) -> list[ToDaemon]:

@@ -12,7 +12,7 @@ from daemon.answers import Answers
 from daemon.catalog import Catalog, Resolved
 from daemon.learner import Learner
 from daemon.pool.budget import MemoryMeter
-from daemon.pool.launch import Event
+from daemon.pool.launch import Ask, Event
 from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import PoolLimits, SessionPool
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate
@@ -40,9 +40,9 @@ class Scripted(FakeWorker):
     """A worker that answers what the test says."""
 
     script: tuple[Event, ...] = ()
-    asked: list[Generate]
+    asked: list[Ask]
 
-    async def generate(self, request: Generate) -> AsyncGenerator[Event, None]:
+    async def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
         self.asked.append(request)
         for event in self.script:
             yield event
@@ -53,7 +53,7 @@ class Scripting(FakeLauncher):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[Generate] = []
+        self.asked: list[Ask] = []
 
     async def start(self) -> FakeWorker:
         worker = Scripted(len(self.workers) + 1, self)

@@ -110,7 +110,7 @@ class Worker:
         with self.process.stdout as file:
             while header := file.read(4):
                 message = decode(file.read(int.from_bytes(header, "big")))
-                assert not isinstance(message, (Load, Generate, Cancel))
+                assert isinstance(message, ToDaemon)
                 self._messages.put(message)
         self._messages.put(None)
 
