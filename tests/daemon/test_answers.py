@@ -197,6 +197,6 @@ async def test_whether_to_think_is_as_the_request_says_or_else_as_was_chosen(
 ) -> None:
     bench = Bench(finished(), thinking=chosen)
     await bench.ask(thinking=asked)
-    assert [request.thinking for request in bench.launcher.asked] == [told]
+    assert [request.thinking for request in bench.launcher.asked if isinstance(request, Generate)] == [told]
     assert bench.names.wanted == [NO_WANTS]
     await bench.pool.close()
