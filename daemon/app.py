@@ -32,7 +32,8 @@ from daemon.listing import Listing
 from daemon.machine import Machine
 from daemon.pool.budget import MemoryMeter
 from daemon.pool.launch import Launcher, ProcessLauncher
-from daemon.pool.pool import PoolLimits, SessionPool
+from daemon.pool.limits import PoolLimits
+from daemon.pool.pool import SessionPool
 from daemon.pool.session import SessionState
 from daemon.settings import Paths, Settings
 from daemon.shapes import Json, recovery_json

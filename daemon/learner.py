@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from daemon.pool.observer import Loaded
+from daemon.pool.observer import FailedLoad, Loaded
 from daemon.setbacks import Setbacks
 from registry.model import Device, Measurement, Model
 from selector.learning import after_answer, after_load, is_of, nothing_measured
@@ -105,6 +105,12 @@ class Learner:
                 now_s=self._now(),
             )
             self._learn(after)
+
+    def failed(self, failure: FailedLoad) -> None:
+        """Only a lack of memory says something about the machine, and that is told apart."""
+
+    def unloaded(self, model: Model, why: str) -> None:
+        """Teaches nothing."""
 
     def answered(self, answer: Answered) -> None:
         """An answer was finished, which ends a setback for good."""

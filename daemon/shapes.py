@@ -10,7 +10,7 @@ from registry.model import Changes, FolderProblem, Markers, Model, Pin, Root, St
 
 if TYPE_CHECKING:  # none of this is for every command
     from daemon.decisions import Decision
-    from daemon.pool.pool import SessionSnapshot
+    from daemon.pool.account import SessionSnapshot
     from registry.index.recovery import Recovery
     from registry.watch import WatchState
 

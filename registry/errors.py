@@ -16,10 +16,12 @@
     |-- PinnedModelNotUsable      the pinned model cannot serve, and pins are never replaced
     |-- OutOfBudget               the model does not fit beside what is busy or pinned
     |-- Overloaded                a queue is full
+    |-- TooBusy                   all queues together are full
     |-- LoadFailed                the worker could not load the model
     |-- WorkerDied                the worker went away in the middle of a request
+    |-- ModelUnloaded             the model was taken away in the middle of a request
     |-- GenerationFailed          the engine refused or broke one request
-    |-- AnswerTimedOut            the answer took longer than request_timeout_s
+    |-- AnswerTimedOut            the answer took longer than request_timeout_s, or than the request's own deadline
     |-- DaemonStopping
     |-- DaemonNotRunning
     |-- DaemonAlreadyRunning
@@ -145,12 +147,20 @@ class Overloaded(_Retryable):
     code = "overloaded"
 
 
+class TooBusy(_Retryable):
+    code = "too_busy"
+
+
 class LoadFailed(_Retryable):
     code = "load_failed"
 
 
 class WorkerDied(_Retryable):
     code = "worker_died"
+
+
+class ModelUnloaded(_Retryable):
+    code = "model_unloaded"
 
 
 class DaemonStopping(_Retryable):

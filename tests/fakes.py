@@ -105,9 +105,10 @@ class FakeWorker:
     async def wait(self) -> Ending:
         return await asyncio.shield(self._ended)
 
-    async def stop(self) -> None:
+    async def stop(self, *, at_once: bool = False) -> None:
         await asyncio.sleep(0)
-        await self.may_stop.wait()
+        if not at_once:
+            await self.may_stop.wait()
         self.die("stopped")
 
     def die(self, how: str = "was killed by SIGKILL", kind: FailureKind = FailureKind.OTHER) -> None:

@@ -1,7 +1,7 @@
 """What the sessions hold of the machine's memory, and what may still be loaded.
 
 Invariant: a session counts from the start of its load until its process has exited, with what it was expected to need
-or with what it really holds, whichever is more.
+or with what it really holds, whichever is more: what it has not taken yet is promised to it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 from daemon.pool.eviction import Occupant
 from daemon.pool.session import Session, SessionState
+from registry.model import Device
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryMeter:
     """How the pool sees memory: bytes that may still be taken (reserve already off), and a process's resident bytes.
 
-    ``peak_bytes`` is the most that a process ever held, None where the system does not keep it.
+    ``available_bytes`` is below 0 where less than the reserve is left. ``peak_bytes`` is the most that a process ever
+    held, None where the system does not keep it.
     """
 
     available_bytes: Callable[[], int]
@@ -33,24 +35,29 @@ class MemoryBudget:
         self._budget_bytes = budget_bytes
 
     def free_bytes(self, sessions: Iterable[Session]) -> int:
-        """What may still be loaded: available memory less what sessions that are loading have yet to take."""
+        """What may still be loaded: available memory less what sessions have yet to take."""
         occupying = [session for session in sessions if session.occupies_memory]
-        loading = [session for session in occupying if session.state is SessionState.LOADING]
-        still_to_take = sum(max(0, s.plan.need_bytes - self.resident_bytes(s)) for s in loading)
-        free = self._meter.available_bytes() - still_to_take
+        free = self._meter.available_bytes() - sum(map(self.promised_bytes, occupying))
         if self._budget_bytes is None:
             return free
-        return min(free, self._budget_bytes - sum(self._counted_bytes(session) for session in occupying))
+        return min(free, self._budget_bytes - sum(map(self.counted_bytes, occupying)))
 
     def available_bytes(self) -> int:
-        """What the machine has left beyond its reserve, whatever the budget is."""
+        """What the machine has left beyond its reserve, whatever the budget is; below 0 where that is touched."""
         return self._meter.available_bytes()
 
-    def occupants(self, sessions: Iterable[Session]) -> list[Occupant]:
-        """READY sessions and what stopping each gives back: under a budget the share that it is counted with."""
-        weigh = self.resident_bytes if self._budget_bytes is None else self._counted_bytes
+    def occupants(self, sessions: Iterable[Session], now_s: float) -> list[Occupant]:
+        """READY sessions and what stopping each gives back: what it holds and what it was promised."""
         return [
-            Occupant(session.model.id, weigh(session), session.last_used_s, session.is_idle)
+            Occupant(
+                session.model.id,
+                self.counted_bytes(session),
+                max(0.0, now_s - session.last_used_s),
+                session.is_idle,
+                reload_s=session.load_s,
+                is_warm=bool(session.warm_for),
+                is_protected=session.is_kept,
+            )
             for session in sessions
             if session.state is SessionState.READY
         ]
@@ -65,5 +72,15 @@ class MemoryBudget:
         worker = session.worker
         return self._meter.peak_bytes(worker.pid) if worker is not None else None
 
-    def _counted_bytes(self, session: Session) -> int:
-        return max(session.plan.need_bytes, self.resident_bytes(session))
+    def promised_bytes(self, session: Session) -> int:
+        """What it may still take. What a model needs on an accelerator is not taken from the machine's memory, except
+        while it is loaded and its weights pass through there."""
+        if session.state in (SessionState.DRAINING, SessionState.FAILED):
+            return 0  # it takes nothing more
+        if session.model.device is not Device.CPU and session.state is not SessionState.LOADING:
+            return 0
+        return max(0, session.plan.need_bytes - self.resident_bytes(session))
+
+    def counted_bytes(self, session: Session) -> int:
+        """What it holds and what it was promised."""
+        return self.resident_bytes(session) + self.promised_bytes(session)

@@ -73,8 +73,8 @@ class Worker(Protocol):
     async def wait(self) -> Ending:
         """Return, when the process has ended, how it ended."""
 
-    async def stop(self) -> None:
-        """End the process, politely and then not, and return when it is gone."""
+    async def stop(self, *, at_once: bool = False) -> None:
+        """End the process, politely and then not (``at_once``: not), and return when it is gone."""
 
 
 class Launcher(Protocol):
@@ -159,8 +159,10 @@ class WorkerProcess:
     async def wait(self) -> Ending:
         return await asyncio.shield(self._life)
 
-    async def stop(self) -> None:
+    async def stop(self, *, at_once: bool = False) -> None:
         self._is_stopping = True
+        if at_once:
+            self._kill_group()
         if self._process.stdin is not None:
             self._process.stdin.close()
         for last_resort in (self._process.terminate, self._kill_group):

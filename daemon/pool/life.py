@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from daemon.pool.failures import Ending
 from daemon.pool.launch import Launcher, Worker
+from daemon.pool.limits import PoolLimits
 from daemon.pool.protocol import Load, Ready
 from daemon.pool.session import Session
 
@@ -37,15 +38,12 @@ class Lives:
         self,
         launcher: Launcher,
         steps: Steps,
-        *,
-        max_concurrent: int,
-        load_timeout_s: float,
+        limits: PoolLimits,
         clock: Callable[[], float],
     ) -> None:
         self._launcher = launcher
         self._steps = steps
-        self._max_concurrent = max_concurrent
-        self._load_timeout_s = load_timeout_s
+        self._limits = limits
         self._clock = clock
 
     def begin(self, session: Session) -> None:
@@ -64,7 +62,7 @@ class Lives:
         finally:
             released.cancel()
             if session.worker is not None:
-                await session.worker.stop()
+                await session.worker.stop(at_once=session.cut_short is not None)
             await asyncio.gather(life, return_exceptions=True)
             session.worker = session.task = None
             self._steps.on_gone(session)
@@ -75,7 +73,7 @@ class Lives:
             worker = session.worker = await self._launcher.start()
             if session.released.is_set():
                 return
-            async with asyncio.timeout(self._load_timeout_s):
+            async with asyncio.timeout(self._limits.load_timeout_s):
                 ready = await self._load(session, worker)
             self._steps.on_ready(session, ready, self._clock() - started_s)
             self._steps.on_exit(session, await worker.wait())
@@ -90,7 +88,11 @@ class Lives:
                 execution_provider=session.model.execution_provider,
                 threads=session.plan.threads,
                 context_tokens=session.plan.context_tokens,
-                max_concurrent=self._max_concurrent,
+                max_concurrent=self._limits.max_concurrent,
+                is_spinning=session.plan.is_spinning,
+                prefill_chunk_tokens=self._limits.prefill_chunk_tokens,
+                kept_rows=self._limits.kept_prefixes,
+                cores=list(session.cores),
                 allowed_libraries=list(session.plan.allowed_libraries),
             )
         )

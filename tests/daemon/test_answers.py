@@ -13,8 +13,9 @@ from daemon.catalog import Catalog, Resolved
 from daemon.learner import Learner
 from daemon.pool.budget import MemoryMeter
 from daemon.pool.launch import Ask, Event
+from daemon.pool.limits import PoolLimits
 from daemon.pool.plan import LoadPlan
-from daemon.pool.pool import PoolLimits, SessionPool
+from daemon.pool.pool import SessionPool
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate
 from daemon.wants import NO_WANTS, Wants
 from registry.errors import GenerationFailed, InvalidRequest

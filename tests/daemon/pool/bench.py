@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from daemon.pool.budget import MemoryMeter
+from daemon.pool.limits import PoolLimits
 from daemon.pool.observer import Observer
 from daemon.pool.plan import LoadPlan
-from daemon.pool.pool import PoolLimits, SessionPool
+from daemon.pool.pool import SessionPool
+from daemon.pool.session import SessionState
 from registry.model import Model
 from tests.fakes import FakeClock, FakeLauncher, FakeWorker
 
@@ -45,7 +47,8 @@ class Bench:
         self.pool = SessionPool(launcher, PoolLimits(**{**LIMITS, **limits}), meter, self.clock, **told)
 
     def states(self) -> dict[str, str]:
-        return {session.model_id: str(session.state) for session in self.pool.snapshot()}
+        """Of what has a process or has failed; a model that is only waited for has neither."""
+        return {s.model_id: str(s.state) for s in self.pool.snapshot() if s.state is not SessionState.UNLOADED}
 
     async def use(self, model: Model, plan: LoadPlan = PLAN) -> None:
         self.clock.now_s += 1

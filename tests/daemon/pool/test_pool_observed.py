@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from daemon.pool.failures import FailureKind
-from daemon.pool.observer import Loaded
+from daemon.pool.observer import FailedLoad, Loaded
 from daemon.pool.plan import LoadPlan
 from registry.errors import LoadFailed, OutOfBudget
 from registry.model import Model
@@ -26,9 +26,17 @@ class Notes:
     def __init__(self) -> None:
         self.loads: list[Loaded] = []
         self.short: list[tuple[str, int]] = []
+        self.failures: list[FailedLoad] = []
+        self.gone: list[tuple[str, str]] = []
 
     def loaded(self, load: Loaded) -> None:
         self.loads.append(load)
+
+    def failed(self, failure: FailedLoad) -> None:
+        self.failures.append(failure)
+
+    def unloaded(self, model: Model, why: str) -> None:
+        self.gone.append((model.id, why))
 
     def ran_out_of_memory(self, model: Model, need_bytes: int) -> None:
         self.short.append((model.id, need_bytes))

@@ -1,0 +1,26 @@
+"""``PoolLimits``: the pool's share of the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLimits:
+    """See ``daemon.settings`` for each. ``budget_bytes`` None: only what the machine has available bounds the pool.
+
+    ``cores`` are the physical cores that sessions share, each with its logical CPUs; () leaves that to the system.
+    """
+
+    budget_bytes: int | None
+    max_concurrent: int
+    max_queue: int
+    load_timeout_s: float
+    queue_timeout_s: float
+    drain_timeout_s: float
+    failed_retry_s: float
+    max_queue_total: int = 256
+    evict_timeout_s: float = 120.0
+    prefill_chunk_tokens: int = 128
+    kept_prefixes: int = 8
+    cores: tuple[tuple[int, ...], ...] = ()
