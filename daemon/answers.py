@@ -14,23 +14,30 @@ from typing import Self
 
 from daemon.catalog import Catalog, Resolved
 from daemon.company import Company
+from daemon.deadline import Deadline
 from daemon.learner import Answered, Learner
 from daemon.pool.failures import FailureKind, kind_of_request
 from daemon.pool.launch import Event
 from daemon.pool.lease import Lease
 from daemon.pool.pool import SessionPool
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate
+from daemon.terms import NO_TERMS, Terms
 from daemon.wants import NO_WANTS, Wants
 from registry.errors import (
-    AnswerTimedOut,
     ContextLengthExceeded,
     GenerationFailed,
     InvalidRequest,
+    LoadFailed,
+    OutOfBudget,
     SlmregError,
+    WorkerDied,
 )
 from registry.model import Task
 
 log = logging.getLogger("slmreg.answers")
+
+# Models that slmreg tries for one request before it gives up: each may take a while to fail.
+MOST_TRIED = 3
 
 
 class Answer:
@@ -100,19 +107,42 @@ class Answers:
         self._timeout_s = request_timeout_s
         self._company = Company(pool)
 
-    async def start(self, reference: str, request: Generate, wants: Wants = NO_WANTS) -> Answer:
+    async def start(
+        self, reference: str, request: Generate, wants: Wants = NO_WANTS, terms: Terms = NO_TERMS
+    ) -> Answer:
         """Ask the model that ``reference`` means (a name, or ``auto``, for which ``wants`` counts).
 
-        Everything that can be refused is refused here, before a response has begun. Raises SlmregError.
+        Everything that can be refused is refused here, before a response has begun. Where slmreg chose a model that
+        cannot be loaded after all, the next best one answers; a model that was named or pinned is never replaced.
+        Raises SlmregError.
         """
-        resolved = await asyncio.to_thread(self._catalog.resolve, reference, wants)
-        if resolved.selection is not None:
-            log.info("selection.made task=%s id=%s", resolved.selection.task, resolved.model.id)
+        deadline = Deadline.of(terms, self._timeout_s)
+        first_failure: SlmregError | None = None
+        while True:
+            try:
+                resolved = await asyncio.to_thread(self._catalog.resolve, reference, wants)
+            except SlmregError as nothing_left:
+                raise first_failure or nothing_left from None
+            if resolved.selection is not None:
+                log.info("selection.made task=%s id=%s", resolved.selection.task, resolved.model.id)
+            try:
+                return await self._begin(resolved, request, terms, deadline)
+            except (LoadFailed, OutOfBudget, WorkerDied) as failure:
+                first_failure = first_failure or failure
+                if not _may_be_replaced(resolved) or len(wants.not_these) + 1 >= MOST_TRIED:
+                    raise first_failure from None
+                log.warning("selection.next_best instead_of=%s code=%s", resolved.model.id, failure.code)
+                wants = replace(wants, not_these=(*wants.not_these, resolved.model.id))
+
+    async def _begin(self, resolved: Resolved, request: Generate, terms: Terms, deadline: Deadline) -> Answer:
+        plan = resolved.plan
+        if terms.keep_alive is not None:
+            plan = replace(plan, keep_alive_s=terms.keep_alive.seconds)
         if request.thinking is None:
             request = replace(request, thinking=resolved.thinking)
         async with AsyncExitStack() as stack:
-            lease = await stack.enter_async_context(self._pool.lease(resolved.model, resolved.plan))
-            events = self._in_time(self._learned(lease.generate(request), lease))
+            lease = await stack.enter_async_context(self._pool.lease(resolved.model, plan, within_s=deadline.wait_s()))
+            events = self._in_time(self._learned(lease.generate(request), lease), deadline)
             stack.push_async_callback(events.aclose)
             first = await anext(events)
             if not isinstance(first, Accepted):
@@ -141,23 +171,24 @@ class Answers:
         elif end.finish_reason != "cancelled":
             self._learner.answered(_lesson(end, lease, is_alone=is_alone))
 
-    async def _in_time(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-        """The events, until ``request_timeout_s`` is over."""
-        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
+    async def _in_time(self, events: AsyncGenerator[Event, None], deadline: Deadline) -> AsyncGenerator[Event, None]:
+        """The events, until their time is over."""
+        ends_s = deadline.from_now_s()
         try:
             while True:
-                async with asyncio.timeout_at(deadline_s):
+                async with asyncio.timeout_at(ends_s):
                     event = await anext(events)
                 yield event
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise AnswerTimedOut(
-                f"The answer was not finished within request_timeout_s = {self._timeout_s:g} s. "
-                "Ask for fewer tokens (max_tokens) or raise the setting."
-            ) from None
+            raise deadline.missed() from None
         finally:
             await events.aclose()
+
+
+def _may_be_replaced(resolved: Resolved) -> bool:
+    return resolved.selection is not None and not resolved.selection.pinned
 
 
 def _lesson(end: Finished, lease: Lease, *, is_alone: bool) -> Answered:
@@ -181,5 +212,5 @@ def as_error(event: Event) -> SlmregError:
     if event.prompt_tokens is not None and event.context_tokens is not None:
         return ContextLengthExceeded(event.prompt_tokens, event.context_tokens)
     if event.code == InvalidRequest.code:
-        return InvalidRequest(event.message, param="messages")
+        return InvalidRequest(event.message, param=event.param or "messages")
     return GenerationFailed(event.message)

@@ -26,6 +26,7 @@ from daemon.api.events import events_router
 from daemon.api.openai import openai_router
 from daemon.api.security import Guard
 from daemon.catalog import Catalog
+from daemon.choosing import memory_budget
 from daemon.events import EventLog
 from daemon.learner import Learner
 from daemon.listing import Listing
@@ -33,17 +34,21 @@ from daemon.machine import Machine
 from daemon.pool.budget import MemoryMeter
 from daemon.pool.launch import Launcher, ProcessLauncher
 from daemon.pool.limits import PoolLimits
+from daemon.pool.observer import Observers
 from daemon.pool.pool import SessionPool
 from daemon.pool.session import SessionState
+from daemon.session_news import SessionNews
 from daemon.settings import Paths, Settings
 from daemon.shapes import Json, recovery_json
 from daemon.upkeep import Upkeep
+from daemon.warm import WarmSet
 from registry.model import Model, Status
 from registry.store import Registry
 from registry.watch import RootWatcher
-from selector.budget import available_bytes
+from selector.budget import headroom_bytes
+from selector.hardware.cores import core_groups
 from selector.hardware.processes import peak_bytes, resident_bytes
-from selector.selection import SessionFacts
+from selector.selection import HeldBack, SessionFacts
 
 log = logging.getLogger("slmreg")
 
@@ -60,8 +65,13 @@ class Daemon:
         self.registry = Registry.open(paths.database)
         self.machine = Machine(paths.hardware_cache)
         self.learner = Learner(self.registry.record_measurements, self.registry.measurements())
-        memory = MemoryMeter(self._available_bytes, resident_bytes, peak_bytes)
-        self.pool = SessionPool(launcher, _limits(settings), memory, observer=self.learner)
+        self.events = EventLog(max_events=settings.max_events, max_followers=settings.max_subscribers)
+        news = SessionNews(self.events)
+        memory = MemoryMeter(self._headroom_bytes, resident_bytes, peak_bytes)
+        observers = Observers((self.learner, news))
+        budget_bytes = memory_budget(settings, self.machine.hardware)
+        self.pool = SessionPool(launcher, _limits(settings, budget_bytes), memory, observer=observers)
+        self.warm = WarmSet(self.pool, settings.warm_tasks, is_swapping=settings.auto_swap, on_swap=news.swapped)
         self.catalog = Catalog(
             self.registry,
             self.machine,
@@ -71,8 +81,9 @@ class Daemon:
             measurements=self.learner.measurements,
             latest=self.learner.latest,
             setbacks=self.learner.setbacks,
+            held_back=self._held_back,
+            stand_in=self.warm.stand_in,
         )
-        self.events = EventLog(max_events=settings.max_events, max_followers=settings.max_subscribers)
         self.listing = Listing()
         self.upkeep = Upkeep(
             self.catalog,
@@ -96,6 +107,8 @@ class Daemon:
             asyncio.create_task(self.upkeep.run(), name="upkeep"),
             asyncio.create_task(self._know_the_machine(), name="machine"),
             asyncio.create_task(self.learner.run(), name="learner"),
+            asyncio.create_task(self.pool.run(), name="pool"),
+            asyncio.create_task(self._keep_warm(), name="warm"),
         ]
         try:
             yield
@@ -111,12 +124,17 @@ class Daemon:
 
     async def _know_the_machine(self) -> None:
         """Its hardware, before anybody asks for it; and its speed, when nothing else is going on that would disturb."""
-        await asyncio.to_thread(self.machine.hardware)
+        hardware = await asyncio.to_thread(self.machine.hardware)
+        self.pool.share_cores(core_groups(hardware.cpu.usable_cores))
         await asyncio.to_thread(importlib.import_module, "selector.classify")  # 0.1 s, not for the first request
         await asyncio.sleep(MEASURE_AFTER_S)
         while not self.upkeep.is_ready or self._is_busy():  # noqa: ASYNC110 - the pool tells nobody when it rests
             await asyncio.sleep(MEASURE_AFTER_S)
         await asyncio.to_thread(self.machine.probe)
+
+    async def _keep_warm(self) -> None:
+        await self.upkeep.ready.wait()
+        await self.warm.run(self.catalog)
 
     def begin_stop(self) -> None:
         """Any thread, also a signal handler: refuse new requests and drain from now on. ``running`` waits for the end.
@@ -154,7 +172,11 @@ class Daemon:
         self.catalog.chooser.prepare()
         ready = {model.id: model for model in models if model.status is Status.READY}
         self._say_if_only_demo(ready.values())
-        self._on_loop(lambda: self.pool.keep_only(ready))
+        self._on_loop(lambda: self._follow(ready))
+
+    def _follow(self, ready: Mapping[str, Model]) -> None:
+        self.pool.keep_only(ready)
+        self.warm.look()
 
     def _say_if_only_demo(self, ready: Collection[Model]) -> None:
         had_only_demo = self._has_only_demo
@@ -170,17 +192,26 @@ class Daemon:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(act)
 
-    def _available_bytes(self) -> int:
-        return available_bytes(self.machine.hardware())
+    def _headroom_bytes(self) -> int:
+        return headroom_bytes(self.machine.hardware(), self.settings.memory_reserve_bytes)
+
+    def _held_back(self) -> tuple[HeldBack, ...]:
+        return tuple(
+            HeldBack(s.model_id, s.failure, s.retry_s)
+            for s in self.pool.snapshot()
+            if s.failure is not None and s.retry_s
+        )
 
     def _session_facts(self) -> tuple[SessionFacts, ...]:
         return tuple(
             SessionFacts(
                 s.model_id,
                 s.resident_bytes,
-                is_reclaimable=s.active == 0 and s.queued == 0,
-                idle_s=s.idle_s,
+                is_reclaimable=s.active == 0 and s.queued == 0 and not s.is_kept,
+                # One that is kept warm has its task, however long nobody asked.
+                idle_s=0.0 if s.warm_for else s.idle_s,
                 context_tokens=s.context_tokens,
+                promised_bytes=s.promised_bytes,
             )
             for s in self.pool.snapshot()
             if s.state in (SessionState.READY, SessionState.LOADING)
@@ -235,13 +266,17 @@ def create_app(
     return app
 
 
-def _limits(settings: Settings) -> PoolLimits:
+def _limits(settings: Settings, budget_bytes: int | None) -> PoolLimits:
     return PoolLimits(
-        budget_bytes=settings.memory_budget_bytes,
+        budget_bytes=budget_bytes,
         max_concurrent=settings.max_concurrent,
         max_queue=settings.max_queue,
         load_timeout_s=settings.load_timeout_s,
         queue_timeout_s=settings.queue_timeout_s,
         drain_timeout_s=settings.drain_timeout_s,
         failed_retry_s=settings.failed_retry_s,
+        max_queue_total=settings.max_queue_total,
+        evict_timeout_s=settings.evict_timeout_s,
+        prefill_chunk_tokens=settings.prefill_chunk_tokens,
+        kept_prefixes=settings.kept_prefixes,
     )

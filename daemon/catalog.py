@@ -5,13 +5,14 @@ Every method is synchronous and safe to call from several threads: the API runs 
 
 from __future__ import annotations
 
+import glob
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from daemon.choosing import Chooser
+from daemon.choosing import Chooser, memory_budget
 from daemon.decisions import Decisions
 from daemon.machine import Machine
 from daemon.pool.plan import LoadPlan
@@ -44,12 +45,12 @@ from registry.scan import scan
 from registry.sources import find_roots
 from registry.store import Registry
 from selector.budget import accelerator_bytes, available_bytes
-from selector.filters import reject_provider
+from selector.filters import is_meant, reject_provider
 from selector.footprint import CONTEXT_STEP, footprint, format_bytes, longest_context, need_bytes
 from selector.hardware import Hardware
 from selector.policy import Policy
 from selector.quality import ways_of
-from selector.selection import Selection, SelectionRequest, SessionFacts, Setback
+from selector.selection import HeldBack, Selection, SelectionRequest, SessionFacts, Setback
 
 GLOB_CHARACTERS = frozenset("*?[")
 # What a chat completion can be asked of; the others have endpoints of their own.
@@ -86,15 +87,27 @@ class Catalog:
         measurements: Callable[[], tuple[Measurement, ...]] | None = None,
         latest: Callable[[], tuple[Measurement, ...]] | None = None,
         setbacks: Callable[[], tuple[Setback, ...]] = tuple,
+        held_back: Callable[[], tuple[HeldBack, ...]] = tuple,
+        stand_in: Callable[[Task, str], str | None] = lambda _task, _coming: None,
     ) -> None:
-        """``measurements``: None asks the registry; for all of these see ``Chooser``."""
+        """``measurements``: None asks the registry; for these see ``Chooser``. ``stand_in``: which model has a task
+        while another one is being loaded for it.
+        """
         self._registry = registry
         self._machine = machine
         self._settings = settings
         self._environment = environment
+        self._stand_in = stand_in
         self._scanning = threading.Lock()
         self.chooser = Chooser(
-            registry, machine, settings, sessions=sessions, measurements=measurements, latest=latest, setbacks=setbacks
+            registry,
+            machine,
+            settings,
+            sessions=sessions,
+            measurements=measurements,
+            latest=latest,
+            setbacks=setbacks,
+            held_back=held_back,
         )
         self.decisions = Decisions(settings.max_selections)
 
@@ -264,11 +277,13 @@ class Catalog:
                 "auto:tools.",
                 param="tools",
             )
-        plan = self.plan(model, is_forced=is_forced)
+        plan = self.plan(model, wants.task, is_forced=is_forced)
         return Resolved(model, plan, thinking=thinking_for(model, wants))
 
-    def plan(self, model: Model, *, is_forced: bool = False) -> LoadPlan:
-        """Context, threads and expected bytes for loading ``model`` now. Raises OutOfBudget with the numbers.
+    def plan(self, model: Model, task: Task | None = None, *, is_forced: bool = False) -> LoadPlan:
+        """Context, threads and expected bytes for loading ``model`` now, and how long it stays after a ``task``.
+
+        Raises OutOfBudget with the numbers.
 
         A model that is loaded is never out of budget: its memory is there already. ``is_forced``: load it, at the least
         context, although the estimate says that it does not fit.
@@ -282,7 +297,8 @@ class Catalog:
                 hardware,
                 sessions,
                 for_model=model.id,
-                memory_budget_bytes=self._settings.memory_budget_bytes,
+                memory_budget_bytes=memory_budget(self._settings, lambda: hardware),
+                memory_reserve_bytes=self._settings.memory_reserve_bytes,
             )
         context = min(longest_context(model, available, loaded_bytes=loaded_bytes), self._settings.max_context_tokens)
         does_fit = context > 0 or any(session.model_id == model.id for session in sessions)
@@ -301,7 +317,17 @@ class Catalog:
             need_bytes=need_bytes(model, context, loaded_bytes=loaded_bytes),
             allowed_libraries=self._allowed_libraries(model),
             is_forced=is_forced and not does_fit,
+            keep_alive_s=self._keep_alive_s(model, task),
         )
+
+    def _keep_alive_s(self, model: Model, task: Task | None) -> float | None:
+        """By the model, else by the task, else as for all; None is for ever."""
+        for pattern, seconds in self._settings.keep_alive_models.items():
+            if is_meant(model, pattern):
+                return seconds
+        if task in self._settings.keep_alive_tasks:
+            return self._settings.keep_alive_tasks[task]
+        return self._settings.keep_alive
 
     def _allowed_libraries(self, model: Model) -> tuple[str, ...]:
         """SHA-256 digests, for a model that has a library of custom operators."""
@@ -316,15 +342,20 @@ class Catalog:
             policy=wants.policy or self._settings.policy,
             thinking=wants.thinking,
             is_in_tool_loop=wants.is_in_tool_loop,
+            deny=tuple(map(glob.escape, wants.not_these)),
         )
         selection = self._taken(request)
+        if selection.pick is not None:
+            selection = self._until_it_is_loaded(request, selection)
         if selection.pick is None:
             self._refuse(selection)
         model = self.get(selection.pick.model_id)
         if task not in TEXT_TASKS:
             raise InvalidRequest(f"{model.id} can do {task}, but no endpoint serves that yet.", param="model")
         decision_id = self.decisions.record(reference, because, selection)
-        return Resolved(model, self.plan(model), selection, thinking=selection.pick.thinking, decision_id=decision_id)
+        return Resolved(
+            model, self.plan(model, task), selection, thinking=selection.pick.thinking, decision_id=decision_id
+        )
 
     def _taken(self, request: SelectionRequest) -> Selection:
         """The context is an estimate of the prompt: it says which models are better off, and refuses none.
@@ -336,6 +367,16 @@ class Catalog:
             if selection.pick is None or selection.is_fallback:
                 request = replace(request, context_tokens=None)
         return self.chooser.take(request)
+
+    def _until_it_is_loaded(self, request: SelectionRequest, selection: Selection) -> Selection:
+        """While the choice is being loaded to take over a task, the model that has it answers, if it can."""
+        coming = selection.chosen
+        present = self._stand_in(request.task, coming) if coming is not None and not selection.pinned else None
+        models = self._registry.candidates(present) if present is not None else ()
+        pick = self.chooser.select_among(request, models).pick if models else None
+        if pick is None:
+            return selection
+        return replace(selection, pick=pick, reason=f"{coming} is being loaded; until then {pick.model_id} answers.")
 
     def _refuse(self, selection: Selection) -> NoReturn:
         request = selection.request

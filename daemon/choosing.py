@@ -16,10 +16,12 @@ from daemon.machine import Machine
 from daemon.settings import Settings
 from registry.model import Device, Measurement, Model, Pin, Status, Task
 from registry.store import Registry
+from selector.budget import ceiling_bytes
 from selector.hardware import Hardware
 from selector.learning import is_of
 from selector.selection import (
     Circumstances,
+    HeldBack,
     LastSwap,
     Preferences,
     Selection,
@@ -40,6 +42,13 @@ class _Holder:
     swapped_s: float | None = None
 
 
+def memory_budget(settings: Settings, hardware: Callable[[], Hardware]) -> int | None:
+    """Bytes that all sessions together may need by the settings; None: there is no such bound."""
+    share = settings.memory_share
+    bounds = (settings.memory_budget_bytes, None if share is None else int(share * ceiling_bytes(hardware())))
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
 class Chooser:
     """The choice among everything that the registry knows."""
 
@@ -53,6 +62,7 @@ class Chooser:
         measurements: Callable[[], tuple[Measurement, ...]] | None = None,
         latest: Callable[[], tuple[Measurement, ...]] | None = None,
         setbacks: Callable[[], tuple[Setback, ...]] = tuple,
+        held_back: Callable[[], tuple[HeldBack, ...]] = tuple,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``measurements``: None asks the registry, which knows what some daemon wrote down. ``latest``: the same to
@@ -65,6 +75,7 @@ class Chooser:
         self._measurements = measurements or registry.measurements
         self._latest = latest or self._measurements
         self._setbacks = setbacks
+        self._held_back = held_back
         self._clock = clock
         self._preferences = Preferences(
             models=tuple(settings.model_points.items()),
@@ -88,13 +99,17 @@ class Chooser:
         """The same, for a request that is going to be answered by the choice: a swap is remembered."""
         selection = self.select(request)
         if selection.chosen is not None and not selection.pinned:
-            with self._lock:
-                before = self._holders.get(request.task)
-                if before is None:
-                    self._holders[request.task] = _Holder(selection.chosen)
-                elif before.model_id != selection.chosen:
-                    self._holders[request.task] = _Holder(selection.chosen, self._clock())
+            self.remember(request.task, selection.chosen)
         return selection
+
+    def remember(self, task: Task, model_id: str) -> None:
+        """A model has a task from now on; if another one had it, that was a swap."""
+        with self._lock:
+            before = self._holders.get(task)
+            if before is None:
+                self._holders[task] = _Holder(model_id)
+            elif before.model_id != model_id:
+                self._holders[task] = _Holder(model_id, self._clock())
 
     def select_among(self, request: SelectionRequest, models: Sequence[Model]) -> Selection:
         """Choose among these alone, whatever is pinned."""
@@ -110,8 +125,9 @@ class Chooser:
         return self._sessions()
 
     def setback_s(self) -> float | None:
-        """Until the first of the models that ran out of memory may be tried again; None if there are none."""
-        return min((setback.seconds_left for setback in self._setbacks()), default=None)
+        """Until the first of the models that failed may be tried again; None if there are none."""
+        left = [setback.seconds_left for setback in self._setbacks()]
+        return min((*left, *(each.seconds_left for each in self._held_back())), default=None)
 
     def threads_on(self, hardware: Hardware) -> int:
         """That a session gets."""
@@ -176,8 +192,10 @@ class Chooser:
             measurements=self._measurements(),
             evaluations=self._registry.evaluations(),
             setbacks=self._setbacks(),
+            held_back=self._held_back(),
             preferences=self._preferences,
-            memory_budget_bytes=self._settings.memory_budget_bytes,
+            memory_budget_bytes=memory_budget(self._settings, lambda: hardware),
+            memory_reserve_bytes=self._settings.memory_reserve_bytes,
             threads=self.threads_on(hardware),
         )
 

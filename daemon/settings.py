@@ -117,7 +117,7 @@ class Settings(BaseModel):
     )
     keep_alive_tasks: dict[Task, KeepAlive] = Field({}, description='the same by task: `{"code" = "30m"}`')
     warm_tasks: tuple[Task, ...] = Field(
-        (Task.CHAT,), description="tasks whose best model is loaded from the start and stays; empty: none"
+        (Task.CHAT,), description="tasks whose best model is loaded from the start and stays; `none` for none"
     )
     auto_swap: bool = Field(True, description="load the new best model of a warm task as soon as there is one")
     spare_worker: bool = Field(True, description="keep a process ready, so that a load does not wait for its start")
@@ -162,6 +162,8 @@ class Settings(BaseModel):
     def _from_commas(cls, items: object) -> object:
         """The environment has no lists."""
         if isinstance(items, str):
+            if items.strip().lower() == "none":
+                return ()
             return tuple(item.strip() for item in items.split(",") if item.strip())
         return items
 

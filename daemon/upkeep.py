@@ -69,7 +69,7 @@ class Upkeep:
         self._rescan_s = rescan_s
         self._last_scan: Json | None = None
         self._recovered: object = None
-        self.is_ready = False
+        self.ready = asyncio.Event()
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -101,6 +101,11 @@ class Upkeep:
         elif self._announcer.look():
             self._on_models(self._catalog.models())
 
+    @property
+    def is_ready(self) -> bool:
+        """The first scan is done."""
+        return self.ready.is_set()
+
     def watching(self) -> tuple[WatchState, ...]:
         """How each root is watched."""
         return self._watcher.states()
@@ -116,7 +121,7 @@ class Upkeep:
         while True:
             is_done = await self._attempt("scan", self.scan)
             if is_done and not self.is_ready:
-                self.is_ready = True
+                self.ready.set()
                 log.info("daemon.ready")
             await asyncio.sleep(self._rescan_s if is_done else RETRY_S)
             if self.is_ready:

@@ -19,7 +19,8 @@ class Wants:
     """What a request says about the choice of a model.
 
     ``task`` and ``policy`` are what somebody asked for; ``turns`` the texts of the user's messages, oldest first, by
-    which slmreg tells the task otherwise; ``context_tokens`` an estimate of prompt and answer together.
+    which slmreg tells the task otherwise; ``context_tokens`` an estimate of prompt and answer together; ``not_these``
+    the ids of models that were tried for it already.
     """
 
     needs_tools: bool = False
@@ -29,6 +30,7 @@ class Wants:
     turns: tuple[str, ...] = ()
     context_tokens: int | None = None
     is_in_tool_loop: bool = False
+    not_these: tuple[str, ...] = ()
 
 
 NO_WANTS = Wants()

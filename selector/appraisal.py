@@ -23,6 +23,7 @@ from selector.filters import (
     reject_capability,
     reject_context,
     reject_deadline,
+    reject_held_back,
     reject_language,
     reject_lists,
     reject_memory,
@@ -89,12 +90,16 @@ class Scene:
 
     @classmethod
     def of(cls, request: SelectionRequest, circumstances: Circumstances) -> Scene:
-        budget = circumstances.memory_budget_bytes
         return cls(
             request,
             circumstances,
             {session.model_id: session for session in circumstances.sessions},
-            available_bytes(circumstances.hardware, circumstances.sessions, memory_budget_bytes=budget),
+            available_bytes(
+                circumstances.hardware,
+                circumstances.sessions,
+                memory_budget_bytes=circumstances.memory_budget_bytes,
+                memory_reserve_bytes=circumstances.memory_reserve_bytes,
+            ),
         )
 
     def available_bytes(self, model: Model, need_bytes: int, *, is_cold: bool = False) -> int:
@@ -109,7 +114,11 @@ class Scene:
         if session is not None:
             if on_device is None:
                 available = available_bytes(
-                    now.hardware, now.sessions, for_model=model.id, memory_budget_bytes=now.memory_budget_bytes
+                    now.hardware,
+                    now.sessions,
+                    for_model=model.id,
+                    memory_budget_bytes=now.memory_budget_bytes,
+                    memory_reserve_bytes=now.memory_reserve_bytes,
                 )
             available = max(available, session.resident_bytes, need_bytes)
         most = self.request.max_memory_bytes
@@ -166,6 +175,7 @@ def settle(prospect: Prospect, scene: Scene) -> Candidate | Rejected:
     rejection = (
         reject_session(request, model, session)
         or reject_memory(model, need, available)
+        or reject_held_back(model, scene.circumstances.held_back)
         or reject_setback(model, need, scene.circumstances.setbacks, is_loaded=is_loaded)
         or reject_deadline(request, model, seconds, prospect.thinking)
     )

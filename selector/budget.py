@@ -19,19 +19,34 @@ def available_bytes(
     *,
     for_model: str | None = None,
     memory_budget_bytes: int | None = None,
+    memory_reserve_bytes: int | None = None,
 ) -> int:
     """RAM for one more model: free beyond the reserve, plus reclaimable sessions, plus ``for_model``'s own session.
 
-    ``memory_budget_bytes`` bounds all sessions together: what busy or pinned ones hold is taken off it.
+    What the others may still take is theirs. ``memory_budget_bytes`` bounds all sessions together: what busy or pinned
+    ones hold is taken off it. ``memory_reserve_bytes`` None: see ``reserve_bytes``.
     """
-    memory = hardware.memory
-    ceiling = memory.total_bytes if memory.limit_bytes is None else min(memory.total_bytes, memory.limit_bytes)
-    given_back = sum(s.resident_bytes for s in sessions if s.is_reclaimable or s.model_id == for_model)
-    available = min(memory.available_bytes - reserve_bytes(ceiling) + given_back, ceiling)
+    ceiling = ceiling_bytes(hardware)
+    staying = [s for s in sessions if not s.is_reclaimable and s.model_id != for_model]
+    given_back = sum(s.resident_bytes for s in sessions) - sum(s.resident_bytes for s in staying)
+    promised = sum(s.promised_bytes for s in staying)
+    available = min(headroom_bytes(hardware, memory_reserve_bytes) + given_back - promised, ceiling)
     if memory_budget_bytes is not None:
-        held = sum(s.resident_bytes for s in sessions if not s.is_reclaimable and s.model_id != for_model)
+        held = sum(s.resident_bytes for s in staying) + promised
         available = min(available, memory_budget_bytes - held)
     return max(0, available)
+
+
+def ceiling_bytes(hardware: Hardware) -> int:
+    """The most memory that there can ever be: the machine's, or what a container may have of it."""
+    memory = hardware.memory
+    return memory.total_bytes if memory.limit_bytes is None else min(memory.total_bytes, memory.limit_bytes)
+
+
+def headroom_bytes(hardware: Hardware, memory_reserve_bytes: int | None = None) -> int:
+    """RAM that is free beyond what is left to everything else; below 0 where others have taken of that."""
+    reserve = reserve_bytes(ceiling_bytes(hardware)) if memory_reserve_bytes is None else memory_reserve_bytes
+    return hardware.memory.available_bytes - reserve
 
 
 def accelerator_bytes(hardware: Hardware, model: Model) -> int | None:

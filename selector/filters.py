@@ -9,7 +9,7 @@ from registry.model import Device, ExecutionProvider, Modality, Model, Status, T
 from selector.footprint import CONTEXT_STEP, Footprint, format_bytes
 from selector.hardware.values import Hardware
 from selector.languages import speaks
-from selector.selection import Preferences, Rejected, SelectionRequest, SessionFacts, Setback
+from selector.selection import HeldBack, Preferences, Rejected, SelectionRequest, SessionFacts, Setback
 from selector.utility import PROFILES
 
 # Their devices are found wherever they are, so that one that was not found is not there. The devices of the others
@@ -138,6 +138,15 @@ def reject_setback(model: Model, need: Footprint, setbacks: Iterable[Setback], *
                 f"needs {format_bytes(need.total_bytes)}, and {who} ran out of memory with "
                 f"{format_bytes(setback.need_bytes)}; tried again in {setback.seconds_left:.0f} s",
             )
+    return None
+
+
+def reject_held_back(model: Model, held_back: Iterable[HeldBack]) -> Rejected | None:
+    """What could not be loaded a moment ago is left alone for a while; what needs as much memory is not."""
+    for each in held_back:
+        if each.model_id == model.id:
+            message = f"could not be loaded: {each.message.rstrip('.')}; tried again in {each.seconds_left:.0f} s"
+            return Rejected(model.id, "load_failed", message)
     return None
 
 

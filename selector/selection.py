@@ -46,7 +46,8 @@ class SelectionRequest:
 class SessionFacts:
     """One loaded session, as far as a choice depends on it. Reclaimable: idle and not pinned in memory.
 
-    ``idle_s`` is how long nobody has used it, ``context_tokens`` what it was loaded for (None: not known).
+    ``idle_s`` is how long nobody has used it, ``context_tokens`` what it was loaded for (None: not known),
+    ``promised_bytes`` what it may still take beside what it holds.
     """
 
     model_id: str
@@ -54,6 +55,16 @@ class SessionFacts:
     is_reclaimable: bool
     idle_s: float = 0.0
     context_tokens: int | None = None
+    promised_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """A model that could not be loaded, or whose process keeps dying, and is not tried again for ``seconds_left``."""
+
+    model_id: str
+    message: str
+    seconds_left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +102,8 @@ class Preferences:
 class Circumstances:
     """What is so at the moment of a choice, beside the models themselves.
 
-    ``memory_budget_bytes`` bounds all sessions together. ``threads`` are those that a session would get: what was
+    ``memory_budget_bytes`` bounds all sessions together, ``memory_reserve_bytes`` is left to everything else (None: a
+    share of the machine's). ``threads`` are those that a session would get: what was
     measured with another number counts like a sibling's.
     """
 
@@ -101,9 +113,11 @@ class Circumstances:
     measurements: tuple[Measurement, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
     setbacks: tuple[Setback, ...] = ()
+    held_back: tuple[HeldBack, ...] = ()
     last_swap: LastSwap | None = None
     preferences: Preferences = Preferences()
     memory_budget_bytes: int | None = None
+    memory_reserve_bytes: int | None = None
     threads: int | None = None
 
 

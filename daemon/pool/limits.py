@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolLimits:
-    """See ``daemon.settings`` for each. ``budget_bytes`` None: only what the machine has available bounds the pool.
-
-    ``cores`` are the physical cores that sessions share, each with its logical CPUs; () leaves that to the system.
-    """
+    """See ``daemon.settings`` for each. ``budget_bytes`` None: only what the machine has available bounds the pool."""
 
     budget_bytes: int | None
     max_concurrent: int
@@ -23,4 +20,3 @@ class PoolLimits:
     evict_timeout_s: float = 120.0
     prefill_chunk_tokens: int = 128
     kept_prefixes: int = 8
-    cores: tuple[tuple[int, ...], ...] = ()

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from daemon.pool import account, timing
@@ -75,11 +75,17 @@ class SessionPool:
         self._waiters: list[Waiter] = []
         self._pace = Pace()
         self._dismissed: set[str] = set()
+        self._cores: Sequence[Sequence[int]] = ()
         self._is_stopping = False
 
     def __repr__(self) -> str:
         parts = [f"{s.model.id} {s.state} leases={s.leases}" for s in self._roster]
         return f"<SessionPool {'; '.join(parts) or 'empty'}; waiting={len(self._waiters)}>"
+
+    def share_cores(self, cores: Sequence[Sequence[int]]) -> None:
+        """Divide these physical cores, each with its logical CPUs, among sessions that answer at the same time."""
+        self._cores = cores
+        self._share_cores()
 
     async def run(self) -> None:
         """Let time pass, until it is cancelled."""
@@ -426,7 +432,7 @@ class SessionPool:
             session.plan = replace(session.plan, is_spinning=not others)
         session.advance(SessionState.LOADING)
         session.failure = session.cut_short = session.drain_by_s = session.unwanted_since_s = None
-        session.cores = divide_cores(self._limits.cores, self._answering(), [session.model.id])[session.model.id]
+        session.cores = divide_cores(self._cores, self._answering(), [session.model.id])[session.model.id]
         self.loads += 1
         self._lives.begin(session)
 
@@ -553,7 +559,7 @@ class SessionPool:
         answering = self._answering()
         if any(s.plan.is_spinning for s in serving if s.leases):
             answering = answering[:1]
-        shares = divide_cores(self._limits.cores, answering, ())
+        shares = divide_cores(self._cores, answering, ())
         for session in serving:
             cores = shares.get(session.model.id, ())
             if cores != session.cores and session.worker is not None:

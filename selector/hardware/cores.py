@@ -89,6 +89,28 @@ def linux_cores(root: Path, allowed: Collection[int]) -> CoreCounts | None:
     )
 
 
+def core_groups(usable: int, root: Path = Path("/")) -> tuple[tuple[int, ...], ...]:
+    """The logical CPUs of each physical core that this process may run on.
+
+    () where that is not known, or a quota leaves less than these cores: which of them are free is then not ours to say.
+    """
+    allowed = affinity()
+    groups = linux_core_groups(root, allowed) if allowed is not None else ()
+    return groups if len(groups) == usable else ()
+
+
+def linux_core_groups(root: Path, allowed: Collection[int]) -> tuple[tuple[int, ...], ...]:
+    """The logical CPUs of each physical core that this process may run on, in order; () where that is not shown."""
+    cpus = root / "sys/devices/system/cpu"
+    groups: dict[str, list[int]] = {}
+    for cpu in sorted(allowed):
+        core = _core(cpus / f"cpu{cpu}" / "topology")
+        if not core:
+            return ()
+        groups.setdefault(core, []).append(cpu)
+    return tuple(map(tuple, groups.values()))
+
+
 def _core(topology: Path) -> str:
     """The same text for all threads of one core: its list of CPUs (the older name of the file last), else its place."""
     siblings = read_word(topology / "core_cpus_list") or read_word(topology / "thread_siblings_list")

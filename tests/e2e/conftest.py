@@ -39,6 +39,7 @@ class Home:
             "SLMREG_FOUNDRY_CACHES": str(self.path / "foundry"),
             "SLMREG_HF_CACHE": str(self.path / "hf"),
             "SLMREG_SETTLE_S": "0.3",
+            "SLMREG_WARM_TASKS": "none",  # what a test does not ask for is not loaded
         }
 
     def start(self, **settings: Any) -> Served:
