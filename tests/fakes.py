@@ -11,7 +11,7 @@ from typing import Any, ParamSpec
 from daemon.pool.failures import Ending, FailureKind, WorkerFailure
 from daemon.pool.launch import Ask, Event
 from daemon.pool.protocol import Accepted, Delta, Finished, Load, Ready
-from registry.errors import WorkerDied
+from registry.errors import DaemonStopping, WorkerDied
 from registry.model import Model, Source, Task
 
 P = ParamSpec("P")
@@ -63,6 +63,7 @@ class FakeWorker:
         self.load_error_kind = FailureKind.OTHER
         self.loaded: Load | None = None
         self.cores: tuple[int, ...] = ()
+        self.was_stopped_at_once: bool | None = None
         if launcher.loads_at_once:
             self.may_load.set()
 
@@ -86,6 +87,8 @@ class FakeWorker:
 
     async def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
         yield Accepted(request.request_id, 3)
+        if self.was_stopped_at_once is not None:
+            raise DaemonStopping("stopped")
         if self._ended.done():
             raise WorkerDied("ended")
         yield Delta(request.request_id, "hi", 1)
@@ -105,7 +108,12 @@ class FakeWorker:
     async def wait(self) -> Ending:
         return await asyncio.shield(self._ended)
 
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.done()
+
     async def stop(self, *, at_once: bool = False) -> None:
+        self.was_stopped_at_once = at_once
         await asyncio.sleep(0)
         if not at_once:
             await self.may_stop.wait()

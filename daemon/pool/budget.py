@@ -75,8 +75,8 @@ class MemoryBudget:
     def promised_bytes(self, session: Session) -> int:
         """What it may still take. What a model needs on an accelerator is not taken from the machine's memory, except
         while it is loaded and its weights pass through there."""
-        if session.state in (SessionState.DRAINING, SessionState.FAILED):
-            return 0  # it takes nothing more
+        if session.state is SessionState.FAILED:
+            return 0  # it takes nothing more, unlike one that still answers, or loads until it is stopped
         if session.model.device is not Device.CPU and session.state is not SessionState.LOADING:
             return 0
         return max(0, session.plan.need_bytes - self.resident_bytes(session))
