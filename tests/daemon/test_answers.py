@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,9 +18,12 @@ from daemon.pool.launch import Ask, Event
 from daemon.pool.limits import PoolLimits
 from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import SessionPool
-from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate
+from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate, Load, Ready
+from daemon.terms import NO_TERMS, KeepAlive, Terms
 from daemon.wants import NO_WANTS, Wants
-from registry.errors import GenerationFailed, InvalidRequest
+from registry.errors import AnswerTimedOut, GenerationFailed, InvalidRequest, LoadFailed, NoModelForTask
+from registry.model import Task
+from selector.selection import Selection
 from tests.fakes import FakeLauncher, FakeWorker, a_model, on_loop
 
 A, B = a_model("a"), a_model("b")
@@ -43,14 +48,24 @@ class Scripted(FakeWorker):
     script: tuple[Event, ...] = ()
     asked: list[Ask]
 
+    failing: frozenset[str] = frozenset()
+    pause_s = 0.0
+
+    async def load(self, message: Load) -> Ready:
+        self.load_error = "damaged" if message.path in self.failing else None
+        return await super().load(message)
+
     async def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
         self.asked.append(request)
         for event in self.script:
             yield event
+            await asyncio.sleep(self.pause_s)
 
 
 class Scripting(FakeLauncher):
     script: tuple[Event, ...] = ()
+    failing: frozenset[str] = frozenset()
+    pause_s = 0.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +74,7 @@ class Scripting(FakeLauncher):
     async def start(self) -> FakeWorker:
         worker = Scripted(len(self.workers) + 1, self)
         worker.script, worker.asked = self.script, self.asked
+        worker.failing, worker.pause_s = self.failing, self.pause_s
         self.workers.append(worker)
         return worker
 
@@ -200,4 +216,93 @@ async def test_whether_to_think_is_as_the_request_says_or_else_as_was_chosen(
     await bench.ask(thinking=asked)
     assert [request.thinking for request in bench.launcher.asked if isinstance(request, Generate)] == [told]
     assert bench.names.wanted == [NO_WANTS]
+    await bench.pool.close()
+
+
+class Chooses(Names):
+    """``auto`` means the first of these that was not tried already, and a pinned one if the test says so."""
+
+    is_pinned = False
+
+    def resolve(self, reference: str, wants: Wants) -> Resolved:
+        self.wanted.append(wants)
+        if reference != "auto":
+            return self.resolved[reference]
+        for name in ("a", "b"):
+            resolved = self.resolved[name]
+            if resolved.model.id not in wants.not_these:
+                selection = cast(Selection, SimpleNamespace(task=Task.CHAT, pinned=self.is_pinned))
+                return replace(resolved, selection=selection)
+        raise NoModelForTask("nothing is left")
+
+
+class Failing(Bench):
+    """A bench where ``auto`` can be asked for and loads of some models fail."""
+
+    def __init__(self, *, is_pinned: bool = False) -> None:
+        super().__init__(finished())
+        self.names = Chooses({"a": Resolved(A, PLAN), "b": Resolved(B, PLAN)})
+        self.names.is_pinned = is_pinned
+        self.answers = Answers(cast(Catalog, self.names), self.pool, self.learner, request_timeout_s=5)
+
+    def fail(self, *paths: str) -> None:
+        self.launcher.failing = frozenset(paths)
+
+    async def answered_by(self, name: str, terms: Terms = NO_TERMS) -> str:
+        request = Generate(request_id="r", messages=[])
+        async with await self.answers.start(name, request, terms=terms) as answer:
+            async for _event in answer:
+                pass
+            return answer.model.id
+
+
+@on_loop
+async def test_where_the_choice_cannot_be_loaded_the_next_best_model_answers_the_same_request() -> None:
+    bench = Failing()
+    bench.fail("/models/a")
+    assert await bench.answered_by("auto") == "b:1"
+    assert [wants.not_these for wants in bench.names.wanted] == [(), ("a:1",)]
+    await bench.pool.close()
+
+
+@on_loop
+async def test_where_nothing_can_be_loaded_the_first_failure_is_told() -> None:
+    bench = Failing()
+    bench.fail("/models/a", "/models/b")
+    with pytest.raises(LoadFailed, match="a:1 is not available"):
+        await bench.answered_by("auto")
+    await bench.pool.close()
+
+
+@pytest.mark.parametrize("name", ["a", "auto"])
+@on_loop
+async def test_a_model_that_was_named_or_pinned_is_never_replaced(name: str) -> None:
+    bench = Failing(is_pinned=True)
+    bench.fail("/models/a")
+    with pytest.raises(LoadFailed, match="a:1"):
+        await bench.answered_by(name)
+    assert len(bench.names.wanted) == 1
+    await bench.pool.close()
+
+
+@on_loop
+async def test_a_request_says_how_long_its_model_stays() -> None:
+    bench = Failing()
+    await bench.answered_by("a", Terms(keep_alive=KeepAlive(None)))
+    assert bench.pool.snapshot()[0].expires_s is None
+    await bench.answered_by("a")
+    assert bench.pool.snapshot()[0].expires_s is not None
+    await bench.pool.close()
+
+
+@on_loop
+async def test_a_request_s_own_deadline_ends_the_wait_and_the_answer() -> None:
+    bench = Failing()
+    with pytest.raises(AnswerTimedOut, match="that the request has"):
+        await bench.answered_by("a", Terms(deadline_s=0.0))
+    await bench.pool.close()
+    bench = Failing()
+    bench.launcher.pause_s = 5.0
+    with pytest.raises(AnswerTimedOut, match=r"0\.05 s that the request allows"):
+        await bench.answered_by("a", Terms(deadline_s=0.05))
     await bench.pool.close()
