@@ -20,6 +20,7 @@ from daemon.pool.launch import Event
 from daemon.pool.lease import Lease
 from daemon.pool.pool import SessionPool
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate
+from daemon.terms import NO_TERMS, Terms
 from daemon.wants import NO_WANTS, Wants
 from registry.errors import (
     AnswerTimedOut,
@@ -100,7 +101,9 @@ class Answers:
         self._timeout_s = request_timeout_s
         self._company = Company(pool)
 
-    async def start(self, reference: str, request: Generate, wants: Wants = NO_WANTS) -> Answer:
+    async def start(
+        self, reference: str, request: Generate, wants: Wants = NO_WANTS, terms: Terms = NO_TERMS
+    ) -> Answer:
         """Ask the model that ``reference`` means (a name, or ``auto``, for which ``wants`` counts).
 
         Everything that can be refused is refused here, before a response has begun. Raises SlmregError.

@@ -53,7 +53,7 @@ from selector.selection import Selection, SelectionRequest, SessionFacts, Setbac
 
 GLOB_CHARACTERS = frozenset("*?[")
 # What a chat completion can be asked of; the others have endpoints of their own.
-TEXT_TASKS = frozenset({Task.CHAT, Task.CODE, Task.REASONING, Task.MATH, Task.TOOLS})
+TEXT_TASKS = frozenset({Task.CHAT, Task.CODE, Task.REASONING, Task.MATH, Task.TOOLS, Task.VISION})
 # Of a model that is loaded although it should not fit.
 FORCED_CONTEXT_TOKENS = 2048
 
@@ -264,6 +264,10 @@ class Catalog:
                 "auto:tools.",
                 param="tools",
             )
+        if wants.needs_vision and Task.VISION not in model.tasks:
+            raise UnsupportedParameter(
+                f"{model.id} takes no pictures. Leave them out, or ask for auto:vision.", param="messages"
+            )
         plan = self.plan(model, is_forced=is_forced)
         return Resolved(model, plan, thinking=thinking_for(model, wants))
 
@@ -313,6 +317,7 @@ class Catalog:
             task,
             context_tokens=context_for(task, wants, self._settings.max_context_tokens),
             needs_tools=wants.needs_tools,
+            needs_vision=wants.needs_vision,
             policy=wants.policy or self._settings.policy,
             thinking=wants.thinking,
             is_in_tool_loop=wants.is_in_tool_loop,

@@ -18,11 +18,13 @@ ESTIMATE_STEP = 1024
 class Wants:
     """What a request says about the choice of a model.
 
-    ``task`` and ``policy`` are what somebody asked for; ``turns`` the texts of the user's messages, oldest first, by
-    which slmreg tells the task otherwise; ``context_tokens`` an estimate of prompt and answer together.
+    ``needs_vision``: there are pictures in it. ``task`` and ``policy`` are what somebody asked for; ``turns`` the texts
+    of the user's messages, oldest first, by which slmreg tells the task otherwise; ``context_tokens`` an estimate of
+    prompt and answer together.
     """
 
     needs_tools: bool = False
+    needs_vision: bool = False
     task: Task | None = None
     policy: Policy | None = None
     thinking: bool | None = None
@@ -56,7 +58,7 @@ def task_for(reference: str, wants: Wants) -> tuple[Task, str]:
         return wants.task, "asked for"
     from selector.classify import classify
 
-    found = classify(wants.turns, has_tools=wants.needs_tools)
+    found = classify(wants.turns, has_tools=wants.needs_tools, has_images=wants.needs_vision)
     return found.task, found.because
 
 

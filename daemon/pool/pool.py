@@ -27,6 +27,7 @@ from daemon.pool.observer import Loaded, Nobody, Observer
 from daemon.pool.plan import LoadPlan
 from daemon.pool.protocol import Ready
 from daemon.pool.session import Session, SessionState
+from daemon.terms import KeepAlive
 from registry.errors import (
     DaemonStopping,
     LoadFailed,
@@ -74,6 +75,14 @@ class SessionSnapshot:
     context_tokens: int
     idle_s: float
     failure: str | None
+    failure_kind: str | None = None
+    retry_s: float | None = None
+    engine: str | None = None
+    template_source: str | None = None
+    expires_s: float | None = None
+    is_kept: bool = False
+    warm_for: tuple[str, ...] = ()
+    cores: tuple[int, ...] = ()
 
 
 class SessionPool:
@@ -137,7 +146,9 @@ class SessionPool:
                 raise self._waited_too_long(waiter.model)
         return waiter.granted.result()
 
-    async def load(self, model: Model, plan: LoadPlan) -> None:
+    async def load(
+        self, model: Model, plan: LoadPlan, *, keep_alive: KeepAlive | None = None, is_kept: bool = False
+    ) -> None:
         """Load ``model`` if it is not loaded, even if a recent load failed. Raises as ``lease`` does."""
         session = self._sessions.get(model.id)
         if session is not None and session.state is SessionState.FAILED:
@@ -145,7 +156,7 @@ class SessionPool:
         async with self.lease(model, plan):
             pass
 
-    async def unload(self, model_id: str) -> bool:
+    async def unload(self, model_id: str, *, at_once: bool = False) -> bool:
         """Drain and stop a session; return when its process is gone.
 
         False if it was not loaded, or is loaded again by now for somebody who waited.
