@@ -79,8 +79,6 @@ class ModelBody(_Body):
 
 
 class LoadBody(ModelBody):
-    """``keep_alive`` goes for this load only."""
-
     force: bool = Field(False, description="load it although the estimate says that it does not fit")
     pin_loaded: bool = Field(False, description="keep it in memory until it is unloaded, whatever else needs room")
     keep_alive: KeepAliveField | None = Field(

@@ -11,8 +11,6 @@ from registry.errors import InvalidRequest, UnsupportedParameter
 
 MAX_TOOLS = 128
 
-_CHOICES = ("auto", "none", "required")
-
 
 class ToolFunction(Strict):
     name: str = Field(min_length=1, max_length=128)
@@ -46,15 +44,13 @@ class ToolFields(Strict):
     @classmethod
     def _no_other_choices(cls, body: Any) -> Any:
         """Refuse by name what OpenAI has and we have not. Raises UnsupportedParameter."""
-        choice = body.get("tool_choice") if isinstance(body, dict) else None
-        kind = choice.get("type") if isinstance(choice, dict) else choice
-        if choice is not None and kind not in (*_CHOICES, "function"):
-            raise UnsupportedParameter(
-                f"'tool_choice' cannot be {kind!r}; it can be {', '.join(_CHOICES)}, or "
-                '{"type": "function", "function": {"name": ...}}.',
-                param="tool_choice",
-            )
-        return body
+        match body.get("tool_choice") if isinstance(body, dict) else None:
+            case None | "auto" | "none" | "required" | {"type": "function", "function": {"name": str()}}:
+                return body
+        raise UnsupportedParameter(
+            '\'tool_choice\' can be "auto", "none", "required", or {"type": "function", "function": {"name": ...}}.',
+            param="tool_choice",
+        )
 
     @property
     def offered_tools(self) -> list[Tool]:

@@ -49,7 +49,7 @@ STATUS: dict[type[errors.SlmregError], int] = {
 
 
 # What pydantic and the web framework put into the place of an error that is no part of the JSON.
-NOT_IN_JSON = frozenset({"body", "query", "path", "str", "float", "NamedTool"})
+NOT_IN_JSON = frozenset({"body", "query", "path", "str"})
 
 
 def status_of(error: errors.SlmregError) -> int:
