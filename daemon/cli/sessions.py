@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import click
 
 from daemon.cli.backend import HttpBackend, Json, home_paths
@@ -80,10 +82,15 @@ def ps(as_json: bool) -> None:
         print_json(sessions)
         return
     print_table((*_WORDS, *_FIGURES), map(_row, sessions), right=_FIGURES)
+    for line in _failure_lines(sessions):
+        say(line)
+
+
+def _failure_lines(sessions: Iterable[Json]) -> Iterator[str]:
     for session in sessions:
         if (failure := session["failure"]) is not None:
             again = f" (retry in {whole_time(failure['retry_s'])})" if failure["retry_s"] else ""
-            say(f"{session['id']}: {failure['message']}{again}")
+            yield f"{session['id']}: {failure['message']}{again}"
 
 
 def _row(session: Json) -> tuple[str, ...]:
@@ -107,6 +114,8 @@ def _until(session: Json) -> str:
     """How long it stays loaded."""
     if session["state"] != "ready":
         return "-"
+    if session["pinned"]:
+        return "never"
     if session["active"] or session["queued"]:
         return "in use"
     return f"in {whole_time(session['expires_s'])}" if session["expires_s"] is not None else "never"

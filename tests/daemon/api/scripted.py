@@ -26,10 +26,9 @@ class Endpoint:
     def __init__(self, bench: Bench, http: httpx.AsyncClient) -> None:
         self._bench = bench
         self._http = http
-        # Untyped: its overloads do not take parameters from a dict.
-        self.client: Any = openai.AsyncOpenAI(
-            base_url="http://slmreg/v1", api_key="none", max_retries=0, http_client=http
-        )
+        # Untyped: its overloads do not take parameters from a dict, and newer ones name another httpx.
+        make: Any = openai.AsyncOpenAI
+        self.client: Any = make(base_url="http://slmreg/v1", api_key="none", max_retries=0, http_client=http)
 
     @property
     def asked(self) -> Generate:

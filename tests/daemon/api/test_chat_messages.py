@@ -37,7 +37,13 @@ def test_a_tool_round_trip_keeps_what_the_template_needs() -> None:
 
 
 def test_what_an_answer_said_beside_its_content_can_be_sent_back() -> None:
-    message = {"role": "assistant", "content": "4", "reasoning_content": "2 + 2", "refusal": None, "annotations": []}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "4",
+        "reasoning_content": "2 + 2",
+        "refusal": None,
+        "annotations": [],
+    }
     assert question(messages=[message]).messages == [{"role": "assistant", "content": "4"}]
 
 
