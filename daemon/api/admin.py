@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -217,7 +218,10 @@ def sessions_router(catalog: Catalog, pool: SessionPool) -> APIRouter:
     @router.post("/load")
     async def load(body: LoadBody) -> Json:
         resolved = await asyncio.to_thread(catalog.resolve, body.model, is_forced=body.force)
-        await pool.load(resolved.model, resolved.plan, keep_alive=body.keep_alive, is_kept=body.pin_loaded)
+        plan = resolved.plan
+        if body.keep_alive is not None:
+            plan = replace(plan, keep_alive_s=body.keep_alive.seconds)
+        await pool.load(resolved.model, plan, is_kept=body.pin_loaded)
         session = next(session_json(s) for s in pool.snapshot() if s.model_id == resolved.model.id)
         return {**session, "warning": FORCED if resolved.plan.is_forced else None}
 

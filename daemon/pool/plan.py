@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DEFAULT_KEEP_ALIVE_S = 600.0
+
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
     """How to load a model: context in tokens, ONNX Runtime threads, and the bytes the footprint formula expects.
 
     ``allowed_libraries`` are SHA-256 digests of the custom operator libraries that it may run. ``is_forced``: a person
-    wants it loaded even if those bytes cannot be had.
+    wants it loaded even if those bytes cannot be had. ``keep_alive_s`` is how long it stays when it is idle, None for
+    ever; of all these it is the one that counts anew with each request. ``is_spinning``: its threads wait for work
+    without giving up their cores, which is fastest where no other model is loaded; the pool decides that.
     """
 
     context_tokens: int
@@ -18,3 +22,5 @@ class LoadPlan:
     need_bytes: int
     allowed_libraries: tuple[str, ...] = ()
     is_forced: bool = False
+    keep_alive_s: float | None = DEFAULT_KEEP_ALIVE_S
+    is_spinning: bool = True

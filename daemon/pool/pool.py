@@ -27,7 +27,6 @@ from daemon.pool.observer import Loaded, Nobody, Observer
 from daemon.pool.plan import LoadPlan
 from daemon.pool.protocol import Ready
 from daemon.pool.session import Session, SessionState
-from daemon.terms import KeepAlive
 from registry.errors import (
     DaemonStopping,
     LoadFailed,
@@ -146,9 +145,7 @@ class SessionPool:
                 raise self._waited_too_long(waiter.model)
         return waiter.granted.result()
 
-    async def load(
-        self, model: Model, plan: LoadPlan, *, keep_alive: KeepAlive | None = None, is_kept: bool = False
-    ) -> None:
+    async def load(self, model: Model, plan: LoadPlan, *, is_kept: bool = False) -> None:
         """Load ``model`` if it is not loaded, even if a recent load failed. Raises as ``lease`` does."""
         session = self._sessions.get(model.id)
         if session is not None and session.state is SessionState.FAILED:

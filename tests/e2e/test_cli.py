@@ -26,7 +26,7 @@ RANKING_KEYS = {
 }
 SESSION_KEYS = {
     *("id", "state", "pid", "resident_bytes", "active", "queued", "device", "threads", "engine"),
-    *("idle_s", "expires_s", "pinned"),
+    *("idle_s", "expires_s", "pinned", "template_source", "warm_for", "failure"),
 }
 
 

@@ -15,11 +15,11 @@ from daemon.catalog import Catalog, Resolved
 from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import SessionPool, SessionSnapshot
 from daemon.pool.session import SessionState
-from daemon.terms import KeepAlive
 from registry.model import Model
 from tests.fakes import a_model, on_loop
 
 MODEL = a_model("m")
+PLAN = LoadPlan(context_tokens=1024, threads=2, need_bytes=1000, keep_alive_s=44.0)
 SESSION = SessionSnapshot(
     model_id="m:1",
     state=SessionState.READY,
@@ -42,7 +42,7 @@ SESSION = SessionSnapshot(
 
 class OneModel:
     def resolve(self, _reference: str, *, is_forced: bool) -> Resolved:
-        return Resolved(MODEL, LoadPlan(context_tokens=1024, threads=2, need_bytes=1000, is_forced=is_forced))
+        return Resolved(MODEL, replace(PLAN, is_forced=is_forced))
 
     def candidates(self, _reference: str) -> tuple[Model, ...]:
         return (MODEL,)
@@ -53,8 +53,8 @@ class Remembering:
         self.session = session
         self.told: list[tuple[Any, ...]] = []
 
-    async def load(self, model: Model, _plan: LoadPlan, *, keep_alive: KeepAlive | None, is_kept: bool) -> None:
-        self.told.append(("load", model.id, keep_alive, is_kept))
+    async def load(self, model: Model, plan: LoadPlan, *, is_kept: bool) -> None:
+        self.told.append(("load", model.id, plan.keep_alive_s, is_kept))
 
     async def unload(self, model_id: str, *, at_once: bool) -> bool:
         self.told.append(("unload", model_id, at_once))
@@ -105,25 +105,25 @@ async def test_a_failed_session_says_what_kind_of_failure_and_when_it_is_tried_a
 
 
 @pytest.mark.parametrize(
-    ("body", "keep_alive", "is_kept"),
+    ("body", "keep_alive_s", "is_kept"),
     [
-        ({}, None, False),
-        ({"pin_loaded": True}, None, True),
-        ({"pin_loaded": True, "keep_alive": None}, None, True),
-        ({"keep_alive": 90}, KeepAlive(90.0), False),
-        ({"keep_alive": "5m"}, KeepAlive(300.0), False),
-        ({"keep_alive": -1}, KeepAlive(None), False),
-        ({"keep_alive": 0}, KeepAlive(0.0), False),
+        ({}, 44.0, False),
+        ({"pin_loaded": True}, 44.0, True),
+        ({"pin_loaded": True, "keep_alive": None}, 44.0, True),
+        ({"keep_alive": 90}, 90.0, False),
+        ({"keep_alive": "5m"}, 300.0, False),
+        ({"keep_alive": -1}, None, False),
+        ({"keep_alive": 0}, 0.0, False),
     ],
 )
 @on_loop
 async def test_a_load_says_how_long_its_model_stays(
-    body: dict[str, Any], keep_alive: KeepAlive | None, is_kept: bool
+    body: dict[str, Any], keep_alive_s: float | None, is_kept: bool
 ) -> None:
     pool = Remembering()
     response = await ask(pool, "POST", "load", {"model": "m", **body})
     assert (response.status_code, response.json()["warning"]) == (200, None)
-    assert pool.told == [("load", "m:1", keep_alive, is_kept)]
+    assert pool.told == [("load", "m:1", keep_alive_s, is_kept)]
 
 
 @pytest.mark.parametrize(("body", "at_once"), [({}, False), ({"now": True}, True)])
