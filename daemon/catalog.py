@@ -258,15 +258,15 @@ class Catalog:
         rejection = reject_provider(model, self.hardware())
         if rejection is not None:
             raise ModelNotUsable(f"{model.id} {rejection.message}.")
+        if wants.needs_vision and Task.VISION not in model.tasks:
+            raise UnsupportedParameter(
+                f"{model.id} takes no pictures. Leave them out, or ask for auto:vision.", param="messages"
+            )
         if wants.needs_tools and Task.TOOLS not in model.tasks:
             raise UnsupportedParameter(
                 f"{model.id} cannot call tools: its chat template has no place for them. Leave 'tools' out, or ask for "
                 "auto:tools.",
                 param="tools",
-            )
-        if wants.needs_vision and Task.VISION not in model.tasks:
-            raise UnsupportedParameter(
-                f"{model.id} takes no pictures. Leave them out, or ask for auto:vision.", param="messages"
             )
         plan = self.plan(model, is_forced=is_forced)
         return Resolved(model, plan, thinking=thinking_for(model, wants))

@@ -18,13 +18,12 @@ ESTIMATE_STEP = 1024
 class Wants:
     """What a request says about the choice of a model.
 
-    ``needs_vision``: there are pictures in it. ``task`` and ``policy`` are what somebody asked for; ``turns`` the texts
-    of the user's messages, oldest first, by which slmreg tells the task otherwise; ``context_tokens`` an estimate of
-    prompt and answer together.
+    ``task`` and ``policy`` are what somebody asked for; ``turns`` the texts of the user's messages, oldest first, by
+    which slmreg tells the task otherwise; ``context_tokens`` an estimate of prompt and answer together.
     """
 
     needs_tools: bool = False
-    needs_vision: bool = False
+    needs_vision: bool = False  # there are pictures in it
     task: Task | None = None
     policy: Policy | None = None
     thinking: bool | None = None
