@@ -20,7 +20,7 @@ from daemon.api.fields import KeepAliveField, Strict
 from daemon.bounds import MAX_SECONDS
 from daemon.pool.protocol import Generate
 from daemon.terms import Terms
-from daemon.wants import Wants, parse_task
+from daemon.wants import Wants, parse_policy, parse_task
 from registry.errors import InvalidRequest, UnsupportedParameter
 from selector.policy import Policy
 
@@ -96,7 +96,7 @@ class ChatRequest(SamplingFields, ToolFields, GuideFields):
             needs_tools=bool(self.offered_tools),
             needs_vision=self._images > 0,
             task=parse_task(named.strip().lower()) if named is not None else None,
-            policy=_policy(policy) if policy else self.policy,
+            policy=parse_policy(policy) if policy else self.policy,
             thinking=None if self.reasoning_effort is None else self.reasoning_effort not in ("none", "minimal"),
             turns=tuple(m.text for m in self.messages if m.role == "user"),
             context_tokens=self._estimated_tokens() + (self.most_tokens or 0),
@@ -143,13 +143,6 @@ def _tokens_of(text: str) -> int:
     """Scripts beyond ASCII have about a token for each character."""
     ascii_only = len(text.encode("ascii", "ignore"))
     return len(text) - ascii_only + ascii_only // CHARACTERS_PER_TOKEN
-
-
-def _policy(name: str) -> Policy:
-    try:
-        return Policy(name.strip().lower())
-    except ValueError:
-        raise InvalidRequest(f"There is no policy {name!r}. Policies: {', '.join(Policy)}.", param="policy") from None
 
 
 def _deadline_s(text: str) -> float:
