@@ -11,9 +11,6 @@ from daemon.api.fields import JsonSchema, Strict, not_too_deep
 from daemon.pool.protocol import Guide
 from registry.errors import InvalidRequest
 
-# OpenAI's limit on the texts of a schema; here of the whole schema, expression or grammar.
-MAX_GUIDE_CHARACTERS = 120_000
-
 
 class NamedSchema(Strict):
     """``strict`` changes nothing: an answer always keeps to the schema."""
@@ -61,27 +58,29 @@ class GuideFields(Strict):
             raise ValueError("a JSON schema is an object")
         return not_too_deep(schema) if schema is not None else None
 
-    def as_guide(self) -> Guide | None:
-        """Raises InvalidRequest where there are several, or one is too long."""
-        guides = {name: guide for name, guide in self._guides().items() if guide is not None}
-        if not guides:
-            return None
-        first, *others = guides
-        if others:
-            raise InvalidRequest(f"'{others[0]}' cannot be had beside '{first}'. Leave one out.", param=others[0])
-        if len(guides[first].text) > MAX_GUIDE_CHARACTERS:
-            raise InvalidRequest(
-                f"'{first}' has {len(guides[first].text)} characters; at most {MAX_GUIDE_CHARACTERS} are taken.",
-                param=first,
-            )
-        return guides[first]
+    @property
+    def guide_name(self) -> str | None:
+        """The field that says what the answer has to look like."""
+        return next(iter(self._guides()), None)
 
-    def _guides(self) -> dict[str, Guide | None]:
+    def as_guide(self) -> Guide | None:
+        """How much may be asked is for the worker to say, which knows what it costs.
+
+        Raises InvalidRequest where several fields ask for something.
+        """
+        guides = self._guides()
+        if len(guides) > 1:
+            first, second, *_ = guides
+            raise InvalidRequest(f"'{second}' cannot be had beside '{first}'. Leave one out.", param=second)
+        return next(iter(guides.values()), None)
+
+    def _guides(self) -> dict[str, Guide]:
         """What each field asks for."""
         schema, regex, grammar = self.guided_json, self.guided_regex, self.guided_grammar
-        return {
+        guides = {
             "response_format": self.response_format.as_guide() if self.response_format is not None else None,
             "guided_json": Guide(kind="json_schema", text=json.dumps(schema)) if schema is not None else None,
             "guided_regex": Guide(kind="regex", text=regex) if regex is not None else None,
             "guided_grammar": Guide(kind="lark", text=grammar) if grammar is not None else None,
         }
+        return {name: guide for name, guide in guides.items() if guide is not None}

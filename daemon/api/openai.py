@@ -14,9 +14,12 @@ from daemon.api.completion import Completion
 from daemon.api.headers import POLICY_HEADER, TASK_HEADER, answer_headers
 from daemon.api.streaming import CLIENT_LEFT, ClientLeft, EventStream, json_list, or_leave
 from daemon.listing import encode
+from registry.errors import InvalidRequest
 from registry.model import Model, Status
 
 DEADLINE_HEADER = "x-slmreg-deadline"
+# What the worker calls every form that an answer can be asked to have.
+GUIDE = "response_format"
 
 
 def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRouter:
@@ -45,6 +48,10 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
             answer = await or_leave(answers.start(body.model, generate, wants, terms), request.receive)
         except ClientLeft:
             return Response(status_code=CLIENT_LEFT)
+        except InvalidRequest as error:
+            if error.param == GUIDE:
+                error.param = body.guide_name
+            raise
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(answer)
             headers = answer_headers(answer.model.id, answer.task, answer.decision_id)

@@ -146,6 +146,9 @@ def test_a_bias_bans_a_token_or_forces_it(served: Served, tokens: Tokenizer) -> 
     assert other != first
     (forced,) = tokens.encode("x", add_special_tokens=False).ids
     assert text_of(create(served, logit_bias={str(forced): 100}, max_tokens=5)) == "xxxxx"
+    with pytest.raises(openai.BadRequestError) as caught:
+        create(served, logit_bias={str(tokens.get_vocab_size() + 100_000): 1})
+    assert caught.value.param == "logit_bias"
 
 
 @pytest.mark.parametrize("penalty", ["frequency_penalty", "presence_penalty"])
@@ -256,8 +259,9 @@ def test_an_answer_keeps_to_an_expression_a_grammar_or_a_schema(
 )
 def test_a_form_that_no_answer_can_have_is_400(served: Served, guide: dict[str, Any]) -> None:
     for stream in (False, True):
-        with pytest.raises(openai.BadRequestError):
+        with pytest.raises(openai.BadRequestError) as caught:
             create(served, max_tokens=8, stream=stream, extra_body=guide)
+        assert [caught.value.param] == list(guide)
 
 
 # -- tools

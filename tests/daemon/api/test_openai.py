@@ -15,7 +15,7 @@ from daemon.api.openai import openai_router
 from daemon.pool.protocol import Generate
 from daemon.terms import NO_TERMS, KeepAlive, Terms
 from daemon.wants import Wants
-from registry.errors import DaemonStopping
+from registry.errors import DaemonStopping, InvalidRequest, SlmregError
 from registry.model import Task
 from selector.policy import Policy
 from tests.daemon.api.chats import HI, a_tool
@@ -26,12 +26,13 @@ from tests.fakes import on_loop
 class Refusing:
     """Answers that only remember what they were asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: SlmregError | None = None) -> None:
         self.asked: list[tuple[str, Generate, Wants, Terms]] = []
+        self.error = error or DaemonStopping("The daemon is stopping.", retry_after_s=1.5)
 
     async def start(self, reference: str, request: Generate, wants: Wants, terms: Terms) -> NoReturn:
         self.asked.append((reference, request, wants, terms))
-        raise DaemonStopping("The daemon is stopping.", retry_after_s=1.5)
+        raise self.error
 
 
 async def post(answers: Refusing, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
@@ -94,6 +95,25 @@ async def test_what_cannot_be_honoured_is_a_400_that_names_it(fields: dict[str, 
     assert (response.status_code, error["param"], error["code"]) == (400, param, code)
     assert error["type"] == "invalid_request_error"
     assert answers.asked == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "blamed", "param"),
+    [
+        ({"response_format": {"type": "json_object"}}, "response_format", "response_format"),
+        ({"guided_json": {}}, "response_format", "guided_json"),
+        ({"guided_regex": "("}, "response_format", "guided_regex"),
+        ({"response_format": {"type": "text"}, "guided_grammar": "x"}, "response_format", "guided_grammar"),
+        ({"guided_regex": "a"}, "logit_bias", "logit_bias"),
+        ({}, None, None),
+    ],
+)
+@on_loop
+async def test_what_the_worker_refuses_is_blamed_by_the_name_that_the_client_used(
+    fields: dict[str, Any], blamed: str | None, param: str | None
+) -> None:
+    response = await post(Refusing(InvalidRequest("No.", param=blamed)), **fields)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
 @on_loop
