@@ -54,7 +54,7 @@ from selector.selection import HeldBack, Selection, SelectionRequest, SessionFac
 
 GLOB_CHARACTERS = frozenset("*?[")
 # What a chat completion can be asked of; the others have endpoints of their own.
-TEXT_TASKS = frozenset({Task.CHAT, Task.CODE, Task.REASONING, Task.MATH, Task.TOOLS})
+TEXT_TASKS = frozenset({Task.CHAT, Task.CODE, Task.REASONING, Task.MATH, Task.TOOLS, Task.VISION})
 # Of a model that is loaded although it should not fit.
 FORCED_CONTEXT_TOKENS = 2048
 
@@ -271,6 +271,10 @@ class Catalog:
         rejection = reject_provider(model, self.hardware())
         if rejection is not None:
             raise ModelNotUsable(f"{model.id} {rejection.message}.")
+        if wants.needs_vision and Task.VISION not in model.tasks:
+            raise UnsupportedParameter(
+                f"{model.id} takes no pictures. Leave them out, or ask for auto:vision.", param="messages"
+            )
         if wants.needs_tools and Task.TOOLS not in model.tasks:
             raise UnsupportedParameter(
                 f"{model.id} cannot call tools: its chat template has no place for them. Leave 'tools' out, or ask for "
@@ -339,6 +343,7 @@ class Catalog:
             task,
             context_tokens=context_for(task, wants, self._settings.max_context_tokens),
             needs_tools=wants.needs_tools,
+            needs_vision=wants.needs_vision,
             policy=wants.policy or self._settings.policy,
             thinking=wants.thinking,
             is_in_tool_loop=wants.is_in_tool_loop,

@@ -15,7 +15,6 @@ if TYPE_CHECKING:  # none of this is for every command
     from registry.watch import WatchState
 
 Json = dict[str, Any]
-ENGINE = "generator"
 
 
 def model_json(
@@ -205,8 +204,11 @@ def decision_json(decision: Decision) -> Json:
     }
 
 
-def session_json(session: SessionSnapshot, *, pinned: bool = False) -> Json:
-    """``pinned``: for some task. ``expires_s`` is None: an idle session stays until its memory is needed."""
+def session_json(session: SessionSnapshot) -> Json:
+    """``expires_s``: when an idle session goes by itself, in seconds from now; None: not for its age alone.
+
+    ``pinned``: in memory, until somebody unloads it. ``warm_for``: the tasks whose best model it is kept warm as.
+    """
     return {
         "id": session.model_id,
         "state": str(session.state),
@@ -217,12 +219,22 @@ def session_json(session: SessionSnapshot, *, pinned: bool = False) -> Json:
         "device": session.device,
         "threads": session.threads,
         "context_tokens": session.context_tokens,
-        "engine": ENGINE,
+        "engine": session.engine,
+        "template_source": session.template_source,
         "idle_s": round(session.idle_s, 1),
-        "expires_s": None,
-        "pinned": pinned,
-        "failure": session.failure,
+        "expires_s": round(session.expires_s, 1) if session.expires_s is not None else None,
+        "pinned": session.is_kept,
+        "warm_for": list(session.warm_for),
+        "failure": _failure_json(session),
     }
+
+
+def _failure_json(session: SessionSnapshot) -> Json | None:
+    """``retry_s``: how long it is not tried again for a request; None: the next one tries at once."""
+    if session.failure is None:
+        return None
+    retry_s = round(session.retry_s, 1) if session.retry_s is not None else None
+    return {"kind": session.failure_kind, "message": session.failure, "retry_s": retry_s}
 
 
 def _markers_json(markers: Markers | None) -> Json | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.errors import UnknownTask, UnsupportedParameter
+from registry.errors import InvalidRequest, UnknownTask, UnsupportedParameter
 from registry.model import Model, Task
 from selector.policy import Policy
 from selector.utility import PROFILES
@@ -24,6 +24,7 @@ class Wants:
     """
 
     needs_tools: bool = False
+    needs_vision: bool = False  # there are pictures in it
     task: Task | None = None
     policy: Policy | None = None
     thinking: bool | None = None
@@ -50,6 +51,14 @@ def parse_task(name: str, *, param: str = "task") -> Task:
         raise UnknownTask(f"There is no task {name!r}. Tasks: {', '.join(Task)}.", param=param) from None
 
 
+def parse_policy(name: str) -> Policy:
+    """Raises InvalidRequest, which lists the policies."""
+    try:
+        return Policy(name.strip().lower())
+    except ValueError:
+        raise InvalidRequest(f"There is no policy {name!r}. Policies: {', '.join(Policy)}.", param="policy") from None
+
+
 def task_for(reference: str, wants: Wants) -> tuple[Task, str]:
     """The task of a request for ``auto``, and why: named in the model, else beside it, else told from the request."""
     if ":" in reference:
@@ -58,7 +67,7 @@ def task_for(reference: str, wants: Wants) -> tuple[Task, str]:
         return wants.task, "asked for"
     from selector.classify import classify
 
-    found = classify(wants.turns, has_tools=wants.needs_tools)
+    found = classify(wants.turns, has_tools=wants.needs_tools, has_images=wants.needs_vision)
     return found.task, found.because
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from daemon.admin import MOST_NOTES, Admin
+from daemon.api.fields import KeepAliveField
 from daemon.api.streaming import json_list
 from daemon.bounds import MAX_BYTES, MAX_CONTEXT_TOKENS, MAX_SECONDS
 from daemon.catalog import Catalog
@@ -79,6 +81,21 @@ class ModelBody(_Body):
 
 class LoadBody(ModelBody):
     force: bool = Field(False, description="load it although the estimate says that it does not fit")
+    pin_loaded: bool = Field(False, description="keep it in memory until it is unloaded, whatever else needs room")
+    keep_alive: KeepAliveField | None = Field(
+        None,
+        description='how long it stays unused: seconds, "5m", 0, -1 (for ever); absent: as the settings say',
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> LoadBody:
+        if self.pin_loaded and self.keep_alive is not None:
+            raise ValueError("what is pinned in memory stays; leave out keep_alive or pin_loaded")
+        return self
+
+
+class UnloadBody(ModelBody):
+    now: bool = Field(False, description="break off running answers instead of waiting for their ends")
 
 
 def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
@@ -196,21 +213,23 @@ def sessions_router(catalog: Catalog, pool: SessionPool) -> APIRouter:
 
     @router.get("/sessions")
     async def sessions() -> list[Json]:
-        pinned = {pin.model_id for pin in await asyncio.to_thread(catalog.pins)}
-        return [session_json(session, pinned=session.model_id in pinned) for session in pool.snapshot()]
+        return [session_json(session) for session in pool.snapshot()]
 
     @router.post("/load")
     async def load(body: LoadBody) -> Json:
         resolved = await asyncio.to_thread(catalog.resolve, body.model, is_forced=body.force)
-        await pool.load(resolved.model, resolved.plan)
+        plan = resolved.plan
+        if body.keep_alive is not None:
+            plan = replace(plan, keep_alive_s=body.keep_alive.seconds)
+        await pool.load(resolved.model, plan, is_kept=body.pin_loaded)
         session = next(session_json(s) for s in pool.snapshot() if s.model_id == resolved.model.id)
         return {**session, "warning": FORCED if resolved.plan.is_forced else None}
 
     @router.post("/unload")
-    async def unload(body: ModelBody) -> Json:
+    async def unload(body: UnloadBody) -> Json:
         known = [model.id for model in await asyncio.to_thread(catalog.candidates, body.model)]
         model_id = _which_session(body.model, known, {session.model_id for session in pool.snapshot()})
-        return {"id": model_id, "unloaded": await pool.unload(model_id)}
+        return {"id": model_id, "unloaded": await pool.unload(model_id, at_once=body.now)}
 
     return router
 

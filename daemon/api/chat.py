@@ -1,161 +1,69 @@
 """The body of POST /v1/chat/completions: what is accepted, and what is refused by name.
 
 Invariant: a parameter that cannot be honoured is an error that names it, never ignored in silence. Values that ask for
-nothing special (``n: 1``, ``presence_penalty: 0``) are honoured by doing nothing.
+nothing special (``modalities: ["text"]``, ``store: false``) are honoured by doing nothing.
 """
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from daemon.pool.protocol import Generate, Sampling
-from daemon.wants import Wants, parse_task
+from daemon.api.chat_guides import GuideFields
+from daemon.api.chat_messages import MAX_IMAGES, ChatMessage
+from daemon.api.chat_sampling import SamplingFields
+from daemon.api.chat_tools import ToolFields
+from daemon.api.fields import KeepAliveField, Strict
+from daemon.bounds import MAX_SECONDS
+from daemon.pool.protocol import Generate
+from daemon.terms import Terms
+from daemon.wants import Wants, parse_policy, parse_task
 from registry.errors import InvalidRequest, UnsupportedParameter
 from selector.policy import Policy
 
-MAX_STOP_STRINGS = 16
-MAX_TOOLS = 128
-MAX_TOOL_DEPTH = 64
 # Of English text four and more, of code and of other scripts fewer: rather too much room than too little.
 CHARACTERS_PER_TOKEN = 3
+# Vision models make some hundred to a few thousand tokens of a picture (judged).
+TOKENS_PER_IMAGE = 1000
 
-# Parameters of OpenAI's API that need an engine feature we lack, with the values that ask for nothing.
+# Parameters of OpenAI's API that nothing here can honour, with the values that ask for nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "audio": (),
-    "frequency_penalty": (0,),
     "function_call": ("none",),
     "functions": ([],),
-    "logit_bias": ({},),
-    "logprobs": (False,),
     "modalities": (["text"],),
     "moderation": (),
-    "n": (1,),
-    "parallel_tool_calls": (True,),
     "prediction": (),
-    "presence_penalty": (0,),
-    "response_format": ({"type": "text"},),
     "store": (False,),
-    "top_logprobs": (0,),
     "verbosity": ("medium",),
     "web_search_options": (),
 }
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class FunctionCall(_Strict):
-    name: str
-    arguments: str = "{}"
-
-
-class ToolCall(_Strict):
-    id: str = ""
-    type: Literal["function"] = "function"
-    function: FunctionCall
-    index: int | None = None
-
-
-class TextPart(_Strict):
-    type: Literal["text"]
-    text: str
-
-
-class ChatMessage(BaseModel):
-    """One message. Clients send back what they were sent, so unknown keys of a message are left out, not refused."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
-    name: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> ChatMessage:
-        if self.content is None and not (self.role == "assistant" and self.tool_calls):
-            raise ValueError(f"a message of role {self.role} needs content")
-        return self
-
-    @property
-    def text(self) -> str:
-        parts = self.content
-        return "".join(part.text for part in parts) if isinstance(parts, list) else (parts or "")
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the chat template, which knows no ``developer`` role and no content parts."""
-        role = "system" if self.role == "developer" else self.role
-        message: dict[str, Any] = {"role": role, "content": self.text}
-        if self.name is not None:
-            message["name"] = self.name
-        if self.tool_calls:
-            message["tool_calls"] = [call.model_dump(exclude={"index"}) for call in self.tool_calls]
-        if self.tool_call_id is not None:
-            message["tool_call_id"] = self.tool_call_id
-        return message
-
-
-def _depth(value: Any, limit: int) -> int:
-    """How deeply ``value`` is nested, counted to just beyond ``limit``."""
-    if limit < 0 or not isinstance(value, dict | list):
-        return 0
-    inner = value.values() if isinstance(value, dict) else value
-    return 1 + max((_depth(item, limit - 1) for item in inner), default=0)
-
-
-class ToolFunction(_Strict):
-    name: str = Field(min_length=1, max_length=128)
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-    @field_validator("parameters")
-    @classmethod
-    def _not_too_deep(cls, parameters: dict[str, Any] | None) -> dict[str, Any] | None:
-        if _depth(parameters, MAX_TOOL_DEPTH) > MAX_TOOL_DEPTH:
-            raise ValueError(f"the schema is nested more than {MAX_TOOL_DEPTH} deep")
-        return parameters
-
-
-class Tool(_Strict):
-    type: Literal["function"]
-    function: ToolFunction
-
-
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class ChatRequest(BaseModel):
-    """OpenAI's chat completion request, with ``top_k``, ``task`` and ``policy`` beside it.
+class ChatRequest(SamplingFields, ToolFields, GuideFields):
+    """OpenAI's chat completion request, with more beside it.
 
-    ``task`` and ``policy`` are for the choice of ``auto``; they mean nothing for a model that is named.
+    ``task`` and ``policy`` are for the choice of ``auto``; they mean nothing for a model that is named. ``keep_alive``
+    is how long the model stays loaded afterwards, ``deadline_s`` the most that the whole answer may take.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     model: str = Field("auto", min_length=1, max_length=512)
     messages: list[ChatMessage] = Field(min_length=1)
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=0)
-    seed: int | None = None
-    stop: str | Annotated[list[str], Field(max_length=MAX_STOP_STRINGS)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
-    tools: list[Tool] = Field(default_factory=list, max_length=MAX_TOOLS)
-    tool_choice: Literal["auto", "none"] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     task: str | None = Field(None, max_length=64)
     policy: Annotated[Policy, Field(strict=False)] | None = None
+    keep_alive: KeepAliveField | None = Field(None, description='seconds, or text such as "5m"; -1 is for ever')
+    deadline_s: float | None = Field(None, gt=0, le=MAX_SECONDS)
     # These say who asks; nothing in the answer depends on them.
     user: str | None = None
     metadata: dict[str, str] | None = None
@@ -176,9 +84,6 @@ class ChatRequest(BaseModel):
                 raise UnsupportedParameter(
                     f"The parameter {name!r} is not supported with this value. Leave it out.", param=name
                 )
-        choice = kept.get("tool_choice")
-        if choice is not None and choice not in ("auto", "none"):
-            raise UnsupportedParameter('\'tool_choice\' can be "auto" or "none".', param="tool_choice")
         return kept
 
     def wants(self, *, task: str | None = None, policy: str | None = None) -> Wants:
@@ -187,20 +92,20 @@ class ChatRequest(BaseModel):
         Raises UnknownTask, InvalidRequest.
         """
         named = task or self.task
-        offered = [] if self.tool_choice == "none" else self.tools
-        texts = [message.text for message in self.messages]
-        texts += [call.function.arguments for message in self.messages for call in message.tool_calls or ()]
-        texts += [tool.model_dump_json(exclude_none=True) for tool in offered]
-        answer_tokens = self.max_completion_tokens or self.max_tokens or 0
         return Wants(
-            needs_tools=bool(offered),
+            needs_tools=bool(self.offered_tools),
+            needs_vision=self._images > 0,
             task=parse_task(named.strip().lower()) if named is not None else None,
-            policy=_policy(policy) if policy else self.policy,
+            policy=parse_policy(policy) if policy else self.policy,
             thinking=None if self.reasoning_effort is None else self.reasoning_effort not in ("none", "minimal"),
             turns=tuple(m.text for m in self.messages if m.role == "user"),
-            context_tokens=sum(map(_estimated_tokens, texts)) + answer_tokens,
+            context_tokens=self._estimated_tokens() + (self.most_tokens or 0),
             is_in_tool_loop=self.messages[-1].role == "tool",
         )
+
+    def terms(self, *, deadline: str | None = None) -> Terms:
+        """On what terms it is answered; ``deadline`` stood in a header, which counts first. Raises InvalidRequest."""
+        return Terms(self.keep_alive, _deadline_s(deadline) if deadline else self.deadline_s)
 
     def as_generate(self, *, max_messages: int) -> Generate:
         """Raises InvalidRequest for what single fields cannot show."""
@@ -208,30 +113,46 @@ class ChatRequest(BaseModel):
             raise InvalidRequest(
                 f"{len(self.messages)} messages are more than max_messages = {max_messages}.", param="messages"
             )
+        if self._images > MAX_IMAGES:
+            raise InvalidRequest(
+                f"There are {self._images} pictures; one request can have at most {MAX_IMAGES}.", param="messages"
+            )
         if self.stream_options is not None and not self.stream:
             raise InvalidRequest("'stream_options' needs \"stream\": true.", param="stream_options")
-        stop = [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
-        if not all(stop):
-            raise InvalidRequest("A stop string must not be empty.", param="stop")
-        offered = [] if self.tool_choice == "none" else self.tools
         return Generate(
             request_id=uuid.uuid4().hex,
             messages=[message.as_dict() for message in self.messages],
-            tools=[tool.model_dump(exclude_none=True) for tool in offered],
-            max_tokens=self.max_completion_tokens or self.max_tokens,
-            stop=stop,
-            sampling=Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, seed=self.seed),
+            guide=self.as_guide(),
+            **self.sampling_fields(),
+            **self.tool_fields(),
         )
 
+    @property
+    def _images(self) -> int:
+        return sum(message.images for message in self.messages)
 
-def _estimated_tokens(text: str) -> int:
+    def _estimated_tokens(self) -> int:
+        """Of the prompt."""
+        texts = [message.text for message in self.messages]
+        texts += [call.function.arguments for message in self.messages for call in message.tool_calls or ()]
+        texts += [tool.model_dump_json(exclude_none=True) for tool in self.offered_tools]
+        return sum(map(_tokens_of, texts)) + TOKENS_PER_IMAGE * self._images
+
+
+def _tokens_of(text: str) -> int:
     """Scripts beyond ASCII have about a token for each character."""
     ascii_only = len(text.encode("ascii", "ignore"))
     return len(text) - ascii_only + ascii_only // CHARACTERS_PER_TOKEN
 
 
-def _policy(name: str) -> Policy:
+def _deadline_s(text: str) -> float:
     try:
-        return Policy(name.strip().lower())
+        seconds = float(text)
     except ValueError:
-        raise InvalidRequest(f"There is no policy {name!r}. Policies: {', '.join(Policy)}.", param="policy") from None
+        seconds = math.nan
+    if not 0 < seconds <= MAX_SECONDS:
+        raise InvalidRequest(
+            f"A deadline is a number of seconds above 0 and up to {MAX_SECONDS:.0f}; {text!r} is not.",
+            param="deadline_s",
+        )
+    return seconds

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import time
-import uuid
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from daemon.admin import Admin
-from daemon.answers import Answer, Answers
+from daemon.answers import Answers
 from daemon.api.chat import ChatRequest
-from daemon.api.errors import error_body
-from daemon.api.streaming import ClientLeft, EventStream, json_list, or_leave
+from daemon.api.completion import Completion
+from daemon.api.headers import POLICY_HEADER, TASK_HEADER, answer_headers
+from daemon.api.streaming import CLIENT_LEFT, ClientLeft, EventStream, json_list, or_leave
 from daemon.listing import encode
-from daemon.pool.protocol import Finished
-from daemon.shapes import Json
-from daemon.worker.tools import ToolCall, ToolCallFilter
-from registry.errors import GenerationFailed, SlmregError
+from registry.errors import InvalidRequest
 from registry.model import Model, Status
 
-log = logging.getLogger("slmreg.api")
-
-# Of an id in a header; everything beyond ASCII is percent-encoded.
-READABLE = " !#$&'()*+,/:;=?@[]~"
-TASK_HEADER = "x-slmreg-task"
-POLICY_HEADER = "x-slmreg-policy"
-CLIENT_LEFT = 499  # nginx's number for it; nobody is there to read it
+DEADLINE_HEADER = "x-slmreg-deadline"
+# What the worker calls every form that an answer can be asked to have.
+GUIDE = "response_format"
 
 
 def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRouter:
@@ -56,14 +43,19 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
         """Answer a chat, whole or as server-sent events."""
         generate = body.as_generate(max_messages=max_messages)
         wants = body.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
+        terms = body.terms(deadline=request.headers.get(DEADLINE_HEADER))
         try:
-            answer = await or_leave(answers.start(body.model, generate, wants), request.receive)
+            answer = await or_leave(answers.start(body.model, generate, wants, terms), request.receive)
         except ClientLeft:
             return Response(status_code=CLIENT_LEFT)
+        except InvalidRequest as error:
+            if error.param == GUIDE:
+                error.param = body.guide_name
+            raise
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(answer)
-            headers = _headers(answer)
-            completion = _Completion(answer, has_tools=bool(generate.tools))
+            headers = answer_headers(answer.model.id, answer.task, answer.decision_id)
+            completion = Completion(answer, choices=body.n, has_logprobs=body.logprobs)
             if body.stream:
                 include_usage = body.stream_options is not None and body.stream_options.include_usage
                 frames = completion.frames(include_usage=include_usage)
@@ -76,126 +68,6 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
                 return Response(status_code=CLIENT_LEFT)
 
     return router
-
-
-def _headers(answer: Answer) -> dict[str, str]:
-    """Which model answers; and where slmreg chose it, for which task and where the choice can be looked up."""
-    headers = {"x-slmreg-model": quote(answer.model.id, safe=READABLE)}
-    if answer.task is not None:
-        headers[TASK_HEADER] = answer.task
-    if answer.decision_id is not None:
-        headers["x-slmreg-selection"] = answer.decision_id
-    return headers
-
-
-class _Completion:
-    """One answer in OpenAI's words. ``whole`` or ``frames`` can be used once."""
-
-    def __init__(self, answer: Answer, *, has_tools: bool) -> None:
-        self._answer = answer
-        self._tools = ToolCallFilter() if has_tools else None
-        self._calls: list[ToolCall] = []
-        self._announced = 0
-        self._id = f"chatcmpl-{uuid.uuid4().hex}"
-        self._created = int(time.time())
-
-    async def whole(self) -> Json:
-        """The whole answer as one ``chat.completion``."""
-        parts: list[str] = []
-        finished: Finished | None = None
-        async for event in self._answer:
-            if isinstance(event, Finished):
-                finished = event
-            else:
-                parts.append(self._visible(event.text))
-        parts.append(self._rest())
-        content = "".join(parts)
-        message: Json = {"role": "assistant", "content": content or (None if self._calls else ""), "refusal": None}
-        if self._calls:
-            message["tool_calls"] = [_as_tool_call(call) for call in self._calls]
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": self._finish_reason(finished),
-        }
-        return {**self._head("chat.completion"), "choices": [choice], "usage": self._usage(finished)}
-
-    async def frames(self, *, include_usage: bool) -> AsyncIterator[bytes]:
-        """The answer as server-sent events, ending with ``[DONE]``, or with an error object if it breaks."""
-        try:
-            yield self._chunk({"role": "assistant", "content": ""})
-            finished: Finished | None = None
-            async for event in self._answer:
-                if isinstance(event, Finished):
-                    finished = event
-                    continue
-                for delta in self._deltas(self._visible(event.text)):
-                    yield self._chunk(delta)
-            for delta in self._deltas(self._rest()):
-                yield self._chunk(delta)
-            yield self._chunk({}, finish_reason=self._finish_reason(finished))
-            if include_usage:
-                yield _frame({**self._head("chat.completion.chunk"), "choices": [], "usage": self._usage(finished)})
-            yield b"data: [DONE]\n\n"
-        except SlmregError as error:
-            yield _frame(error_body(error))
-        except Exception as error:
-            log.exception("stream.bug")
-            yield _frame(error_body(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}.")))
-
-    def _visible(self, text: str) -> str:
-        """The part of ``text`` that is not a tool call; calls are put aside."""
-        if self._tools is None:
-            return text
-        visible, calls = self._tools.feed(text)
-        self._calls += calls
-        return visible
-
-    def _rest(self) -> str:
-        if self._tools is None:
-            return ""
-        visible, calls = self._tools.flush()
-        self._calls += calls
-        return visible
-
-    def _deltas(self, visible: str) -> list[Json]:
-        deltas: list[Json] = [{"content": visible}] if visible else []
-        while self._announced < len(self._calls):
-            index = self._announced
-            deltas.append({"tool_calls": [{"index": index, **_as_tool_call(self._calls[index])}]})
-            self._announced += 1
-        return deltas
-
-    def _finish_reason(self, finished: Finished | None) -> str:
-        if self._calls and finished is not None and finished.finish_reason == "stop":
-            return "tool_calls"
-        return finished.finish_reason if finished is not None else "stop"
-
-    def _usage(self, finished: Finished | None) -> Json:
-        prompt = self._answer.prompt_tokens
-        completion = finished.completion_tokens if finished is not None else 0
-        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-
-    def _head(self, kind: str) -> Json:
-        return {"id": self._id, "object": kind, "created": self._created, "model": self._answer.model.id}
-
-    def _chunk(self, delta: Json, finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return _frame({**self._head("chat.completion.chunk"), "choices": [choice]})
-
-
-def _frame(body: Any) -> bytes:
-    """One event. In ASCII: some clients split lines also at U+2028 and the like, which JSON may hold as they are."""
-    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
-
-
-def _as_tool_call(call: ToolCall) -> Json:
-    return {
-        "id": f"call_{uuid.uuid4().hex[:24]}",
-        "type": "function",
-        "function": {"name": call.name, "arguments": call.arguments_json},
-    }
 
 
 def _openai_model(model: Model, record: bytes) -> bytes:

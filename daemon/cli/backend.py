@@ -107,11 +107,14 @@ class HttpBackend:
         sessions: list[Json] = self._call("GET", "/slmreg/sessions")
         return sessions
 
-    def load(self, reference: str, *, force: bool = False) -> Json:
-        return self._object("POST", "/slmreg/load", {"model": reference, "force": force})
+    def load(
+        self, reference: str, *, force: bool = False, pin_loaded: bool = False, keep_alive: str | None = None
+    ) -> Json:
+        body = {"model": reference, "force": force, "pin_loaded": pin_loaded, "keep_alive": keep_alive}
+        return self._object("POST", "/slmreg/load", body)
 
-    def unload(self, reference: str) -> Json:
-        return self._object("POST", "/slmreg/unload", {"model": reference})
+    def unload(self, reference: str, *, now: bool = False) -> Json:
+        return self._object("POST", "/slmreg/unload", {"model": reference, "now": now})
 
     def status(self) -> Json:
         return self._object("GET", "/slmreg/status")

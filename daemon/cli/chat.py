@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import click
 from daemon.cli.backend import home_paths
 from daemon.cli.background import background_daemon
 from daemon.cli.daemon_link import find_daemon
-from daemon.cli.openai_stream import StreamedAnswer
+from daemon.cli.openai_stream import Piece, StreamedAnswer
 from daemon.cli.output import say
 from daemon.surrogates import without_surrogates
 from registry.errors import SlmregError
@@ -76,19 +76,32 @@ class _Conversation:
         messages = [*self._messages, {"role": "user", "content": without_surrogates(text)}]
         answer = StreamedAnswer(url, {**self._options, "messages": messages})
         said = ""
-        pieces = iter(answer)
+        pieces = answer.pieces()
         try:
-            for piece in pieces:
-                said += piece
-                click.echo(piece, nl=False)
-                sys.stdout.flush()
+            for shown in _shown(pieces):
+                said += shown
         except KeyboardInterrupt:
-            pieces.close()  # type: ignore[attr-defined]  # a generator: closing it closes the connection
+            pieces.close()  # and with it the connection
             said += " ..."
             say("\n(stopped)")
         else:
             click.echo()
         self._messages = [*messages, {"role": "assistant", "content": said}]
+
+
+def _shown(pieces: Iterable[Piece]) -> Iterator[str]:
+    """Print the pieces as they come, and hand those of the answer on.
+
+    Reasoning is talk: dim, and not on standard output.
+    """
+    is_reasoning = False
+    for piece in pieces:
+        if is_reasoning and not piece.is_reasoning:
+            click.echo("\n", err=True)
+        is_reasoning = piece.is_reasoning
+        click.echo(click.style(piece.text, dim=True) if is_reasoning else piece.text, nl=False, err=is_reasoning)
+        if not is_reasoning:
+            yield piece.text
 
 
 def _talk(url: str, conversation: _Conversation) -> None:

@@ -13,6 +13,8 @@ COLUMN_GAP = "  "
 # A column that wraps is not made narrower than this, however narrow the terminal is.
 LEAST_WRAPPED = 16
 
+_LONG_UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
+
 
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
@@ -63,6 +65,12 @@ def gigabytes(size_bytes: int | float | None) -> str:
             return f"{size:.0f} {unit}" if unit in ("B", "kB") else f"{size:.1f} {unit}"
         size /= 1000
     raise AssertionError("the last unit always fits")
+
+
+def whole_time(seconds: float) -> str:
+    """As people say times, in one unit: "40 s", "9 min", "3 h", "2 d"."""
+    size_s, unit = next(((size_s, unit) for size_s, unit in _LONG_UNITS if seconds >= 2 * size_s), (1.0, "s"))
+    return f"{max(1, round(seconds / size_s))} {unit}"
 
 
 def billions(parameters: int | None) -> str:

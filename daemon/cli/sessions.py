@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import click
 
 from daemon.cli.backend import HttpBackend, Json, home_paths
 from daemon.cli.daemon_link import find_daemon, require_daemon
-from daemon.cli.output import gigabytes, print_json, print_table, say
+from daemon.cli.output import gigabytes, print_json, print_table, say, whole_time
+from daemon.durations import as_keep_alive
+
+_WORDS = ("ID", "STATE", "DEVICE", "ENGINE")
+_FIGURES = ("MEMORY", "CONTEXT", "THREADS", "ACTIVE", "QUEUED", "UNTIL", "PID")
 
 
 def _daemon() -> HttpBackend:
@@ -65,7 +71,7 @@ def _print_status(facts: Json) -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ps(as_json: bool) -> None:
-    """List the loaded models.
+    """List the loaded models, and those that requests wait for.
 
     \b
     Example: slmreg ps
@@ -75,49 +81,82 @@ def ps(as_json: bool) -> None:
     if as_json:
         print_json(sessions)
         return
-    columns = ("ID", "STATE", "DEVICE", "MEMORY", "CONTEXT", "THREADS", "ACTIVE", "QUEUED", "IDLE", "PID")
-    rows = (
-        (
-            s["id"],
-            s["state"],
-            s["device"],
-            gigabytes(s["resident_bytes"]),
-            str(s["context_tokens"]),
-            str(s["threads"]),
-            str(s["active"]),
-            str(s["queued"]),
-            f"{s['idle_s']:.0f} s",
-            str(s["pid"] or "-"),
-        )
-        for s in sessions
-    )
-    print_table(columns, rows, right=columns[3:])
+    print_table((*_WORDS, *_FIGURES), map(_row, sessions), right=_FIGURES)
+    for line in _failure_lines(sessions):
+        say(line)
+
+
+def _failure_lines(sessions: Iterable[Json]) -> Iterator[str]:
     for session in sessions:
-        if session["failure"]:
-            say(f"{session['id']}: {session['failure']}")
+        if (failure := session["failure"]) is not None:
+            again = f" (retry in {whole_time(failure['retry_s'])})" if failure["retry_s"] else ""
+            yield f"{session['id']}: {failure['message']}{again}"
+
+
+def _row(session: Json) -> tuple[str, ...]:
+    is_waited_for = session["state"] == "unloaded"  # such a session is only shown for those who wait for its turn
+    return (
+        session["id"],
+        "waiting" if is_waited_for else session["state"],
+        session["device"],
+        session["engine"] or "-",
+        gigabytes(session["resident_bytes"]),
+        str(session["context_tokens"]),
+        str(session["threads"]),
+        str(session["active"]),
+        str(session["queued"]),
+        _until(session),
+        str(session["pid"] or "-"),
+    )
+
+
+def _until(session: Json) -> str:
+    """How long it stays loaded."""
+    if session["state"] != "ready":
+        return "-"
+    if session["pinned"]:
+        return "never"
+    if session["active"] or session["queued"]:
+        return "in use"
+    return f"in {whole_time(session['expires_s'])}" if session["expires_s"] is not None else "never"
 
 
 @click.command()
 @click.argument("model")
 @click.option("--force", is_flag=True, help="Load it although the estimate says that it does not fit.")
+@click.option("--pin-loaded", is_flag=True, help="Keep it in memory until it is unloaded, whatever else needs room.")
+@click.option("--keep-alive", metavar="TIME", help='How long it stays unused: "5m", 300, 0, -1 (for ever).')
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def load(model: str, force: bool, as_json: bool) -> None:
+def load(model: str, force: bool, pin_loaded: bool, keep_alive: str | None, as_json: bool) -> None:
     """Load MODEL ahead of the first request.
 
     \b
-    Example: slmreg load phi-4-mini
+    Example: slmreg load phi-4-mini --keep-alive 1h
     """
+    _check_stay(pin_loaded, keep_alive)
     with _daemon() as backend:
-        session = backend.load(model, force=force)
+        session = backend.load(model, force=force, pin_loaded=pin_loaded, keep_alive=keep_alive)
     if session["warning"] is not None:
         say(f"Warning: {session['warning']}")
     print_json(session) if as_json else say(f"{session['id']} is {session['state']} (pid {session['pid']}).")
 
 
+def _check_stay(pin_loaded: bool, keep_alive: str | None) -> None:
+    if keep_alive is None:
+        return
+    if pin_loaded:
+        raise click.UsageError("What is pinned in memory stays: leave out --keep-alive or --pin-loaded.")
+    try:
+        as_keep_alive(keep_alive)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--keep-alive") from error
+
+
 @click.command()
 @click.argument("model")
+@click.option("--now", is_flag=True, help="Break off running answers instead of waiting for their ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def unload(model: str, as_json: bool) -> None:
+def unload(model: str, now: bool, as_json: bool) -> None:
     """Unload MODEL when its answers are done.
 
     Unloading what is not loaded is fine.
@@ -126,7 +165,7 @@ def unload(model: str, as_json: bool) -> None:
     Example: slmreg unload phi-4-mini
     """
     with _daemon() as backend:
-        result = backend.unload(model)
+        result = backend.unload(model, now=now)
     if as_json:
         print_json(result)
     else:

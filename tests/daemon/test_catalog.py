@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -259,6 +260,36 @@ def test_tools_for_a_model_that_cannot_call_them_are_refused_and_not_ignored(sce
     with pytest.raises(UnsupportedParameter, match="cannot call tools") as caught:
         scene.catalog.resolve("plain", Wants(needs_tools=True))
     assert caught.value.param == "tools"
+
+
+def with_vision(scene: Scene, name: str) -> None:
+    folder = write_preset("tiny", scene.models / name)
+    shutil.copy(folder / "model.onnx", folder / "vision.onnx")
+    config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
+    config["model"] |= {"type": "phi3v", "vision": {"filename": "vision.onnx"}}
+    (folder / "genai_config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def test_pictures_for_a_model_that_cannot_see_are_refused_and_not_ignored(scene: Scene) -> None:
+    with_vision(scene, "seeing")
+    scene.with_tiny("blind")
+    assert scene.catalog.resolve("seeing", Wants(needs_vision=True)).model.id == "seeing:0"
+    with pytest.raises(UnsupportedParameter, match="blind:0 takes no pictures") as caught:
+        scene.catalog.resolve("blind", Wants(needs_vision=True))
+    assert caught.value.param == "messages"
+
+
+@pytest.mark.parametrize("reference", ["auto", "auto:chat", "auto:vision"])
+def test_pictures_make_auto_choose_among_models_that_see(scene: Scene, reference: str) -> None:
+    scene.with_tiny("blind")
+    with pytest.raises(NoModelForTask):
+        scene.catalog.resolve(reference, Wants(needs_vision=True))
+    with_vision(scene, "seeing")
+    scene.catalog.scan()
+    resolved = scene.catalog.resolve(reference, Wants(turns=("What is this?",), needs_vision=True))
+    assert resolved.model.id == "seeing:0"
+    assert resolved.selection is not None
+    assert resolved.selection.task is (Task.CHAT if reference == "auto:chat" else Task.VISION)
 
 
 def test_every_verb_means_the_same_model_by_a_name(scene: Scene) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from tests.e2e.conftest import Home, put
@@ -26,7 +27,7 @@ RANKING_KEYS = {
 }
 SESSION_KEYS = {
     *("id", "state", "pid", "resident_bytes", "active", "queued", "device", "threads", "engine"),
-    *("idle_s", "expires_s", "pinned"),
+    *("idle_s", "expires_s", "pinned", "template_source", "warm_for", "failure"),
 }
 
 
@@ -145,6 +146,34 @@ def test_sessions_of_a_running_daemon(home: Home, tiny: Path) -> None:
     assert [as_json(home, "unload", "tiny")["unloaded"] for _ in range(2)] == [True, False]
     assert as_json(home, "ps") == []
     assert slmreg(home, "load", "nothing").returncode == 1
+
+
+def test_how_long_a_model_stays_can_be_said_when_it_is_loaded(home: Home, tiny: Path) -> None:
+    put(tiny, home.models / "tiny")
+    home.start()
+    loaded = as_json(home, "load", "tiny", "--keep-alive", "1h")
+    assert (loaded["pinned"], 3500 < loaded["expires_s"] <= 3600) == (False, True)
+    assert "in 60 min" in slmreg(home, "ps").stdout
+    pinned = as_json(home, "load", "tiny", "--pin-loaded")
+    assert (pinned["pid"], pinned["pinned"], pinned["expires_s"]) == (loaded["pid"], True, None)
+    assert "never" in slmreg(home, "ps").stdout
+    assert as_json(home, "unload", "tiny", "--now")["unloaded"] is True
+    assert as_json(home, "ps") == []
+    assert slmreg(home, "load", "tiny", "--keep-alive", "soon").returncode == 2
+
+
+def test_unload_now_does_not_wait_for_running_answers(home: Home, slow: Path) -> None:
+    put(slow, home.models / "slow")
+    served = home.start()
+    stream = served.openai.chat.completions.create(
+        model="slow", messages=[{"role": "user", "content": "Go on"}], max_tokens=8000, stream=True
+    )
+    with stream, pytest.raises(openai.APIError):
+        for _ in range(3):
+            next(stream)
+        assert as_json(home, "unload", "slow", "--now")["unloaded"] is True
+        for _chunk in stream:
+            pass
 
 
 def test_without_a_daemon_its_commands_say_how_to_start_one(home: Home) -> None:

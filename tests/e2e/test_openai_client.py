@@ -137,7 +137,7 @@ def test_offered_tools_come_back_as_structure_streamed_or_not(served: Served) ->
     assert answer.choices[0].finish_reason == "tool_calls"
     streamed = list(served.openai.chat.completions.create(model="talker", stream=True, **ask))
     calls = [c for chunk in streamed for choice in chunk.choices for c in choice.delta.tool_calls or ()]
-    assert [c.function.arguments for c in calls] == [call.function.arguments]
+    assert "".join(c.function.arguments for c in calls) == call.function.arguments
     assert streamed[-1].choices[0].finish_reason == "tool_calls"
 
 
@@ -213,10 +213,13 @@ def test_a_task_without_a_model_is_503_and_names_what_was_rejected(served: Serve
         ({"max_tokens": 0}, "max_tokens", "invalid_request"),
         ({"stop": [""]}, "stop", "invalid_request"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_request"),
-        ({"logprobs": True}, "logprobs", "unsupported_parameter"),
-        ({"n": 2}, "n", "unsupported_parameter"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
-        ({"tool_choice": "required"}, "tool_choice", "unsupported_parameter"),
+        ({"n": 17}, "n", "invalid_request"),
+        ({"top_logprobs": 2}, "top_logprobs", "invalid_request"),
+        ({"logit_bias": {"5": 101}}, "logit_bias.5", "invalid_request"),
+        ({"response_format": {"type": "xml"}}, "response_format", "invalid_request"),
+        ({"tool_choice": "required"}, "tool_choice", "invalid_request"),
+        ({"keep_alive": "soon"}, "keep_alive", "invalid_request"),
+        ({"modalities": ["audio"]}, "modalities", "unsupported_parameter"),
         ({"no_such_thing": 1}, "no_such_thing", "unsupported_parameter"),
     ],
 )

@@ -1,53 +1,18 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from daemon.api.chat import NEUTRAL, ChatRequest
+from daemon.api.chat import NEUTRAL
+from daemon.terms import NO_TERMS, KeepAlive, Terms
 from daemon.wants import Wants
 from registry.errors import InvalidRequest, UnknownTask, UnsupportedParameter
 from registry.model import Task
 from selector.policy import Policy
-
-HI: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
-
-
-def question(**fields: Any) -> Any:
-    return ChatRequest.model_validate({**HI, **fields}).as_generate(max_messages=4)
-
-
-def test_content_parts_become_text_and_developer_becomes_system() -> None:
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    messages = question(messages=[{"role": "developer", "content": parts}]).messages
-    assert messages == [{"role": "system", "content": "ab"}]
-
-
-def test_a_tool_round_trip_keeps_what_the_template_needs() -> None:
-    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    messages = [
-        {"role": "assistant", "content": None, "tool_calls": [{**call, "index": 0}], "refusal": None},
-        {"role": "tool", "content": "42", "tool_call_id": "c1"},
-    ]
-    kept = question(messages=messages).messages
-    assert kept[0] == {"role": "assistant", "content": "", "tool_calls": [call]}
-    assert kept[1] == {"role": "tool", "content": "42", "tool_call_id": "c1"}
-
-
-def test_nulls_count_as_absent() -> None:
-    assert question(temperature=None, tools=[], stop=None, n=None, logprobs=None).stop == []
-
-
-def test_max_completion_tokens_is_the_newer_name() -> None:
-    assert question(max_tokens=5).max_tokens == 5
-    assert question(max_tokens=5, max_completion_tokens=7).max_tokens == 7
-
-
-def test_tool_choice_none_offers_no_tools() -> None:
-    tools = [{"type": "function", "function": {"name": "f"}}]
-    assert len(question(tools=tools).tools) == 1
-    assert question(tools=tools, tool_choice="none").tools == []
+from tests.daemon.api.chats import HI, a_chat, question
 
 
 @pytest.mark.parametrize("name", sorted(NEUTRAL))
@@ -64,30 +29,49 @@ def test_too_many_messages_are_refused_with_both_numbers() -> None:
         question(messages=HI["messages"] * 5)
 
 
-def test_images_are_refused_for_now() -> None:
-    image = [{"type": "image_url", "image_url": {"url": "data:,"}}]
-    with pytest.raises(ValidationError):
-        question(messages=[{"role": "user", "content": image}])
+# -- on what terms it is answered
 
 
-def test_a_tool_schema_that_is_nested_too_deep_is_refused() -> None:
-    def nested(depth: int) -> dict[str, Any]:
-        return {"a": nested(depth - 1)} if depth > 1 else {}
+def test_a_request_that_says_nothing_is_answered_on_the_terms_of_the_settings() -> None:
+    assert a_chat().terms() == NO_TERMS
 
-    def ask(depth: int) -> Any:
-        return question(tools=[{"type": "function", "function": {"name": "f", "parameters": nested(depth)}}])
 
-    assert len(ask(64).tools) == 1
-    for depth in (65, 600):
-        with pytest.raises(ValidationError, match="nested more than 64 deep"):
-            ask(depth)
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [(300, 300.0), (0, 0.0), (0.5, 0.5), (-1, None), ("5m", 300.0), ("1h30m", 5400.0), ("-1", None)],
+)
+def test_keep_alive_is_seconds_or_a_text(said: float | str, seconds: float | None) -> None:
+    assert a_chat(keep_alive=said).terms() == Terms(keep_alive=KeepAlive(seconds))
+
+
+@pytest.mark.parametrize("said", ["soon", "", True, [5], {}])
+def test_a_keep_alive_that_is_no_time_is_refused(said: Any) -> None:
+    with pytest.raises(ValidationError, match="is no time") as caught:
+        a_chat(keep_alive=said)
+    assert caught.value.errors()[0]["loc"] == ("keep_alive",)
+
+
+def test_a_deadline_in_the_header_counts_before_the_body() -> None:
+    assert a_chat(deadline_s=20).terms() == Terms(deadline_s=20)
+    assert a_chat(deadline_s=20).terms(deadline=" 2.5 ") == Terms(deadline_s=2.5)
+
+
+@pytest.mark.parametrize("deadline", [0, -1, 1e6 + 1, math.inf, math.nan])
+def test_a_deadline_that_is_none_is_refused(deadline: float) -> None:
+    a_chat(deadline_s=1e6)
+    with pytest.raises(ValidationError, match="deadline_s"):
+        a_chat(deadline_s=deadline)
+    for text in (str(deadline), "soon"):
+        with pytest.raises(InvalidRequest, match="number of seconds above 0 and up to 1000000") as caught:
+            a_chat().terms(deadline=text)
+        assert caught.value.param == "deadline_s"
 
 
 # -- what it says about the choice of a model
 
 
 def wants(*, headers: dict[str, str] | None = None, **fields: Any) -> Wants:
-    return ChatRequest.model_validate({**HI, **fields}).wants(**(headers or {}))
+    return a_chat(**fields).wants(**(headers or {}))
 
 
 def test_a_request_that_says_nothing_wants_nothing_but_an_answer_to_its_words() -> None:

@@ -1,0 +1,108 @@
+"""One answer in OpenAI's words, whole or as a stream of chunks.
+
+Invariant: both say the same; the pieces of a stream add up to the whole answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from daemon.answers import Answer
+from daemon.api.choices import Choice
+from daemon.api.errors import error_body
+from daemon.pool.protocol import Finished
+from daemon.shapes import Json
+from registry.errors import GenerationFailed, SlmregError
+
+log = logging.getLogger("slmreg.api")
+
+
+class Completion:
+    """``whole`` or ``frames`` can be used once. ``has_logprobs``: log probabilities were asked for."""
+
+    def __init__(self, answer: Answer, *, choices: int = 1, has_logprobs: bool = False) -> None:
+        self._answer = answer
+        self._choices = [Choice(index, has_logprobs=has_logprobs) for index in range(choices)]
+        self._finished: Finished | None = None
+        self._id = f"chatcmpl-{uuid.uuid4().hex}"
+        self._created = int(time.time())
+
+    async def whole(self) -> Json:
+        """The whole answer as one ``chat.completion``. Raises SlmregError."""
+        async for _delta in self._deltas():
+            pass
+        end = self._end()
+        choices = [choice.whole(_finish_reason(end, choice.index)) for choice in self._choices]
+        return {**self._head("chat.completion"), "choices": choices, "usage": self._usage(end)}
+
+    async def frames(self, *, include_usage: bool) -> AsyncIterator[bytes]:
+        """The answer as server-sent events, ending with ``[DONE]``, or with an error object if it breaks."""
+        # OpenAI: where usage is asked for, every other chunk has it as null.
+        no_usage: Json = {"usage": None} if include_usage else {}
+        try:
+            async for choice in self._chunk_choices():
+                yield _frame({**self._head("chat.completion.chunk"), "choices": [choice], **no_usage})
+            if include_usage:
+                usage = self._usage(self._end())
+                yield _frame({**self._head("chat.completion.chunk"), "choices": [], "usage": usage})
+            yield b"data: [DONE]\n\n"
+        except SlmregError as error:
+            yield _frame(error_body(error))
+        except Exception as error:
+            log.exception("stream.bug")
+            yield _frame(error_body(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}.")))
+
+    async def _chunk_choices(self) -> AsyncIterator[Json]:
+        """The one entry of each chunk's ``choices``."""
+        for choice in self._choices:
+            yield choice.opening()
+        async for chunks in self._deltas():
+            for chunk in chunks:
+                yield chunk
+        for choice in self._choices:
+            yield choice.closing(_finish_reason(self._end(), choice.index))
+
+    async def _deltas(self) -> AsyncIterator[list[Json]]:
+        """What each delta says in chunks; each choice also keeps it."""
+        async for event in self._answer:
+            if isinstance(event, Finished):
+                self._finished = event
+            elif event.choice < len(self._choices):
+                yield self._choices[event.choice].take(event)
+
+    def _end(self) -> Finished:
+        if self._finished is None:
+            raise GenerationFailed("The answer broke off: its end never came. Ask again.")
+        return self._finished
+
+    def _usage(self, end: Finished) -> Json:
+        prompt, completion = self._answer.prompt_tokens, end.completion_tokens
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": end.cached_tokens, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": end.reasoning_tokens,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
+        }
+
+    def _head(self, kind: str) -> Json:
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._answer.model.id}
+
+
+def _finish_reason(end: Finished, index: int) -> str:
+    return end.finish_reasons[index] if index < len(end.finish_reasons) else end.finish_reason
+
+
+def _frame(body: Any) -> bytes:
+    """One event. In ASCII: some clients split lines also at U+2028 and the like, which JSON may hold as they are."""
+    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"

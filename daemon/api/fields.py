@@ -1,0 +1,41 @@
+"""What the bodies of requests are made of: no unknown keys, no values of another type that happen to look right."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, WithJsonSchema
+
+from daemon.durations import as_keep_alive
+from daemon.terms import KeepAlive
+
+MAX_SCHEMA_DEPTH = 64
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _depth(value: Any, limit: int) -> int:
+    """How deeply ``value`` is nested, counted to just beyond ``limit``."""
+    if limit < 0 or not isinstance(value, dict | list):
+        return 0
+    inner = value.values() if isinstance(value, dict) else value
+    return 1 + max((_depth(item, limit - 1) for item in inner), default=0)
+
+
+def not_too_deep(schema: dict[str, Any]) -> dict[str, Any]:
+    """``schema`` itself. Raises ValueError for one that is nested deeper than ``MAX_SCHEMA_DEPTH``."""
+    if _depth(schema, MAX_SCHEMA_DEPTH) > MAX_SCHEMA_DEPTH:
+        raise ValueError(f"the schema is nested more than {MAX_SCHEMA_DEPTH} deep")
+    return schema
+
+
+JsonSchema = Annotated[dict[str, Any], AfterValidator(not_too_deep)]
+
+# Seconds, or a text such as "5m"; below 0 is for ever.
+KeepAliveField = Annotated[
+    KeepAlive,
+    PlainValidator(lambda value: KeepAlive(as_keep_alive(value))),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]}),
+]

@@ -1,0 +1,66 @@
+"""The chat endpoint over a real pool whose worker says what the test wrote down, and the official client for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import httpx
+import openai
+from fastapi import FastAPI
+
+from daemon.admin import Admin
+from daemon.api.errors import install_error_handlers
+from daemon.api.openai import openai_router
+from daemon.pool.launch import Event
+from daemon.pool.protocol import Generate
+from tests.daemon.api.chats import HI
+from tests.daemon.test_answers import Bench
+
+
+class Endpoint:
+    """``POST`` to it, or use ``client``; ``asked`` is what has reached the worker."""
+
+    def __init__(self, bench: Bench, http: httpx.AsyncClient) -> None:
+        self._bench = bench
+        self._http = http
+        # Untyped: its overloads do not take parameters from a dict, and newer ones name another httpx.
+        make: Any = openai.AsyncOpenAI
+        self.client: Any = make(base_url="http://slmreg/v1", api_key="none", max_retries=0, http_client=http)
+
+    @property
+    def asked(self) -> Generate:
+        return cast(Generate, self._bench.launcher.asked[-1])
+
+    async def post(self, **fields: Any) -> httpx.Response:
+        return await self._http.post("/v1/chat/completions", json={"model": "a", **HI, **fields})
+
+    async def frames(self, **fields: Any) -> list[str]:
+        """The events of a stream, without the ``data:`` before and the empty line after each."""
+        response = await self.post(stream=True, **fields)
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"].startswith("text/event-stream")
+        *events, end = response.text.split("\n\n")
+        assert end == ""
+        assert all(event.startswith("data: ") and "\n" not in event for event in events)
+        return [event.removeprefix("data: ") for event in events]
+
+    async def chunks(self, **fields: Any) -> list[dict[str, Any]]:
+        """The same, decoded, without the ``[DONE]`` at the end."""
+        *events, done = await self.frames(**fields)
+        assert done == "[DONE]"
+        return [json.loads(event) for event in events]
+
+
+@asynccontextmanager
+async def endpoint(*script: Event) -> AsyncIterator[Endpoint]:
+    """Every request for the model ``a`` is accepted with 100 tokens of prompt and then answered by ``script``."""
+    bench = Bench(*script)
+    app = FastAPI()
+    install_error_handlers(app)
+    app.include_router(openai_router(cast(Admin, None), bench.answers, max_messages=10))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://slmreg") as http:
+        yield Endpoint(bench, http)
+    await bench.pool.close()
