@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon.catalog import Catalog
 from daemon.comparison import evaluation_json, measurement_json, prediction_json
 from daemon.listing import Listing, Marks, Record, encode
-from daemon.shapes import Json, changes_json, decision_json, model_json, pin_json, problem_json, root_json
+from daemon.shapes import Json, changes_json, decision_json, failure_json, model_json, pin_json, problem_json, root_json
 from daemon.wants import parse_task
 from registry.errors import InvalidRequest
 from registry.model import Evaluation, EvaluationKind, Fallback, Model, Task
@@ -24,6 +24,7 @@ from selector.learning import is_of
 from selector.selection import SelectionRequest
 
 if TYPE_CHECKING:
+    from daemon.pool.account import SessionSnapshot
     from daemon.upkeep import Upkeep
 
 
@@ -40,13 +41,13 @@ class Admin:
         self,
         catalog: Catalog,
         *,
-        loaded: Callable[[], Collection[str]] = frozenset,
+        sessions: Callable[[], Sequence[SessionSnapshot]] = tuple,
         upkeep: Upkeep | None = None,
         listing: Listing | None = None,
     ) -> None:
-        """In a daemon: ``loaded``, the ids of models in memory; ``upkeep``, which scans and announces what changes."""
+        """In a daemon: ``sessions``, what is loaded and what failed; ``upkeep``, which scans and tells what changes."""
         self._catalog = catalog
-        self._loaded = loaded
+        self._sessions = sessions
         self._upkeep = upkeep
         self._listing = listing or Listing()
 
@@ -192,7 +193,11 @@ class Admin:
         for pin in self._catalog.pins():
             if not pin.is_waiting:
                 pinned.setdefault(pin.model_id, []).append(pin.task)
-        return Marks(frozenset(self._loaded()), pinned, self._measured())
+        sessions = self._sessions()
+        loaded = frozenset(session.model_id for session in sessions if session.state == "ready")
+        failed = {session.model_id: failure_json(session) for session in sessions}
+        failures = {model_id: failure for model_id, failure in failed.items() if failure is not None}
+        return Marks(loaded, pinned, self._measured(), failures)
 
     def _measured(self) -> dict[str, Json]:
         """By id, only of those that were measured as they are now; without a look at the machine."""
@@ -211,6 +216,7 @@ def _shaped(model: Model, marks: Marks) -> Json:
         loaded=model.id in marks.loaded,
         pinned_for=marks.pinned.get(model.id, ()),
         measured=marks.measured.get(model.id),
+        failure=marks.failures.get(model.id),
     )
 
 

@@ -39,7 +39,7 @@ from daemon.pool.pool import SessionPool
 from daemon.pool.session import SessionState
 from daemon.session_news import SessionNews
 from daemon.settings import Paths, Settings
-from daemon.shapes import Json, recovery_json
+from daemon.shapes import Json, failure_json, recovery_json
 from daemon.upkeep import Upkeep
 from daemon.warm import WarmSet
 from registry.model import Model, Status
@@ -93,7 +93,7 @@ class Daemon:
             is_busy=self._is_busy,
             rescan_s=settings.rescan_s,
         )
-        self.admin = Admin(self.catalog, loaded=self._loaded, upkeep=self.upkeep, listing=self.listing)
+        self.admin = Admin(self.catalog, sessions=self.pool.snapshot, upkeep=self.upkeep, listing=self.listing)
         self.answers = Answers(self.catalog, self.pool, self.learner, request_timeout_s=settings.request_timeout_s)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -152,13 +152,15 @@ class Daemon:
 
     def status(self) -> Json:
         """The part of the status that the process itself knows; the address is the command line's to add."""
+        sessions = self.pool.snapshot()
         return {
             "running": True,
             "pid": os.getpid(),
             "version": __version__,
             "models": sum(m.status is Status.READY for m in self.catalog.models(include_missing=False)),
             "problems": len(self.catalog.problems()),
-            "sessions": len(self.pool.snapshot()),
+            "sessions": len(sessions),
+            "failures": {s.model_id: failure_json(s) for s in sessions if s.failure is not None},
             "subscribers": self.events.followers,
             "recovered": recovery_json(self.registry.recovered) if self.registry.recovered is not None else None,
             "uptime_s": round(time.monotonic() - self.started_s, 1),
@@ -216,9 +218,6 @@ class Daemon:
             for s in self.pool.snapshot()
             if s.state in (SessionState.READY, SessionState.LOADING)
         )
-
-    def _loaded(self) -> frozenset[str]:
-        return frozenset(s.model_id for s in self.pool.snapshot() if s.state is SessionState.READY)
 
     def _is_busy(self) -> bool:
         return any(session.active or session.queued for session in self.pool.snapshot())

@@ -18,6 +18,7 @@ from daemon.findings import (
     daemon_finding,
     database_findings,
     disk_finding,
+    failure_findings,
     folder_findings,
     installed_version,
     model_findings,
@@ -38,6 +39,7 @@ def examine_outside(database: Path, daemon: Status | None) -> Iterator[Finding]:
     """What can be seen before anybody opens the registry. ``daemon``: the status of one that runs, with its url."""
     yield version_finding(installed_version)
     yield daemon_finding(daemon)
+    yield from failure_findings(daemon)
     yield disk_finding(database.parent)
     yield from database_findings(examine_database(database))
 

@@ -139,6 +139,19 @@ def model_findings(models: Sequence[Model]) -> Iterator[Finding]:
     yield from _duplicates(models)
 
 
+def failure_findings(daemon: Mapping[str, Any] | None) -> Iterator[Finding]:
+    """``daemon`` is the status of the one that runs: it knows what could not be loaded."""
+    failures = (daemon or {}).get("failures", {})
+    if failures:
+        yield Finding(
+            Level.PROBLEM,
+            "failed models",
+            f"{len(failures)} could not be loaded, or died",
+            "Each says why. `slmreg load MODEL` tries again at once, `slmreg verify MODEL` looks for damage.",
+            tuple(f"{model_id} ({each['kind']}): {each['message']}" for model_id, each in sorted(failures.items())),
+        )
+
+
 def _missing(models: Sequence[Model]) -> Iterator[Finding]:
     gone = [model for model in models if model.status is Status.MISSING]
     if gone:

@@ -35,22 +35,24 @@ _UNMARKED = encode(marks_json(loaded=False, pinned_for=()))[1:]
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What is not read from a model's folder: the ids of loaded models, and by id what was measured of models and the
-    tasks that they are pinned for."""
+    """What is not read from a model's folder: the ids of loaded models, and by id what was measured of models, the
+    tasks that they are pinned for, and why they could not be loaded a short while ago."""
 
     loaded: Collection[str] = ()
     pinned: Mapping[str, Collection[Task]] = field(default_factory=dict)
     measured: Mapping[str, Json] = field(default_factory=dict)
+    failures: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def ids(self) -> frozenset[str]:
-        return frozenset((*self.loaded, *self.pinned, *self.measured))
+        return frozenset((*self.loaded, *self.pinned, *self.measured, *self.failures))
 
     def put_on(self, record: bytes, model_id: str) -> bytes:
         marks = marks_json(
             loaded=model_id in self.loaded,
             pinned_for=self.pinned.get(model_id, ()),
             measured=self.measured.get(model_id),
+            failure=self.failures.get(model_id),
         )
         return record.removesuffix(_UNMARKED) + encode(marks)[1:]
 

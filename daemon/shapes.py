@@ -18,7 +18,12 @@ Json = dict[str, Any]
 
 
 def model_json(
-    model: Model, *, loaded: bool = False, pinned_for: Collection[Task] = (), measured: Json | None = None
+    model: Model,
+    *,
+    loaded: bool = False,
+    pinned_for: Collection[Task] = (),
+    measured: Json | None = None,
+    failure: Json | None = None,
 ) -> Json:
     return {
         "id": model.id,
@@ -68,13 +73,19 @@ def model_json(
         "missing_since": iso_time(model.missing_since_s),
         "verified_at": iso_time(model.verified_s),
         "evidence": dict(model.evidence),
-        **marks_json(loaded=loaded, pinned_for=pinned_for, measured=measured),
+        **marks_json(loaded=loaded, pinned_for=pinned_for, measured=measured, failure=failure),
     }
 
 
-def marks_json(*, loaded: bool, pinned_for: Collection[Task], measured: Json | None = None) -> Json:
-    """The keys of a model, its last ones, that do not come from its folder."""
-    return {"measured": measured or {}, "loaded": loaded, "pinned_for": sorted(str(task) for task in pinned_for)}
+def marks_json(
+    *, loaded: bool, pinned_for: Collection[Task], measured: Json | None = None, failure: Json | None = None
+) -> Json:
+    """The keys of a model, its last ones, that do not come from its folder.
+
+    ``failure``: it could not be loaded, or its process died, a short while ago.
+    """
+    pins = sorted(str(task) for task in pinned_for)
+    return {"measured": measured or {}, "loaded": loaded, "failure": failure, "pinned_for": pins}
 
 
 def model_event_json(model: Model, status: Status) -> Json:
@@ -225,11 +236,11 @@ def session_json(session: SessionSnapshot) -> Json:
         "expires_s": round(session.expires_s, 1) if session.expires_s is not None else None,
         "pinned": session.is_kept,
         "warm_for": list(session.warm_for),
-        "failure": _failure_json(session),
+        "failure": failure_json(session),
     }
 
 
-def _failure_json(session: SessionSnapshot) -> Json | None:
+def failure_json(session: SessionSnapshot) -> Json | None:
     """``retry_s``: how long it is not tried again for a request; None: the next one tries at once."""
     if session.failure is None:
         return None

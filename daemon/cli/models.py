@@ -62,6 +62,7 @@ def list_models(task: str | None, source: str | None, status: str | None, is_all
 def _row(model: Json) -> tuple[str, ...]:
     marks = [model["status"]]
     marks += ["loaded"] if model["loaded"] else []
+    marks += [f"failed ({model['failure']['kind']})"] if model["failure"] else []
     marks += [f"pinned for {', '.join(model['pinned_for'])}"] if model["pinned_for"] else []
     return (
         model["id"],
@@ -77,11 +78,18 @@ def _row(model: Json) -> tuple[str, ...]:
 
 
 def _tell_about(models: list[Json], problems: list[Json]) -> None:
+    for model in models:
+        if model["failure"]:
+            say(f"\n{model['id']} failed: {model['failure']['message']}{_again(model['failure']['retry_s'])}")
     for problem in problems:
         say(f"\n{problem['path']}\n  {problem['code']}: {problem['message']}")
     ready = [model for model in models if model["status"] == "ready"]
     if ready and all(model["demo"] for model in ready):
         say(f"\n{DEMO_HINT}")
+
+
+def _again(retry_s: float | None) -> str:
+    return f" It is tried again in {retry_s:.0f} s." if retry_s else " The next request tries again."
 
 
 @click.command()

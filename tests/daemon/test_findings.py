@@ -11,6 +11,7 @@ from daemon.findings import (
     daemon_finding,
     database_findings,
     disk_finding,
+    failure_findings,
     folder_findings,
     model_findings,
     pin_findings,
@@ -141,3 +142,10 @@ def test_a_daemon_of_another_version_has_to_be_restarted() -> None:
     assert daemon_finding(None).level is Level.OK
     assert daemon_finding(status).level is Level.OK
     assert daemon_finding({**status, "version": "0.0.1"}).level is Level.PROBLEM
+
+
+def test_models_that_failed_are_a_problem_with_the_reason_of_each() -> None:
+    failures = {"m:1": {"kind": "out_of_memory", "message": "bad alloc", "retry_s": 15.0}}
+    (finding,) = failure_findings({"failures": failures})
+    assert (finding.level, finding.items) == (Level.PROBLEM, ("m:1 (out_of_memory): bad alloc",))
+    assert list(failure_findings({"failures": {}})) == list(failure_findings(None)) == []

@@ -54,6 +54,13 @@ def test_what_was_measured_is_a_mark_too() -> None:
     assert not any(each["measured"] for each in listed(listing, MODELS))
 
 
+def test_why_a_model_failed_is_a_mark_too() -> None:
+    failure = {"kind": "missing_file", "message": "model.onnx is missing", "retry_s": 15.0}
+    marked = {each["id"]: each for each in listed(Listing(), MODELS, Marks(failures={"m0002:1": failure}))}
+    assert marked["m0002:1"] == model_json(MODELS[2], failure=failure)
+    assert (marked["m0002:1"]["failure"], marked["m0001:1"]["failure"]) == (failure, None)
+
+
 def test_each_change_is_seen_and_leaves_the_rest_as_it_was() -> None:
     listing = Listing()
     listing.refresh(MODELS)
