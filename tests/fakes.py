@@ -63,6 +63,7 @@ class FakeWorker:
         self.load_error_kind = FailureKind.OTHER
         self.loaded: Load | None = None
         self.cores: tuple[int, ...] = ()
+        self.was_stopped_at_once = False
         if launcher.loads_at_once:
             self.may_load.set()
 
@@ -105,9 +106,11 @@ class FakeWorker:
     async def wait(self) -> Ending:
         return await asyncio.shield(self._ended)
 
-    async def stop(self) -> None:
+    async def stop(self, *, at_once: bool = False) -> None:
+        self.was_stopped_at_once |= at_once
         await asyncio.sleep(0)
-        await self.may_stop.wait()
+        if not at_once:
+            await self.may_stop.wait()
         self.die("stopped")
 
     def die(self, how: str = "was killed by SIGKILL", kind: FailureKind = FailureKind.OTHER) -> None:
@@ -133,6 +136,12 @@ class FakeLauncher:
         worker = FakeWorker(len(self.workers) + 1, self)
         self.workers.append(worker)
         return worker
+
+    async def warm(self) -> None:
+        """There is nothing to keep ready."""
+
+    async def close(self) -> None:
+        """Nor to give up."""
 
     def available_bytes(self) -> int:
         return self.total_bytes - sum(self.resident.values())

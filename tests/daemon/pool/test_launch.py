@@ -75,7 +75,7 @@ async def a_worker(at_load: str = "", at_request: str = "") -> AsyncIterator[Wor
         ("kill", FailureKind.KILLED, "SIGKILL"),
         ("abort", FailureKind.OUT_OF_MEMORY, "std::bad_alloc"),
         ("refuse", FailureKind.OUT_OF_MEMORY, "no room for the weights"),
-        ("refuse otherwise", FailureKind.OTHER, "no weights"),
+        ("refuse otherwise", FailureKind.MISSING_FILE, "no weights"),
         ("garble", FailureKind.OTHER, "no message"),
     ],
 )

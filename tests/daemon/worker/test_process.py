@@ -27,6 +27,7 @@ from daemon.pool.protocol import (
     Generate,
     Load,
     LoadFailed,
+    Pulse,
     Ready,
     Sampling,
     ToDaemon,
@@ -58,6 +59,7 @@ class Worker:
         )
         self._messages: queue.Queue[ToDaemon | None] = queue.Queue()
         self.seen: list[ToDaemon] = []
+        self.pulses = 0
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -111,7 +113,10 @@ class Worker:
             while header := file.read(4):
                 message = decode(file.read(int.from_bytes(header, "big")))
                 assert isinstance(message, ToDaemon)
-                self._messages.put(message)
+                if isinstance(message, Pulse):  # comes at any time
+                    self.pulses += 1
+                else:
+                    self._messages.put(message)
         self._messages.put(None)
 
 
