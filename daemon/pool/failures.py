@@ -66,12 +66,12 @@ class WorkerFailure(Exception):
 
 # std::bad_alloc, MSVC's "bad allocation", ONNX Runtime's arenas ("Failed to allocate memory for requested buffer"),
 # onnxruntime-genai's "Could not allocate the key-value cache buffer", numpy's "Unable to allocate", CUDA, DirectML,
-# errno 12, a library that cannot be mapped (where another reason follows a colon, it is that one), and what Windows
-# says when a file of weights cannot be mapped for want of commit charge (error 1455).
+# OpenBLAS, errno 12, a library that cannot be mapped (where another reason follows a colon, it is that one), and what
+# Windows says when a file of weights cannot be mapped for want of commit charge (error 1455).
 OUT_OF_MEMORY_WORDS = (
     r"bad.alloc|out of memory|(?:failed|unable) to allocate|(?:could not|cannot) allocate"
     r"|failed to map segment from shared object(?!:)|MemoryError|ALLOC_FAILED|E_OUTOFMEMORY|not enough memory"
-    r"|paging file is too small"
+    r"|paging file is too small|memory allocation (?:still )?failed"
 )
 _OUT_OF_MEMORY = re.compile(OUT_OF_MEMORY_WORDS, re.IGNORECASE)
 # What Windows has instead of signals (ntstatus.h), as exit codes: a lack of memory, and broken native code.

@@ -22,9 +22,16 @@ class Spare:
     """Keeps one worker ready. ``start`` makes a fresh one; the next is begun ``delay_s`` after the last was taken and
     has loaded its model. One that ends by itself is replaced later and later, up to ``MAX_BACKOFF_S``."""
 
-    def __init__(self, start: Callable[[], Awaitable[WorkerProcess]], *, delay_s: float = SPARE_DELAY_S) -> None:
+    def __init__(
+        self,
+        start: Callable[[], Awaitable[WorkerProcess]],
+        *,
+        delay_s: float = SPARE_DELAY_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._start = start
         self._delay_s = delay_s
+        self._sleep = sleep
         self._worker: WorkerProcess | None = None
         self._newest: WorkerProcess | None = None
         self._was_tried = asyncio.Event()
@@ -69,13 +76,13 @@ class Spare:
             failures = 0 if await self._try_one() else failures + 1
             self._was_tried.set()
             if failures:
-                await asyncio.sleep(min(self._delay_s * 2.0 ** min(failures, 10), MAX_BACKOFF_S))
+                await self._sleep(min(self._delay_s * 2.0 ** min(failures, 10), MAX_BACKOFF_S))
 
     async def _quiet(self) -> None:
         """Return when the newest worker has loaded and ``delay_s`` have passed in which none came after it."""
         while (newest := self._newest) is not None:
             await newest.settled()
-            await asyncio.sleep(self._delay_s)
+            await self._sleep(self._delay_s)
             if self._newest is newest:
                 self._newest = None
 

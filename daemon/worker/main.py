@@ -105,6 +105,8 @@ def main() -> int:
 
 def _import_ahead() -> None:
     """What a load needs, while there is time. What cannot be imported is told when there is a load to fail."""
+    # numpy only samples here, and its library for linear algebra would hold a thread for every core.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         import_module("daemon.worker.loading")
     except Exception as error:

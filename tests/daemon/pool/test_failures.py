@@ -24,6 +24,7 @@ OUT_OF_MEMORY = [
     "allocate memory for requested buffer of size 1342177280",
     "CUDA failure 2: out of memory ; GPU=0 ; hostname=box ; expr=cudaMalloc((void**)&p, size);",
     "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+    "OpenBLAS error: Memory allocation still failed after 10 retries, giving up.",
     "[Errno 12] Cannot allocate memory",
     "libonnxruntime.so.1: failed to map segment from shared object: Cannot allocate memory",
     "Unable to allocate 1.16 GiB for an array with shape (152064, 2048) and data type float32",
