@@ -2,7 +2,8 @@
 
 ``python -m daemon.worker.main``. Everything that a load needs is imported before the first message is read, so that a
 process can be kept ready; the first ``Pulse`` says that it is. The process ends at once when its input does, so that a
-daemon that was killed leaves no orphan. Nothing of a prompt is ever printed or logged.
+daemon that was killed leaves no orphan; on Linux also inside a call of the engine, which keeps every thread of Python
+waiting. Nothing of a prompt is ever printed or logged.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_LOAD_FAILED = 1
 EXIT_PROTOCOL = 2
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _Inbox = queue.SimpleQueue[ToWorker]
 _log = logging.getLogger("slmreg.worker")
@@ -84,6 +86,7 @@ def main() -> int:
     """Load one model and serve it until the input ends; an exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the daemon's to decide about
+    _end_with_parent()
     output = Output()
     inbox = _Inbox()
     threading.Thread(target=_read_frames, args=(inbox,), name="input", daemon=True).start()
@@ -101,6 +104,14 @@ def main() -> int:
     except OSError:  # nobody reads the answers any more
         return EXIT_OK
     return EXIT_LOAD_FAILED
+
+
+def _end_with_parent() -> None:
+    """Linux: have the system kill this process when the thread that started it ends, which is the daemon's loop."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _import_ahead() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -29,7 +30,13 @@ def ids(served: Any) -> set[str]:
 
 
 def workers_of(served: Any) -> list[psutil.Process]:
-    return psutil.Process(served.pid).children(recursive=True)
+    """Its worker processes, with and without a model."""
+    found = []
+    for child in psutil.Process(served.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "daemon.worker.main" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def lives(process: psutil.Process) -> bool:
@@ -205,7 +212,7 @@ def test_a_killed_daemon_leaves_no_orphan_and_can_be_started_again(home: Home, t
 def test_a_load_takes_the_process_that_was_kept_ready_unless_none_is_wanted(home: Home, tiny: Path) -> None:
     put(tiny, home.models / "tiny")
     served = home.start(warm_tasks="")
-    (spare,) = wait_for(lambda: [p for p in workers_of(served) if "daemon.worker.main" in p.cmdline()], "the spare")
+    (spare,) = wait_for(lambda: workers_of(served), "the spare")
     served.post("/slmreg/load", {"model": "tiny"}).raise_for_status()
     assert served.sessions()["tiny:0"]["pid"] == spare.pid
     served.daemon.process.send_signal(signal.SIGTERM)

@@ -18,6 +18,7 @@ from daemon.pool.worker_process import Event
 from registry.errors import DaemonStopping, WorkerDied
 from tests.daemon.pool.processes import (
     FAULTY_WORKER,
+    REPOSITORY,
     a_faulty_worker,
     a_load,
     a_question,
@@ -213,6 +214,36 @@ async def test_large_messages_pass_and_those_to_a_dead_worker_leave_nothing_behi
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(WorkerDied):
             await answered(worker, "after")
+
+
+# Loads a folder in a worker, says which process that is, and never ends.
+DAEMON = """
+import asyncio, sys
+from pathlib import Path
+from tests.daemon.pool.processes import FAULTY_WORKER, a_load
+from daemon.pool.launch import ProcessLauncher
+
+async def main():
+    worker = await ProcessLauncher(FAULTY_WORKER).start()
+    print(worker.pid, flush=True)
+    await worker.load(a_load(Path(sys.argv[1])))
+
+asyncio.run(main())
+"""
+
+
+@on_loop
+async def test_a_killed_daemon_leaves_no_worker_even_if_that_hangs(tiny_model: Path, tmp_path: Path) -> None:
+    with_fault(tiny_model, tmp_path / "m", at="load", what="deaf")
+    daemon = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", DAEMON, str(tmp_path / "m")), cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE
+    )
+    assert daemon.stdout is not None
+    worker_pid = int(await daemon.stdout.readline())
+    await until(lambda: _ignores_sigterm(worker_pid), "the worker to hang")
+    daemon.kill()
+    await daemon.wait()
+    await until(lambda: state_of(worker_pid) in (None, "Z"), "the worker to be gone")
 
 
 @on_loop
