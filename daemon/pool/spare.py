@@ -16,21 +16,26 @@ log = logging.getLogger("slmreg.worker")
 # A new one takes 0.3 s of one core: not while somebody waits for a load, or for the first words after it.
 SPARE_DELAY_S = 2.0
 MAX_BACKOFF_S = 60.0
+# For imports of 0.2 s, where the disk is slow and the machine busy.
+PREPARE_TIMEOUT_S = 60.0
 
 
 class Spare:
     """Keeps one worker ready. ``start`` makes a fresh one; the next is begun ``delay_s`` after the last was taken and
-    has loaded its model. One that ends by itself is replaced later and later, up to ``MAX_BACKOFF_S``."""
+    has loaded its model. One that ends by itself, or is not ready after ``prepare_timeout_s``, is replaced later and
+    later, up to ``MAX_BACKOFF_S``."""
 
     def __init__(
         self,
         start: Callable[[], Awaitable[WorkerProcess]],
         *,
         delay_s: float = SPARE_DELAY_S,
+        prepare_timeout_s: float = PREPARE_TIMEOUT_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._start = start
         self._delay_s = delay_s
+        self._prepare_timeout_s = prepare_timeout_s
         self._sleep = sleep
         self._worker: WorkerProcess | None = None
         self._newest: WorkerProcess | None = None
@@ -87,23 +92,32 @@ class Spare:
                 self._newest = None
 
     async def _try_one(self) -> bool:
-        """Start a spare and stay with it until it is taken; False if it could not start, or ended by itself."""
+        """Start a spare and stay with it until it is taken; False if it could not start, or was no use."""
         self._was_taken.clear()
         try:
             worker = self._worker = await self._start()
         except OSError as error:
             log.warning("spare.not_started error=%s", error)
             return False
-        await worker.prepared()
-        self._was_tried.set()
-        ended, taken = asyncio.create_task(worker.wait()), asyncio.create_task(self._was_taken.wait())
-        try:
-            await asyncio.wait({ended, taken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ended.cancel()
-            taken.cancel()
+        await self._taken_or_useless(worker)
         if self._worker is not worker:
             return True
         self._worker = None
-        log.warning("spare.died pid=%d", worker.pid)
+        log.warning("spare.useless pid=%d has_ended=%s", worker.pid, worker.has_exited)
+        await worker.stop(at_once=True)
         return False
+
+    async def _taken_or_useless(self, worker: WorkerProcess) -> None:
+        """Return when it was taken, has ended, or has not got ready in time."""
+        try:
+            async with asyncio.timeout(self._prepare_timeout_s):
+                await worker.prepared()
+        except TimeoutError:
+            return
+        self._was_tried.set()
+        either = [asyncio.create_task(worker.wait()), asyncio.create_task(self._was_taken.wait())]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in either:
+                task.cancel()

@@ -59,7 +59,7 @@ def state_of(pid: int) -> str | None:
     """The system's letter for what a process does, None when it is gone: Z has ended and nobody has asked how."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
 
 
