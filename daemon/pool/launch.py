@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
+from daemon.pool.child import start_child
 from daemon.pool.failures import Ending
 from daemon.pool.protocol import Load, Ready
 from daemon.pool.spare import SPARE_DELAY_S, Spare
@@ -88,20 +86,7 @@ class ProcessLauncher:
             await self._spare.close()
 
     async def _start(self) -> WorkerProcess:
-        # A group of its own: Ctrl-C in the daemon's terminal must not reach it, and killing it takes its children too.
-        own_group = (
-            {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
-            if os.name == "nt"
-            else {"start_new_session": True}
-        )
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            **own_group,
-        )
-        return WorkerProcess(process, hang_timeout_s=self._hang_timeout_s)
+        return WorkerProcess(await start_child(self._command), hang_timeout_s=self._hang_timeout_s)
 
 
 __all__ = ["Ask", "Event", "Launcher", "ProcessLauncher", "Worker", "WorkerProcess"]

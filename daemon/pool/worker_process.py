@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 
+from daemon.pool.child import LAST_WORDS_S, Child
 from daemon.pool.failures import Ending, FailureKind, WorkerFailure, ending_of, kind_of_load
 from daemon.pool.protocol import (
-    PULSE_S,
     Accepted,
     Cancel,
     Delta,
@@ -37,6 +35,7 @@ from daemon.pool.protocol import (
     encode,
     frame_size,
 )
+from daemon.pool.silence import Silence
 from registry.errors import DaemonStopping, SlmregError, WorkerDied
 
 log = logging.getLogger("slmreg.worker")
@@ -48,30 +47,6 @@ LAST = Finished | Embedded | Failed
 STDERR_LINES_KEPT = 20
 PIPE_BYTES = 4096  # read at a time, and so the longest line that is kept
 STOP_GRACE_S = 3.0
-# For what a process said before it ended; only a process that it started itself can hold its pipes open longer.
-LAST_WORDS_S = 1.0
-
-
-class Silence:
-    """How long a process has said nothing, counted only while somebody was there to hear it.
-
-    The daemon may be stopped, the laptop asleep or the event loop busy; then its ticks come late, and each counts as
-    one all the same.
-    """
-
-    def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
-        self.tick_s = min(PULSE_S, limit_s / 4)
-        self._ticks = 0
-
-    def heard(self) -> None:
-        """It has said something."""
-        self._ticks = 0
-
-    def tick(self) -> bool:
-        """``tick_s`` or more have passed: whether that was too long."""
-        self._ticks += 1
-        return self._ticks * self.tick_s > self.limit_s
 
 
 class WorkerProcess:
@@ -80,8 +55,8 @@ class WorkerProcess:
     One that is loaded and says nothing for ``hang_timeout_s`` is ended. How long a load may take, its caller decides.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, *, hang_timeout_s: float) -> None:
-        self._process = process
+    def __init__(self, child: Child, *, hang_timeout_s: float) -> None:
+        self._child = child
         self._requests: dict[str, asyncio.Queue[Event | None]] = {}
         loop = asyncio.get_running_loop()
         self._prepared: asyncio.Future[None] = loop.create_future()
@@ -92,16 +67,16 @@ class WorkerProcess:
         self._is_stopping = False
         self._verdict: Ending | None = None  # why the daemon ended it
         self._ending: Ending | None = None
-        self._life: asyncio.Task[Ending] = asyncio.create_task(self._live(), name=f"worker-{process.pid}")
+        self._life: asyncio.Task[Ending] = asyncio.create_task(self._live(), name=f"worker-{child.pid}")
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._child.pid
 
     @property
     def has_exited(self) -> bool:
         """Whether the process has ended, also if nothing has been heard of that yet."""
-        return self._process.returncode is not None or _is_dead_child(self.pid)
+        return self._child.has_exited
 
     async def prepared(self) -> None:
         """Return when it has imported what a load needs, or has ended."""
@@ -155,48 +130,35 @@ class WorkerProcess:
 
     async def stop(self, *, at_once: bool = False) -> None:
         self._is_stopping = True
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._child.close_input()
         if at_once:
-            self._kill_group()
-        for last_resort in (self._process.terminate, self._kill_group):
+            self._child.kill()
+        for last_resort in (self._child.terminate, self._child.kill):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_GRACE_S):
                     await asyncio.shield(self._life)
                 return
-            with contextlib.suppress(ProcessLookupError):
-                last_resort()
+            last_resort()
         await asyncio.shield(self._life)
 
     def _end(self, words: str, kind: FailureKind = FailureKind.OTHER) -> None:
         """Kill it for a reason that is better known here than to who looks at its exit code."""
         if self._verdict is None and not self._is_stopping:
             self._verdict = Ending(f"{words} and was ended", kind)
-        self._kill_group()
-
-    def _kill_group(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses to signal what is dead already
-            if os.name == "nt":
-                self._process.kill()
-            else:
-                os.killpg(self.pid, signal.SIGKILL)
+        self._child.kill()
 
     def _send(self, message: ToWorker) -> None:
-        """Write without waiting.
-
-        What the pipe does not take is kept here: a chat, or at most an image or a recording, which the daemon holds
-        already; when the process ends, it is dropped with the pipe. A dead worker is noticed by its reader.
-        """
-        stdin = self._process.stdin
-        if stdin is not None and not stdin.is_closing():
-            stdin.write(encode(message))
+        """Write without waiting: a chat is small, and an image or a recording is in the daemon's memory already. A dead
+        worker is noticed by its reader."""
+        self._child.write(encode(message))
 
     async def _live(self) -> Ending:
         """Read until the process ends, then let everybody who waits know."""
         readers = [asyncio.create_task(self._listen()), asyncio.create_task(self._keep_last_words())]
-        code = await self._exit_code()
+        code = await self._child.exit_code(tick_s=self._silence.tick_s, on_tick=self._end_if_hung)
+        await asyncio.wait(readers, timeout=LAST_WORDS_S)  # what it said at last is still to be taken in
         for reader in readers:
-            reader.cancel()  # does nothing to those that have read to the end
+            reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
         ending = self._ending = self._how_it_ended(code)
         if code != 0 and not self._is_stopping:
@@ -209,23 +171,10 @@ class WorkerProcess:
             events.put_nowait(None)
         return ending
 
-    async def _exit_code(self) -> int:
-        """Wait for the end of the process, and bring it about if it hangs."""
-        ended = asyncio.create_task(self._process.wait())
-        while self._process.returncode is None:
-            done, _ = await asyncio.wait({ended}, timeout=self._silence.tick_s)
-            if not done and self._is_loaded and self._silence.tick():
-                self._end(f"said nothing for {self._silence.limit_s:g} s", FailureKind.HUNG)
-        # asyncio waits for the pipes as well, and those may be held by what the process has started.
-        if not (await asyncio.wait({ended}, timeout=LAST_WORDS_S))[0]:
-            self._kill_group()
-            await asyncio.wait({ended}, timeout=LAST_WORDS_S)
-        ended.cancel()
-        return self._process.returncode
-
-    @property
-    def _is_loaded(self) -> bool:
-        return self._loaded.done() and isinstance(self._loaded.result(), Ready)
+    def _end_if_hung(self) -> None:
+        is_loaded = self._loaded.done() and isinstance(self._loaded.result(), Ready)
+        if is_loaded and self._silence.tick():
+            self._end(f"said nothing for {self._silence.limit_s:g} s", FailureKind.HUNG)
 
     def _how_it_ended(self, code: int) -> Ending:
         if self._verdict is not None:
@@ -236,9 +185,7 @@ class WorkerProcess:
         return ending_of(code, self._last_words, was_working=is_loading or bool(self._requests))
 
     async def _listen(self) -> None:
-        stdout = self._process.stdout
-        if stdout is None:
-            return
+        stdout = self._child.stdout
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             try:
                 while True:
@@ -266,17 +213,16 @@ class WorkerProcess:
             raise ProtocolError(f"a worker does not send {type(message).__name__}")
 
     async def _keep_last_words(self) -> None:
-        stderr = self._process.stderr
-        if stderr is None:
-            return
-        while chunk := await stderr.read(PIPE_BYTES):
+        while chunk := await self._child.stderr.read(PIPE_BYTES):
             for line in chunk.decode("utf-8", "replace").splitlines():
                 self._last_words.append(line)
                 log.debug("worker.stderr pid=%d line=%r", self.pid, line)
 
     def _died(self, ending: Ending) -> SlmregError:
         if self._is_stopping:
-            return DaemonStopping("The daemon stopped before the answer was finished.")
+            return DaemonStopping(
+                "The model was stopped before the answer was finished: it was unloaded, or the daemon stops. Ask again."
+            )
         return WorkerDied(
             f"The process that ran this model {ending.words} in the middle of the answer. Ask again: it is loaded "
             "afresh, unless it keeps dying."
@@ -284,13 +230,3 @@ class WorkerProcess:
 
     def _quote_stderr(self) -> str:
         return f" It said: {self._last_words[-1]}" if self._last_words else ""
-
-
-def _is_dead_child(pid: int) -> bool:
-    """Ask the system without taking the exit code away from asyncio. False where that cannot be asked."""
-    if not hasattr(os, "waitid"):
-        return False
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return True

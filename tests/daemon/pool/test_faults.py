@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from daemon.pool.failures import FailureKind, WorkerFailure
-from daemon.pool.launch import ProcessLauncher, WorkerProcess
+from daemon.pool.launch import ProcessLauncher
 from daemon.pool.protocol import Finished
-from daemon.pool.worker_process import Event
 from registry.errors import DaemonStopping, WorkerDied
 from tests.daemon.pool.processes import (
     FAULTY_WORKER,
@@ -246,24 +245,29 @@ async def test_a_killed_daemon_leaves_no_worker_even_if_that_hangs(tiny_model: P
     await until(lambda: state_of(worker_pid) in (None, "Z"), "the worker to be gone")
 
 
-@on_loop
-async def test_thirty_lives_leave_no_process_and_no_open_file(tiny_model: Path) -> None:
-    async def live(worker: WorkerProcess, how: int) -> list[Event]:
-        await worker.load(a_load(tiny_model))
-        events = await answered(worker, max_tokens=2)
-        if how == 0:
-            os.kill(worker.pid, signal.SIGKILL)
-            await worker.wait()
-        await worker.stop(at_once=how == 1)
+def test_thirty_lives_leave_no_process_and_no_open_file(tiny_model: Path) -> None:
+    async def live(launcher: ProcessLauncher, how: int) -> None:
+        worker = await launcher.start()
+        try:
+            await worker.load(a_load(tiny_model))
+            await answered(worker, max_tokens=2)
+            if how == 0:
+                os.kill(worker.pid, signal.SIGKILL)
+                await worker.wait()
+        finally:
+            await worker.stop(at_once=how == 1)
         assert state_of(worker.pid) is None
-        return events
 
-    launcher = ProcessLauncher(FAULTY_WORKER)
-    await live(await launcher.start(), 0)
-    before = _open_files()
-    for count in range(30):
-        await live(await launcher.start(), count % 3)
-    assert _open_files() == before
+    async def thirty() -> tuple[int, int]:
+        launcher = ProcessLauncher(FAULTY_WORKER)
+        await live(launcher, 0)
+        before = _open_files()
+        for count in range(30):
+            await live(launcher, count % 3)
+        return before, _open_files()
+
+    before, after = asyncio.run(asyncio.wait_for(thirty(), 120))
+    assert before == after
 
 
 def _open_files() -> int:

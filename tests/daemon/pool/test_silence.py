@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from daemon.pool.protocol import PULSE_S
-from daemon.pool.worker_process import Silence
+from daemon.pool.silence import Silence
 
 
 def test_silence_is_too_long_after_as_many_ticks_as_the_limit_has() -> None:

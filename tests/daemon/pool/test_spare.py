@@ -64,7 +64,7 @@ async def test_a_start_that_finds_no_spare_gets_a_fresh_process() -> None:
         assert children() == {first.pid, second.pid}
         for each in (first, second):
             await each.stop()
-        await until(children, "the first spare, when both are gone")
+        await until(children, "the first spare, once both are gone")
 
 
 @on_loop
