@@ -95,6 +95,7 @@ class Daemon:
         )
         self.admin = Admin(self.catalog, sessions=self.pool.snapshot, upkeep=self.upkeep, listing=self.listing)
         self.answers = Answers(self.catalog, self.pool, self.learner, request_timeout_s=settings.request_timeout_s)
+        self._launcher = launcher
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
         self._has_only_demo = False
@@ -109,6 +110,7 @@ class Daemon:
             asyncio.create_task(self.learner.run(), name="learner"),
             asyncio.create_task(self.pool.run(), name="pool"),
             asyncio.create_task(self._keep_warm(), name="warm"),
+            asyncio.create_task(self._launcher.warm(), name="spare"),
         ]
         try:
             yield
@@ -119,6 +121,7 @@ class Daemon:
             self._close()
             if self._closing is not None:
                 await self._closing
+            await self._launcher.close()
             await asyncio.to_thread(self.learner.write)
             self.registry.close()
 
@@ -233,7 +236,8 @@ def create_app(
 
     ``app.state.begin_stop`` is for whoever runs it to call as soon as it is asked to stop.
     """
-    daemon = Daemon(settings, paths, environment, launcher or ProcessLauncher())
+    launcher = launcher or ProcessLauncher(keeps_spare=settings.spare_worker, hang_timeout_s=settings.hang_timeout_s)
+    daemon = Daemon(settings, paths, environment, launcher)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

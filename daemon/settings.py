@@ -143,7 +143,7 @@ class Settings(BaseModel):
         120, gt=0, description="time for running answers to finish when their model has to make room for another"
     )
     hang_timeout_s: float = Field(
-        120, gt=0, description="a model's process that says nothing for so long hangs, and is ended"
+        120, ge=5, description="a model's process that says nothing for so long hangs, and is ended"
     )
     failed_retry_s: float = Field(
         15, ge=0, description="time until a model that failed to load is tried again; twice as long each time it fails"

@@ -143,6 +143,12 @@ class FakeLauncher:
         self.workers.append(worker)
         return worker
 
+    async def warm(self) -> None:
+        """There is nothing to keep ready."""
+
+    async def close(self) -> None:
+        """Nor to give up."""
+
     def available_bytes(self) -> int:
         return self.total_bytes - sum(self.resident.values())
 

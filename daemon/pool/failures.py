@@ -17,11 +17,35 @@ from registry.errors import GenerationFailed
 
 
 class FailureKind(StrEnum):
-    """``KILLED``: by the system for lack of memory, or by a person; how much memory there is now tells which."""
+    """The classes of failures that people are shown.
+
+    The first five are what a worker says of a load (``daemon.worker.errors.LoadCode``). ``CRASHED``: native code broke.
+    ``KILLED``: by the system for lack of memory, or by a person; how much memory there is now tells which. ``HUNG``: it
+    said nothing for too long. ``TIMED_OUT``: its load took too long, which the pool measures.
+    """
 
     OUT_OF_MEMORY = "out_of_memory"
+    UNSUPPORTED = "unsupported"
+    MISSING_FILE = "missing_file"
+    INVALID_FILE = "invalid_file"
+    PROVIDER_MISSING = "provider_missing"
+    CRASHED = "crashed"
     KILLED = "killed"
+    HUNG = "hung"
+    TIMED_OUT = "timed_out"
     OTHER = "other"
+
+
+_KINDS_OF_LOAD = {
+    kind.value: kind
+    for kind in (
+        FailureKind.OUT_OF_MEMORY,
+        FailureKind.UNSUPPORTED,
+        FailureKind.MISSING_FILE,
+        FailureKind.INVALID_FILE,
+        FailureKind.PROVIDER_MISSING,
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +66,26 @@ class WorkerFailure(Exception):
 
 # std::bad_alloc, MSVC's "bad allocation", ONNX Runtime's arenas ("Failed to allocate memory for requested buffer"),
 # onnxruntime-genai's "Could not allocate the key-value cache buffer", numpy's "Unable to allocate", CUDA, DirectML,
-# errno 12, a library that cannot be mapped (where another reason follows a colon, it is that one), and what Windows
-# says when a file of weights cannot be mapped for want of commit charge (error 1455).
+# OpenBLAS, errno 12, a library that cannot be mapped (where another reason follows a colon, it is that one), and what
+# Windows says when a file of weights cannot be mapped for want of commit charge (error 1455).
 OUT_OF_MEMORY_WORDS = (
     r"bad.alloc|out of memory|(?:failed|unable) to allocate|(?:could not|cannot) allocate"
     r"|failed to map segment from shared object(?!:)|MemoryError|ALLOC_FAILED|E_OUTOFMEMORY|not enough memory"
-    r"|paging file is too small"
+    r"|paging file is too small|memory allocation (?:still )?failed"
 )
 _OUT_OF_MEMORY = re.compile(OUT_OF_MEMORY_WORDS, re.IGNORECASE)
-# Windows: STATUS_NO_MEMORY and STATUS_COMMITMENT_LIMIT (ntstatus.h), as exit codes.
-_EXIT_CODES = frozenset({0xC0000017, 0xC000012D})
+# What Windows has instead of signals (ntstatus.h), as exit codes: a lack of memory, and broken native code.
+_MEMORY_EXITS = {0xC0000017: "STATUS_NO_MEMORY", 0xC000012D: "STATUS_COMMITMENT_LIMIT"}
+_CRASH_EXITS = {
+    0xC0000005: "STATUS_ACCESS_VIOLATION",
+    0xC000001D: "STATUS_ILLEGAL_INSTRUCTION",
+    0xC0000094: "STATUS_INTEGER_DIVIDE_BY_ZERO",
+    0xC00000FD: "STATUS_STACK_OVERFLOW",
+    0xC0000374: "STATUS_HEAP_CORRUPTION",
+    0xC0000409: "STATUS_STACK_BUFFER_OVERRUN",  # also what abort() ends with
+}
+# By name, because Windows does not have them all.
+_CRASH_SIGNALS = frozenset({"SIGSEGV", "SIGABRT", "SIGILL", "SIGBUS", "SIGFPE", "SIGTRAP", "SIGSYS"})
 _SIGKILL = 9  # what the kernel sends when memory is short; Windows has no name for it
 
 
@@ -62,7 +96,7 @@ def speaks_of_memory(text: str) -> bool:
 
 def kind_of_load(failed: LoadFailed) -> FailureKind:
     """The worker has looked at the library's words already, and its message may name any folder."""
-    return FailureKind.OUT_OF_MEMORY if failed.code == FailureKind.OUT_OF_MEMORY else FailureKind.OTHER
+    return _KINDS_OF_LOAD.get(failed.code, FailureKind.OTHER)
 
 
 def kind_of_request(failed: Failed) -> FailureKind:
@@ -75,24 +109,33 @@ def ending_of(code: int, last_words: Iterable[str] = (), *, was_working: bool) -
     """How a process ended by itself: ``code`` as asyncio has it, a signal being negative; ``last_words`` its stderr.
 
     ``was_working``: it was loading or answering. One that only held a model was killed for the need of others, and
-    that says nothing about the model.
+    that says nothing about the model; a crash always does.
     """
     has_said_so = code != 0 and any(map(speaks_of_memory, last_words))
     kind = FailureKind.OTHER
-    if was_working and (code in _EXIT_CODES or has_said_so):
+    if was_working and (code in _MEMORY_EXITS or has_said_so):
         kind = FailureKind.OUT_OF_MEMORY
     elif was_working and code == -_SIGKILL:
         kind = FailureKind.KILLED
+    elif code in _CRASH_EXITS or _signal_name(code) in _CRASH_SIGNALS:
+        kind = FailureKind.CRASHED
     return Ending(_in_words(code), kind)
 
 
 def _in_words(code: int) -> str:
     """ "ended with exit code 3", or the name of the signal that killed it."""
+    name = _CRASH_EXITS.get(code) or _MEMORY_EXITS.get(code)
+    if name is not None:
+        return f"ended with exit code 0x{code:08X} ({name})"
     if code >= 0:
         return f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
     hint = " (often: the system was out of memory)" if code == -_SIGKILL else ""
-    return f"was killed by {name}{hint}"
+    return f"was killed by {_signal_name(code)}{hint}"
+
+
+def _signal_name(code: int) -> str:
+    """The signal behind a negative exit code."""
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

@@ -58,7 +58,8 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
     provider = _provider(load.execution_provider)
     try:
         with allowed_libraries(folder, config, load.allowed_libraries) as overlay:
-            model = og.Model(_laid_over(engine_config(folder, config, provider, load.threads), overlay))
+            settings = engine_config(folder, config, provider, load.threads, is_spinning=load.is_spinning)
+            model = og.Model(_laid_over(settings, overlay))
         tokenizer = GenaiTokenizer(model, load_special_tokens(folder).get("eos_token"))
     except LoadError:
         raise

@@ -1,71 +1,132 @@
 """A worker process: one model, driven by frames on standard input, answering with frames on standard output.
 
-``python -m daemon.worker.main``. The process ends at once when its input does, so that a daemon that was killed leaves
-no orphan. Nothing of a prompt is ever printed or logged.
+``python -m daemon.worker.main``. Everything that a load needs is imported before the first message is read, so that a
+process can be kept ready; the first ``Pulse`` says that it is. The process ends at once when its input does, so that a
+daemon that was killed leaves no orphan; on Linux also inside a call of the engine, which keeps every thread of Python
+waiting. Nothing of a prompt is ever printed or logged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable
-from typing import BinaryIO, NoReturn
+from importlib import import_module
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from daemon.pool.failures import speaks_of_memory
-from daemon.pool.protocol import Load, LoadFailed, ProtocolError, ToDaemon, ToWorker, decode, encode, frame_size
-from daemon.worker.engine import Engine
+from daemon.pool.protocol import (
+    PULSE_S,
+    Load,
+    LoadFailed,
+    ProtocolError,
+    Pulse,
+    ToDaemon,
+    ToWorker,
+    UseCores,
+    decode,
+    encode,
+    frame_size,
+)
+from daemon.worker.cores import Cores
 from daemon.worker.errors import LoadCode, LoadError
+
+if TYPE_CHECKING:
+    from daemon.worker.engine import Engine
 
 EXIT_OK = 0
 EXIT_LOAD_FAILED = 1
 EXIT_PROTOCOL = 2
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _Inbox = queue.SimpleQueue[ToWorker]
 _log = logging.getLogger("slmreg.worker")
 
 
 class Output:
-    """The daemon's end of the original standard output, out of reach of everything that prints."""
+    """The daemon's end of the original standard output, out of reach of everything that prints.
+
+    Writing blocks while the daemon does not read. That happens only while the daemon itself is held up, for its reader
+    takes in everything at once, and while it is held up it counts nobody's silence.
+    """
 
     def __init__(self) -> None:
         descriptor = os.dup(1)
         os.dup2(2, 1)
         _set_binary(descriptor)
         self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._said_at_s = time.monotonic()
 
     def send(self, messages: Iterable[ToDaemon]) -> None:
-        """Write all frames at once. Blocks while the daemon does not read."""
+        """Write all frames at once."""
         frames = memoryview(b"".join(map(encode, messages)))
+        if frames:
+            self._said_at_s = time.monotonic()
         while frames:
             frames = frames[self._file.write(frames) or 0 :]
+
+    @property
+    def silence_left_s(self) -> float:
+        """Until the next sign of life is due; 0 when it is."""
+        return max(0.0, self._said_at_s + PULSE_S - time.monotonic())
+
+    def keep_pulse(self) -> None:
+        """Say that the worker lives, if nothing else has said so for ``PULSE_S``."""
+        if self.silence_left_s == 0.0:
+            self.send([Pulse()])
 
 
 def main() -> int:
     """Load one model and serve it until the input ends; an exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the daemon's to decide about
+    _end_with_parent()
     output = Output()
     inbox = _Inbox()
     threading.Thread(target=_read_frames, args=(inbox,), name="input", daemon=True).start()
-    first = inbox.get()
-    if not isinstance(first, Load):
-        _log.error("the first message must be Load, not %s", type(first).__name__)
-        return EXIT_PROTOCOL
+    _import_ahead()
     try:
-        engine = _load(first, output)
+        output.send([Pulse()])
+        first = inbox.get()
+        if not isinstance(first, Load):
+            _log.error("the first message must be Load, not %s", type(first).__name__)
+            return EXIT_PROTOCOL
+        cores = Cores()
+        engine = _load(first, cores, output)
         while engine:
-            _turn(engine, inbox, output)
+            _turn(engine, cores, inbox, output)
     except OSError:  # nobody reads the answers any more
         return EXIT_OK
     return EXIT_LOAD_FAILED
 
 
-def _load(load: Load, output: Output) -> Engine | None:
+def _end_with_parent() -> None:
+    """Linux: have the system kill this process when the thread that started it ends, which is the daemon's loop."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _import_ahead() -> None:
+    """What a load needs, while there is time. What cannot be imported is told when there is a load to fail."""
+    # numpy only samples here, and its library for linear algebra would hold a thread for every core.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        import_module("daemon.worker.loading")
+    except Exception as error:
+        _log.warning("import failed: %s", error)
+
+
+def _load(load: Load, cores: Cores, output: Output) -> Engine | None:
     """The engine, or None after telling why there is none."""
+    cores.use(load.cores)
     try:
         from daemon.worker.loading import load_engine
 
@@ -76,21 +137,39 @@ def _load(load: Load, output: Output) -> Engine | None:
     except Exception as error:
         _log.exception("load failed")
         reason = str(error) or type(error).__name__
-        # The libraries themselves may not fit.
-        code = LoadCode.OUT_OF_MEMORY if speaks_of_memory(reason) else LoadCode.FAILED
-        output.send([LoadFailed(code, f"{load.path} cannot be loaded: {reason}")])
+        output.send([LoadFailed(_code_of(error, reason), f"{load.path} cannot be loaded: {reason}")])
         return None
+    cores.use([])  # threads that were made while loading, too
     output.send([ready])
     return engine
 
 
-def _turn(engine: Engine, inbox: _Inbox, output: Output) -> None:
-    """Take in what has arrived, waiting for something if there is nothing to do, and advance by one step."""
+def _code_of(error: Exception, reason: str) -> LoadCode:
+    """Of an error that is none of the engine's: the libraries themselves may not fit, or not be there."""
+    if speaks_of_memory(reason):
+        return LoadCode.OUT_OF_MEMORY
+    return LoadCode.PROVIDER_MISSING if isinstance(error, ImportError) else LoadCode.FAILED
+
+
+def _turn(engine: Engine, cores: Cores, inbox: _Inbox, output: Output) -> None:
+    """Take in what has arrived, waiting for something if there is nothing to do, and advance by one step.
+
+    The signs of life come from here and not from a thread of their own: that would go on while this loop hangs.
+    """
+    output.keep_pulse()
     if engine.is_idle:
-        output.send(engine.handle(inbox.get()))
+        with contextlib.suppress(queue.Empty):
+            output.send(_answered(engine, cores, inbox.get(timeout=output.silence_left_s)))
     while not inbox.empty():
-        output.send(engine.handle(inbox.get()))
+        output.send(_answered(engine, cores, inbox.get()))
     output.send(engine.step())
+
+
+def _answered(engine: Engine, cores: Cores, message: ToWorker) -> list[ToDaemon]:
+    if isinstance(message, UseCores):
+        cores.use(message.cores)
+        return []
+    return engine.handle(message)
 
 
 def _read_frames(inbox: _Inbox) -> NoReturn:

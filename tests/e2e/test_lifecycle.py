@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -26,6 +27,20 @@ ASK: Any = [{"role": "user", "content": "Hello"}]
 
 def ids(served: Any) -> set[str]:
     return {model["id"] for model in served.get("/slmreg/models")["data"] if model["status"] == "ready"}
+
+
+def workers_of(served: Any) -> list[psutil.Process]:
+    """Its worker processes, with and without a model."""
+    found = []
+    for child in psutil.Process(served.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "daemon.worker.main" in child.cmdline():
+                found.append(child)
+    return found
+
+
+def lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_machine_without_models_serves_the_demo_model_until_a_real_one_arrives(home: Home, tiny: Path) -> None:
@@ -170,12 +185,13 @@ def test_a_stopped_daemon_finishes_running_answers_and_exits_with_0(home: Home, 
     asking = threading.Thread(target=ask)
     asking.start()
     wait_for(lambda: served.sessions().get("slow:0", {}).get("active") == 1, "the answer to begin")
-    workers = psutil.Process(served.pid).children(recursive=True)
+    workers = workers_of(served)
     served.daemon.process.send_signal(signal.SIGTERM)
     asking.join(30)
     assert got == ["length"]
     assert served.daemon.process.wait(20) == 0
-    assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
+    assert workers
+    assert not any(map(lives, workers))
     assert not (home.path / "run" / "daemon.json").exists()
 
 
@@ -184,11 +200,28 @@ def test_a_killed_daemon_leaves_no_orphan_and_can_be_started_again(home: Home, t
     put(tiny, home.models / "tiny")
     served = home.start()
     served.openai.chat.completions.create(model="tiny", messages=ASK, max_tokens=1)
-    (worker,) = psutil.Process(served.pid).children(recursive=True)
+    # The worker, and the one that is kept ready for the next model.
+    workers = wait_for(lambda: len(found := workers_of(served)) == 2 and found, "the next spare")
     served.daemon.process.kill()
     served.daemon.process.wait(10)
-    wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, "the worker to end")
+    wait_for(lambda: not any(map(lives, workers)), "the workers to end")
     assert "tiny:0" in ids(home.start())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_load_takes_the_process_that_was_kept_ready_unless_none_is_wanted(home: Home, tiny: Path) -> None:
+    put(tiny, home.models / "tiny")
+    served = home.start(warm_tasks="")
+    (spare,) = wait_for(lambda: workers_of(served), "the spare")
+    served.post("/slmreg/load", {"model": "tiny"}).raise_for_status()
+    assert served.sessions()["tiny:0"]["pid"] == spare.pid
+    served.daemon.process.send_signal(signal.SIGTERM)
+    assert served.daemon.process.wait(20) == 0
+
+    served = home.start(warm_tasks="", spare_worker=False)
+    served.post("/slmreg/load", {"model": "tiny"}).raise_for_status()
+    time.sleep(2.5)  # longer than a spare would be waited with
+    assert [worker.pid for worker in workers_of(served)] == [served.sessions()["tiny:0"]["pid"]]
 
 
 def test_a_second_daemon_of_one_home_and_a_taken_port_are_clear_errors(home: Home, tmp_path: Path) -> None:

@@ -33,15 +33,18 @@ _PROVIDER_NAMES = {
 }
 
 
-def engine_config(folder: Path, settings: Mapping[str, Any], provider: ExecutionProvider, threads: int) -> og.Config:
+def engine_config(
+    folder: Path, settings: Mapping[str, Any], provider: ExecutionProvider, threads: int, *, is_spinning: bool = True
+) -> og.Config:
     """The folder's configuration, set to run on ``provider`` with ``threads`` intra-op threads.
 
-    ``settings`` is its genai_config.json, already read and checked.
+    ``settings`` is its genai_config.json, already read and checked. ``is_spinning``: the threads wait for work without
+    giving up their cores.
 
     The library's default is half the hardware threads, which is half the speed where a core is one thread.
     """
     config = og.Config(str(folder))
-    config.overlay(json.dumps(_thread_overlay(threads)))
+    config.overlay(json.dumps(_thread_overlay(threads, is_spinning=is_spinning)))
     configured = _configured_providers(settings)
     name = _PROVIDER_NAMES.get(provider)
     if name is None or name.lower() not in configured:
@@ -102,8 +105,11 @@ def _converted(error: Exception) -> GenerationFailed:
     return GenerationFailed(f"The engine failed at this request: {reason}")
 
 
-def _thread_overlay(threads: int) -> dict[str, Any]:
-    session_options = {"intra_op_num_threads": threads, "session.intra_op.allow_spinning": "1"}
+def _thread_overlay(threads: int, *, is_spinning: bool) -> dict[str, Any]:
+    session_options = {
+        "intra_op_num_threads": threads,
+        "session.intra_op.allow_spinning": "1" if is_spinning else "0",
+    }
     return {"model": {"decoder": {"session_options": session_options}}}
 
 

@@ -44,6 +44,9 @@ def act(how):
     if how == "garble": os.write(1, b"\\0\\0\\0\\2[]")
     if how == "refuse": tell(LoadFailed("out_of_memory", "no room for the weights"))
     if how == "refuse otherwise": tell(LoadFailed("missing_file", "no weights"))
+    if how == "refuse and end":
+        tell(LoadFailed("invalid_file", "x" * 1_000_000))
+        os._exit(1)
 
 read()
 act(sys.argv[1])
@@ -75,7 +78,7 @@ async def a_worker(at_load: str = "", at_request: str = "") -> AsyncIterator[Wor
         ("kill", FailureKind.KILLED, "SIGKILL"),
         ("abort", FailureKind.OUT_OF_MEMORY, "std::bad_alloc"),
         ("refuse", FailureKind.OUT_OF_MEMORY, "no room for the weights"),
-        ("refuse otherwise", FailureKind.OTHER, "no weights"),
+        ("refuse otherwise", FailureKind.MISSING_FILE, "no weights"),
         ("garble", FailureKind.OTHER, "no message"),
     ],
 )
@@ -85,6 +88,15 @@ async def test_a_load_that_fails_says_how_and_of_which_kind(how: str, kind: Fail
         with pytest.raises(WorkerFailure, match=words) as caught:
             await worker.load(LOAD)
         assert caught.value.kind is kind
+
+
+@on_loop
+async def test_what_a_worker_says_at_the_moment_of_its_end_is_heard() -> None:
+    for _ in range(5):
+        async with a_worker("refuse and end") as worker:
+            with pytest.raises(WorkerFailure, match="x" * 1000) as caught:
+                await worker.load(LOAD)
+            assert caught.value.kind is FailureKind.INVALID_FILE
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -19,6 +20,7 @@ import pytest
 
 from daemon.pool.failures import FailureKind, kind_of_load, kind_of_request
 from daemon.pool.protocol import (
+    PULSE_S,
     Accepted,
     Cancel,
     Delta,
@@ -27,10 +29,12 @@ from daemon.pool.protocol import (
     Generate,
     Load,
     LoadFailed,
+    Pulse,
     Ready,
     Sampling,
     ToDaemon,
     ToWorker,
+    UseCores,
     decode,
     encode,
 )
@@ -42,6 +46,9 @@ from scripts.model_factory import write_preset
 REPOSITORY = Path(__file__).parents[3]
 GREEDY = Sampling(temperature=0)
 TIMEOUT_S = 30
+needs_cores = pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs Linux and two cores"
+)
 T = TypeVar("T", bound=ToDaemon)
 
 
@@ -58,6 +65,7 @@ class Worker:
         )
         self._messages: queue.Queue[ToDaemon | None] = queue.Queue()
         self.seen: list[ToDaemon] = []
+        self.pulses: queue.Queue[None] = queue.Queue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -111,7 +119,10 @@ class Worker:
             while header := file.read(4):
                 message = decode(file.read(int.from_bytes(header, "big")))
                 assert isinstance(message, ToDaemon)
-                self._messages.put(message)
+                if isinstance(message, Pulse):  # comes at any time
+                    self.pulses.put(None)
+                else:
+                    self._messages.put(message)
         self._messages.put(None)
 
 
@@ -318,6 +329,91 @@ def test_an_interrupt_from_the_terminal_is_not_for_the_worker(worker: Worker, ti
     assert finished(worker, "after").finish_reason == "length"
 
 
+def test_signs_of_life_come_from_the_start_on_and_while_there_is_nothing_to_do(
+    worker: Worker, tiny_model: Path
+) -> None:
+    worker.pulses.get(timeout=TIMEOUT_S)
+    assert worker.pulses.empty()  # nothing is said while there is no model
+    worker.load(tiny_model)
+    ready_s = time.monotonic()
+    for _ in range(2):
+        worker.pulses.get(timeout=2 * PULSE_S)
+    assert time.monotonic() - ready_s > PULSE_S
+
+
+def test_what_is_kept_ready_is_small_and_knows_nothing_of_database_and_web() -> None:
+    code = (
+        "import sys, daemon.worker.main as main; main._import_ahead();"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert {"onnxruntime_genai", "numpy", "jinja2"} <= imported
+    assert not imported & {"pydantic", "sqlmodel", "sqlalchemy", "fastapi", "psutil", "asyncio", "uvicorn", "selector"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory in other ways")
+def test_a_process_that_is_kept_ready_holds_less_than_90_mb(worker: Worker) -> None:
+    worker.pulses.get(timeout=TIMEOUT_S)
+    assert status_of(worker, "VmRSS") < 90_000
+
+
+def status_of(worker: Worker, key: str) -> int:
+    """A number from the system's report about the process; memory in kB."""
+    lines = Path(f"/proc/{worker.process.pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+
+
+def cores_of(worker: Worker) -> set[frozenset[int]]:
+    """The different sets of cores that the threads of the process run on."""
+    tasks = Path(f"/proc/{worker.process.pid}/task").iterdir()
+    return {frozenset(os.sched_getaffinity(int(task.name))) for task in tasks}
+
+
+@needs_cores
+def test_all_threads_move_to_the_cores_they_are_given_also_while_idle(worker: Worker, tiny_model: Path) -> None:
+    every = frozenset(os.sched_getaffinity(0))
+    one = max(every)
+    worker.load(tiny_model, threads=2, cores=[min(every)])
+    assert status_of(worker, "Threads") > 2  # the loop, the reader of messages, and the engine's own
+    assert cores_of(worker) == {every}  # loading is over
+    worker.send(UseCores([one, 4000]))
+    wait_until(lambda: cores_of(worker) == {frozenset({one})})
+    worker.send(ask("pinned", max_tokens=3))
+    assert finished(worker, "pinned").completion_tokens == 3
+    worker.send(UseCores([]))
+    wait_until(lambda: cores_of(worker) == {every})
+
+
+@needs_cores
+def test_cores_are_changed_in_the_middle_of_an_answer(worker: Worker, tiny_model: Path) -> None:
+    one = min(os.sched_getaffinity(0))
+    worker.load(tiny_model)
+    worker.send(ask("long", max_tokens=None, sampling=Sampling(temperature=1, seed=1)), UseCores([one]))
+    wait_until(lambda: cores_of(worker) == {frozenset({one})})
+    worker.send(Cancel("long"))
+    assert finished(worker, "long").completion_tokens > 0
+
+
+@needs_cores
+def test_loading_stays_on_the_cores_it_is_given(worker: Worker, tmp_path: Path) -> None:
+    folder = write_preset("small", tmp_path / "small")  # takes long enough to look
+    one = min(os.sched_getaffinity(0))
+    worker.pulses.get(timeout=TIMEOUT_S)
+    worker.send(
+        Load(path=str(folder), execution_provider="cpu", threads=2, context_tokens=512, max_concurrent=1, cores=[one])
+    )
+    wait_until(lambda: cores_of(worker) == {frozenset({one})})
+    assert isinstance(worker.next(), Ready)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.002)
+
+
 def test_nothing_of_a_prompt_is_printed(worker: Worker, tiny_model: Path) -> None:
     worker.load(tiny_model)
     worker.send(ask("secret", "xyzzy-secret", max_tokens=3), ask("secret-2", "xyzzy-secret " * 2000))
@@ -353,7 +449,8 @@ def test_an_answer_that_there_is_no_memory_for_fails_as_such_and_the_next_one_wo
 def test_a_model_that_there_is_no_memory_for_fails_to_load_as_such(worker: Worker, tiny_model: Path) -> None:
     import resource
 
-    limit_bytes = 200 * 1024 * 1024  # enough for Python, and for none of the native libraries
+    worker.pulses.get(timeout=TIMEOUT_S)
+    limit_bytes = 200 * 1024 * 1024  # less than the address space that the imported libraries have already
     resource.prlimit(worker.process.pid, resource.RLIMIT_AS, (limit_bytes, limit_bytes))
     failed = worker.load(tiny_model)
     assert isinstance(failed, LoadFailed)

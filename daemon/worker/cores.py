@@ -1,0 +1,71 @@
+"""Which cores this process runs on. The daemon divides them among the models that are busy.
+
+Measured with two models that answer at once on 2 cores, 2 threads each without spinning: each on a core of its own 72
+tokens/s together, both on both 50, and one alone 57.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+_TASKS = Path("/proc/self/task")
+
+
+class Cores:
+    """The cores that this process may use, and the ones of them that it uses.
+
+    Linux and Windows; macOS has nothing of the kind, and there every call does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._allowed = _allowed()
+
+    def use(self, cores: Iterable[int]) -> None:
+        """Run on these from now on, all threads, and those that are still to come; on all where none is allowed."""
+        chosen = self._allowed.intersection(cores) or self._allowed
+        if chosen:
+            _pin(chosen)
+
+
+if sys.platform == "linux":
+
+    def _allowed() -> frozenset[int]:
+        return frozenset(os.sched_getaffinity(0))
+
+    def _pin(cores: frozenset[int]) -> None:
+        """The call is for one thread, and a new thread begins where its maker is: go on until none is new."""
+        pinned: set[int] = set()
+        while new := {int(task.name) for task in _TASKS.iterdir()} - pinned:
+            for thread in new:
+                with contextlib.suppress(OSError):  # it has ended, or the system has taken the cores away
+                    os.sched_setaffinity(thread, cores)
+            pinned |= new
+
+elif sys.platform == "win32":
+    import ctypes
+
+    _kernel32 = ctypes.WinDLL("kernel32")
+    _kernel32.GetCurrentProcess.restype = ctypes.c_void_p
+    _MASK_BITS = 8 * ctypes.sizeof(ctypes.c_size_t)  # of one processor group, which is what a mask can name
+
+    def _allowed() -> frozenset[int]:
+        process, system = ctypes.c_size_t(), ctypes.c_size_t()
+        this = ctypes.c_void_p(_kernel32.GetCurrentProcess())
+        _kernel32.GetProcessAffinityMask(this, ctypes.byref(process), ctypes.byref(system))
+        return frozenset(core for core in range(_MASK_BITS) if process.value >> core & 1)
+
+    def _pin(cores: frozenset[int]) -> None:
+        mask = ctypes.c_size_t(sum(1 << core for core in cores))
+        _kernel32.SetProcessAffinityMask(ctypes.c_void_p(_kernel32.GetCurrentProcess()), mask)
+
+else:
+
+    def _allowed() -> frozenset[int]:
+        return frozenset()
+
+    def _pin(cores: frozenset[int]) -> None:
+        """Nothing that could be done."""
