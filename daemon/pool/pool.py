@@ -105,8 +105,12 @@ class SessionPool:
         ``plan`` counts only if it has to be loaded, but for its ``keep_alive_s``. Raises Overloaded (queue full, or
         waited too long), TooBusy, OutOfBudget (cannot fit), LoadFailed, AnswerTimedOut, DaemonStopping.
         """
-        self._dismissed.discard(model.id)
-        waiter = self._enqueue(model, plan)
+        async with self._leased(self._enqueue(model, plan), within_s) as lease:
+            yield lease
+
+    @contextlib.asynccontextmanager
+    async def _leased(self, waiter: Waiter, within_s: float | None = None) -> AsyncIterator[Lease]:
+        self._dismissed.discard(waiter.model.id)
         try:
             lease = await self._granted(waiter, within_s)
         except BaseException:
@@ -146,8 +150,8 @@ class SessionPool:
         session = self._roster.find(model.id)
         if session is not None:
             self._forget_failure(session)
-        async with self.lease(model, plan) as lease:
-            lease.session.is_kept = lease.session.is_kept or is_kept
+        async with self._leased(self._enqueue(model, plan, is_kept=is_kept)):
+            pass
 
     async def warm(self, model: Model, plan: LoadPlan, *, may_replace: frozenset[str] = frozenset()) -> None:
         """Load ``model`` in the background: after everybody who waits, and without evicting what is in use or warm,
@@ -295,6 +299,7 @@ class SessionPool:
         model: Model,
         plan: LoadPlan,
         *,
+        is_kept: bool = False,
         is_background: bool = False,
         may_replace: frozenset[str] = frozenset(),
     ) -> Waiter:
@@ -303,7 +308,7 @@ class SessionPool:
         if not is_background:
             self._check_queues(model)
         granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(model, plan, granted, is_background, may_replace)
+        waiter = Waiter(model, plan, granted, is_kept, is_background, may_replace)
         self._waiters.append(waiter)
         self._decide()
         return waiter
@@ -373,6 +378,7 @@ class SessionPool:
             return
         if not waiter.is_background:
             session.plan = replace(session.plan, keep_alive_s=waiter.plan.keep_alive_s)
+        session.is_kept = session.is_kept or waiter.is_kept
         session.leases += 1
         waiter.granted.set_result(Lease(session, worker, self._budget, self._clock()))
 
