@@ -1,0 +1,189 @@
+"""Answers that have to look like something: a JSON schema, an expression or a grammar, held by llguidance.
+
+Schemas and grammars come from strangers. Bounded are their size and nesting, the time to prepare them, and what
+llguidance 1.9 may spend on one token; references that lead from one to the next recurse on a stack made for that. What
+cannot be held to is refused before anything is generated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+from daemon.pool.protocol import Guide
+from daemon.worker.large_stack import LargeStack
+from daemon.worker.sampling import Logits
+from registry.errors import GenerationFailed, InvalidRequest
+
+# What takes the library long grows with these: the time that follows is a last resort, because it cannot be stopped.
+MAX_CHARACTERS = {"json_object": 0, "json_schema": 256 * 1024, "regex": 16 * 1024, "lark": 64 * 1024}
+MAX_SCHEMA_DEPTH = 64
+MAX_PROPERTIES = 1000
+# (a{1000}){1000} needs 1.5 s until the library refuses it, 5,000 properties 2 s; what is in use takes milliseconds.
+MAX_PREPARE_S = 2.0
+_MAX_ERROR_CHARACTERS = 300
+_KEPT_GRAMMARS = 4
+# A state of the lexer takes 1-2 kB. The other limits are the library's own.
+_MAX_LEXER_STATES = 20_000
+# As Python writes JSON, which models have read most of. With white space that they may choose, some never end.
+JSON_STYLE: Mapping[str, Any] = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "coerce_one_of": True,
+    "lenient": False,
+}
+_ANY_OBJECT = '{"type": "object"}'
+_EMPTY_LANGUAGE = "NoExtension"
+
+
+class GrammarConstraint:
+    """See ``daemon.worker.constraint``. Tokens beyond the tokenizer's vocabulary are never allowed."""
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self._matcher = matcher
+
+    def apply(self, logits: Logits) -> Logits:
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        if self._matcher.is_error():
+            raise GenerationFailed(
+                "The form that was asked for became too complex to be followed. Ask for a simpler schema or grammar."
+            )
+        allowed = np.unpackbits(bits, bitorder="little")[: len(logits)].view(np.bool_)
+        masked = np.full_like(logits, -np.inf)
+        np.copyto(masked[: len(allowed)], logits[: len(allowed)], where=allowed)
+        return masked
+
+    def accept(self, token: int) -> None:
+        self._matcher.consume_token(token)
+
+    @property
+    def is_complete(self) -> bool:
+        return self._matcher.is_stopped() and not self._matcher.is_error()
+
+
+class Guidance:
+    """Makes constraints for one model. Its tokenizer is read when the first is asked for: 0.5 s for 152k tokens."""
+
+    def __init__(self, tokenizer_file: Path, end_ids: Collection[int], *, max_prepare_s: float = MAX_PREPARE_S) -> None:
+        self._tokenizer_file = tokenizer_file
+        self._end_ids = sorted(end_ids)
+        self._stack = LargeStack[LLMatcher](timeout_s=max_prepare_s)
+        self._loaded: LLTokenizer | None = None
+        self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
+
+    def constraint(self, guide: Guide, *, param: str = "response_format") -> GrammarConstraint:
+        """Raises InvalidRequest, blaming ``param``, for what cannot be held to."""
+        most = MAX_CHARACTERS.get(guide.kind)
+        if most is None:
+            raise InvalidRequest(f"There is no guide of kind {guide.kind!r:.50}.", param=param)
+        if len(guide.text) > most:
+            raise InvalidRequest(
+                f"The {_name(guide)} has {len(guide.text)} characters; more than {most} are not taken.", param=param
+            )
+        grammar = _grammar(guide, param)
+        matcher = self._kept.get(grammar) or self._prepared(grammar, guide, param)
+        self._kept[grammar] = matcher
+        self._kept.move_to_end(grammar)
+        if len(self._kept) > _KEPT_GRAMMARS:
+            self._kept.popitem(last=False)
+        return GrammarConstraint(matcher.deep_copy())
+
+    def _prepared(self, grammar: str, guide: Guide, param: str) -> LLMatcher:
+        tokenizer = self._tokenizer(param)
+
+        def prepare() -> LLMatcher:
+            limits = LLParserLimits(max_lexer_states=_MAX_LEXER_STATES, verbose_errors=False)
+            matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
+            # Some errors show with the first token only.
+            trial = matcher.deep_copy()
+            trial.compute_bitmask()
+            return trial if trial.is_error() else matcher
+
+        try:
+            matcher = self._stack.call(prepare)
+        except TimeoutError:
+            raise InvalidRequest(
+                f"The {_name(guide)} is too complex: it was not prepared in time. Make it smaller.", param=param
+            ) from None
+        if matcher.is_error():
+            raise InvalidRequest(
+                f"The {_name(guide)} cannot be followed: {_reason(matcher.get_error())}.", param=param
+            )
+        return matcher
+
+    def _tokenizer(self, param: str) -> LLTokenizer:
+        if self._loaded is None:
+            try:
+                text = self._tokenizer_file.read_text(encoding="utf-8-sig")
+                self._loaded = LLTokenizer(text, eos_token=list(self._end_ids) or None)
+            except Exception as error:  # the library raises what it likes
+                raise InvalidRequest(
+                    f"This model's tokenizer cannot be used to guide an answer: {_reason(str(error))}. Choose another "
+                    "model, or leave the parameter out.",
+                    param=param,
+                ) from error
+        return self._loaded
+
+
+def _grammar(guide: Guide, param: str) -> str:
+    """llguidance's own form of the guide."""
+    if guide.kind == "regex":
+        return LLMatcher.grammar_from_regex(guide.text)
+    if guide.kind == "lark":
+        return LLMatcher.grammar_from_lark(guide.text)
+    return _schema_grammar(guide.text or _ANY_OBJECT, param)
+
+
+def _schema_grammar(text: str, param: str) -> str:
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The JSON schema is not valid JSON: {error}.", param=param) from error
+    if schema is True:
+        schema = {}
+    if not isinstance(schema, dict):
+        raise InvalidRequest("The JSON schema must be an object.", param=param)
+    if is_deeper(schema, MAX_SCHEMA_DEPTH):
+        raise InvalidRequest(f"The JSON schema is nested more than {MAX_SCHEMA_DEPTH} deep.", param=param)
+    if _most_properties(schema) > MAX_PROPERTIES:
+        raise InvalidRequest(f"The JSON schema has an object of more than {MAX_PROPERTIES} properties.", param=param)
+    try:
+        return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=dict(JSON_STYLE))
+    except ValueError as error:
+        raise InvalidRequest(f"The JSON schema cannot be followed: {_reason(str(error))}.", param=param) from error
+
+
+def _most_properties(value: Any) -> int:
+    """Of all objects that a schema describes, the most that one of them has."""
+    if isinstance(value, list):
+        return max(map(_most_properties, value), default=0)
+    if not isinstance(value, dict):
+        return 0
+    own = sum(len(value[key]) for key in ("properties", "patternProperties") if isinstance(value.get(key), dict))
+    return max(own, *map(_most_properties, value.values()), 0)
+
+
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether objects and lists are nested more than ``levels`` deep."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels <= 0 or any(is_deeper(item, levels - 1) for item in inner)
+
+
+def _name(guide: Guide) -> str:
+    return {"json_schema": "JSON schema", "regex": "regular expression", "lark": "grammar"}.get(guide.kind, guide.kind)
+
+
+def _reason(error: str) -> str:
+    """What the library says, in one line; of what it says about its own state, only what that means."""
+    if error.startswith(_EMPTY_LANGUAGE):
+        return "there is no text that matches it"
+    return " ".join(error.partition("<state>")[0].partition("<backtrace>")[0].replace("<non-verbose/>", "").split())[:_MAX_ERROR_CHARACTERS]
