@@ -181,5 +181,5 @@ def as_error(event: Event) -> SlmregError:
     if event.prompt_tokens is not None and event.context_tokens is not None:
         return ContextLengthExceeded(event.prompt_tokens, event.context_tokens)
     if event.code == InvalidRequest.code:
-        return InvalidRequest(event.message, param="messages")
+        return InvalidRequest(event.message, param=event.param or "messages")
     return GenerationFailed(event.message)

@@ -20,9 +20,8 @@ from daemon.api.chat import ChatRequest
 from daemon.api.errors import error_body
 from daemon.api.streaming import ClientLeft, EventStream, json_list, or_leave
 from daemon.listing import encode
-from daemon.pool.protocol import Finished
+from daemon.pool.protocol import Delta, Finished, ToolCallDelta
 from daemon.shapes import Json
-from daemon.worker.tools import ToolCall, ToolCallFilter
 from registry.errors import GenerationFailed, SlmregError
 from registry.model import Model, Status
 
@@ -63,7 +62,7 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(answer)
             headers = _headers(answer)
-            completion = _Completion(answer, has_tools=bool(generate.tools))
+            completion = _Completion(answer)
             if body.stream:
                 include_usage = body.stream_options is not None and body.stream_options.include_usage
                 frames = completion.frames(include_usage=include_usage)
@@ -91,28 +90,30 @@ def _headers(answer: Answer) -> dict[str, str]:
 class _Completion:
     """One answer in OpenAI's words. ``whole`` or ``frames`` can be used once."""
 
-    def __init__(self, answer: Answer, *, has_tools: bool) -> None:
+    def __init__(self, answer: Answer) -> None:
         self._answer = answer
-        self._tools = ToolCallFilter() if has_tools else None
-        self._calls: list[ToolCall] = []
-        self._announced = 0
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
 
     async def whole(self) -> Json:
         """The whole answer as one ``chat.completion``."""
         parts: list[str] = []
+        reasoning: list[str] = []
+        calls: list[Json] = []
         finished: Finished | None = None
         async for event in self._answer:
             if isinstance(event, Finished):
                 finished = event
-            else:
-                parts.append(self._visible(event.text))
-        parts.append(self._rest())
-        content = "".join(parts)
-        message: Json = {"role": "assistant", "content": content or (None if self._calls else ""), "refusal": None}
-        if self._calls:
-            message["tool_calls"] = [_as_tool_call(call) for call in self._calls]
+                continue
+            parts.append(event.text)
+            reasoning.append(event.reasoning)
+            for piece in event.tool_calls:
+                _add_to(calls, piece)
+        message: Json = {"role": "assistant", "content": "".join(parts) or (None if calls else ""), "refusal": None}
+        if any(reasoning):
+            message["reasoning_content"] = "".join(reasoning)
+        if calls:
+            message["tool_calls"] = calls
         choice = {
             "index": 0,
             "message": message,
@@ -130,10 +131,7 @@ class _Completion:
                 if isinstance(event, Finished):
                     finished = event
                     continue
-                for delta in self._deltas(self._visible(event.text)):
-                    yield self._chunk(delta)
-            for delta in self._deltas(self._rest()):
-                yield self._chunk(delta)
+                yield self._chunk(_as_delta(event))
             yield self._chunk({}, finish_reason=self._finish_reason(finished))
             if include_usage:
                 yield _frame({**self._head("chat.completion.chunk"), "choices": [], "usage": self._usage(finished)})
@@ -144,32 +142,7 @@ class _Completion:
             log.exception("stream.bug")
             yield _frame(error_body(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}.")))
 
-    def _visible(self, text: str) -> str:
-        """The part of ``text`` that is not a tool call; calls are put aside."""
-        if self._tools is None:
-            return text
-        visible, calls = self._tools.feed(text)
-        self._calls += calls
-        return visible
-
-    def _rest(self) -> str:
-        if self._tools is None:
-            return ""
-        visible, calls = self._tools.flush()
-        self._calls += calls
-        return visible
-
-    def _deltas(self, visible: str) -> list[Json]:
-        deltas: list[Json] = [{"content": visible}] if visible else []
-        while self._announced < len(self._calls):
-            index = self._announced
-            deltas.append({"tool_calls": [{"index": index, **_as_tool_call(self._calls[index])}]})
-            self._announced += 1
-        return deltas
-
     def _finish_reason(self, finished: Finished | None) -> str:
-        if self._calls and finished is not None and finished.finish_reason == "stop":
-            return "tool_calls"
         return finished.finish_reason if finished is not None else "stop"
 
     def _usage(self, finished: Finished | None) -> Json:
@@ -190,12 +163,30 @@ def _frame(body: Any) -> bytes:
     return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
 
 
-def _as_tool_call(call: ToolCall) -> Json:
-    return {
-        "id": f"call_{uuid.uuid4().hex[:24]}",
-        "type": "function",
-        "function": {"name": call.name, "arguments": call.arguments_json},
-    }
+def _as_delta(event: Delta) -> Json:
+    delta: Json = {"content": event.text} if event.text else {}
+    if event.reasoning:
+        delta["reasoning_content"] = event.reasoning
+    if event.tool_calls:
+        delta["tool_calls"] = [_as_tool_call(piece) for piece in event.tool_calls]
+    return delta
+
+
+def _as_tool_call(piece: ToolCallDelta) -> Json:
+    """The first piece of a call has its name, and gets the id."""
+    if piece.name is None:
+        return {"index": piece.index, "function": {"arguments": piece.arguments}}
+    function = {"name": piece.name, "arguments": piece.arguments}
+    return {"index": piece.index, "id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": function}
+
+
+def _add_to(calls: list[Json], piece: ToolCallDelta) -> None:
+    if piece.name is not None:
+        call = _as_tool_call(piece)
+        del call["index"]
+        calls.append(call)
+    else:
+        calls[piece.index]["function"]["arguments"] += piece.arguments
 
 
 def _openai_model(model: Model, record: bytes) -> bytes:

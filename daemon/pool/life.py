@@ -13,6 +13,7 @@ from daemon.pool.failures import Ending
 from daemon.pool.launch import Launcher, Worker
 from daemon.pool.protocol import Load, Ready
 from daemon.pool.session import Session
+from registry.model import Markers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,5 +93,11 @@ class Lives:
                 context_tokens=session.plan.context_tokens,
                 max_concurrent=self._max_concurrent,
                 allowed_libraries=list(session.plan.allowed_libraries),
+                tool_markers=_pair(session.model.tool_markers),
+                reasoning_markers=_pair(session.model.reasoning_markers),
             )
         )
+
+
+def _pair(markers: Markers | None) -> list[str]:
+    return [] if markers is None else [markers.start, markers.end]

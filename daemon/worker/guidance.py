@@ -8,6 +8,7 @@ cannot be held to is refused before anything is generated.
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from registry.errors import GenerationFailed, InvalidRequest
 
 # What takes the library long grows with these: the time that follows is a last resort, because it cannot be stopped.
 MAX_CHARACTERS = {"json_object": 0, "json_schema": 256 * 1024, "regex": 16 * 1024, "lark": 64 * 1024}
+MAX_TOOLS_CHARACTERS = 256 * 1024
 MAX_SCHEMA_DEPTH = 64
 MAX_PROPERTIES = 1000
 # (a{1000}){1000} needs 1.5 s until the library refuses it, 5,000 properties 2 s; what is in use takes milliseconds.
@@ -39,6 +41,9 @@ JSON_STYLE: Mapping[str, Any] = {
     "coerce_one_of": True,
     "lenient": False,
 }
+_NAMES = {"json_object": "JSON mode", "json_schema": "JSON schema", "regex": "regular expression", "lark": "grammar"}
+_TOOLS = "set of tools"
+_PARAM = "response_format"
 _ANY_OBJECT = '{"type": "object"}'
 _EMPTY_LANGUAGE = "NoExtension"
 
@@ -71,31 +76,37 @@ class GrammarConstraint:
 class Guidance:
     """Makes constraints for one model. Its tokenizer is read when the first is asked for: 0.5 s for 152k tokens."""
 
-    def __init__(self, tokenizer_file: Path, end_ids: Collection[int], *, max_prepare_s: float = MAX_PREPARE_S) -> None:
+    def __init__(
+        self, tokenizer_file: Path, end_ids: Collection[int], *, stack: LargeStack[LLMatcher] | None = None
+    ) -> None:
         self._tokenizer_file = tokenizer_file
         self._end_ids = sorted(end_ids)
-        self._stack = LargeStack[LLMatcher](timeout_s=max_prepare_s)
+        self._stack = stack or LargeStack(timeout_s=MAX_PREPARE_S)
         self._loaded: LLTokenizer | None = None
         self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
 
-    def constraint(self, guide: Guide, *, param: str = "response_format") -> GrammarConstraint:
-        """Raises InvalidRequest, blaming ``param``, for what cannot be held to."""
-        most = MAX_CHARACTERS.get(guide.kind)
-        if most is None:
-            raise InvalidRequest(f"There is no guide of kind {guide.kind!r:.50}.", param=param)
-        if len(guide.text) > most:
-            raise InvalidRequest(
-                f"The {_name(guide)} has {len(guide.text)} characters; more than {most} are not taken.", param=param
-            )
-        grammar = _grammar(guide, param)
-        matcher = self._kept.get(grammar) or self._prepared(grammar, guide, param)
+    def constraint(self, guide: Guide) -> GrammarConstraint:
+        """Raises InvalidRequest for what cannot be held to."""
+        if guide.kind not in _NAMES:
+            raise InvalidRequest(f"There is no guide of kind {guide.kind!r:.50}.", param=_PARAM)
+        name = _NAMES[guide.kind]
+        _check_size(guide.text, MAX_CHARACTERS[guide.kind], name, _PARAM)
+        return self._constraint(_grammar(guide), name, _PARAM)
+
+    def calls_constraint(self, grammar: str) -> GrammarConstraint:
+        """For ``grammar`` of the offered tools, in Lark's notation. Raises InvalidRequest."""
+        _check_size(grammar, MAX_TOOLS_CHARACTERS, _TOOLS, "tools")
+        return self._constraint(LLMatcher.grammar_from_lark(grammar), _TOOLS, "tools")
+
+    def _constraint(self, grammar: str, name: str, param: str) -> GrammarConstraint:
+        matcher = self._kept.get(grammar) or self._prepared(grammar, name, param)
         self._kept[grammar] = matcher
         self._kept.move_to_end(grammar)
         if len(self._kept) > _KEPT_GRAMMARS:
             self._kept.popitem(last=False)
         return GrammarConstraint(matcher.deep_copy())
 
-    def _prepared(self, grammar: str, guide: Guide, param: str) -> LLMatcher:
+    def _prepared(self, grammar: str, name: str, param: str) -> LLMatcher:
         tokenizer = self._tokenizer(param)
 
         def prepare() -> LLMatcher:
@@ -110,12 +121,10 @@ class Guidance:
             matcher = self._stack.call(prepare)
         except TimeoutError:
             raise InvalidRequest(
-                f"The {_name(guide)} is too complex: it was not prepared in time. Make it smaller.", param=param
+                f"The {name} is too complex: it was not prepared in time. Make it smaller.", param=param
             ) from None
         if matcher.is_error():
-            raise InvalidRequest(
-                f"The {_name(guide)} cannot be followed: {_reason(matcher.get_error())}.", param=param
-            )
+            raise InvalidRequest(f"The {name} cannot be followed: {_reason(matcher.get_error())}.", param=param)
         return matcher
 
     def _tokenizer(self, param: str) -> LLTokenizer:
@@ -132,32 +141,43 @@ class Guidance:
         return self._loaded
 
 
-def _grammar(guide: Guide, param: str) -> str:
+def check_schema(schema: Any, param: str) -> None:
+    """Raises InvalidRequest for a JSON schema that is none, or larger than the library can take in good time."""
+    if not isinstance(schema, dict):
+        raise InvalidRequest("A JSON schema must be an object.", param=param)
+    if _is_deeper(schema, MAX_SCHEMA_DEPTH):
+        raise InvalidRequest(f"The JSON schema is nested more than {MAX_SCHEMA_DEPTH} deep.", param=param)
+    if _most_properties(schema) > MAX_PROPERTIES:
+        raise InvalidRequest(f"The JSON schema has an object of more than {MAX_PROPERTIES} properties.", param=param)
+
+
+def parse_schema(guide: Guide) -> dict[str, Any]:
+    """The JSON schema of a guide of kind "json_object" or "json_schema". Raises InvalidRequest."""
+    try:
+        schema = json.loads(guide.text or _ANY_OBJECT)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The JSON schema is not valid JSON: {error}.", param=_PARAM) from error
+    schema = {} if schema is True else schema
+    check_schema(schema, _PARAM)
+    return dict(schema)
+
+
+def _check_size(text: str, most: int, name: str, param: str) -> None:
+    if len(text) > most:
+        raise InvalidRequest(f"The {name} has {len(text)} characters; more than {most} are not taken.", param=param)
+
+
+def _grammar(guide: Guide) -> str:
     """llguidance's own form of the guide."""
     if guide.kind == "regex":
         return LLMatcher.grammar_from_regex(guide.text)
     if guide.kind == "lark":
         return LLMatcher.grammar_from_lark(guide.text)
-    return _schema_grammar(guide.text or _ANY_OBJECT, param)
-
-
-def _schema_grammar(text: str, param: str) -> str:
+    schema = json.dumps(parse_schema(guide))
     try:
-        schema = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"The JSON schema is not valid JSON: {error}.", param=param) from error
-    if schema is True:
-        schema = {}
-    if not isinstance(schema, dict):
-        raise InvalidRequest("The JSON schema must be an object.", param=param)
-    if is_deeper(schema, MAX_SCHEMA_DEPTH):
-        raise InvalidRequest(f"The JSON schema is nested more than {MAX_SCHEMA_DEPTH} deep.", param=param)
-    if _most_properties(schema) > MAX_PROPERTIES:
-        raise InvalidRequest(f"The JSON schema has an object of more than {MAX_PROPERTIES} properties.", param=param)
-    try:
-        return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=dict(JSON_STYLE))
+        return LLMatcher.grammar_from_json_schema(schema, overrides=dict(JSON_STYLE))  # type: ignore[arg-type]
     except ValueError as error:
-        raise InvalidRequest(f"The JSON schema cannot be followed: {_reason(str(error))}.", param=param) from error
+        raise InvalidRequest(f"The JSON schema cannot be followed: {_reason(str(error))}.", param=_PARAM) from error
 
 
 def _most_properties(value: Any) -> int:
@@ -170,20 +190,17 @@ def _most_properties(value: Any) -> int:
     return max(own, *map(_most_properties, value.values()), 0)
 
 
-def is_deeper(value: Any, levels: int) -> bool:
+def _is_deeper(value: Any, levels: int) -> bool:
     """Whether objects and lists are nested more than ``levels`` deep."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
-    return levels <= 0 or any(is_deeper(item, levels - 1) for item in inner)
-
-
-def _name(guide: Guide) -> str:
-    return {"json_schema": "JSON schema", "regex": "regular expression", "lark": "grammar"}.get(guide.kind, guide.kind)
+    return levels <= 0 or any(_is_deeper(item, levels - 1) for item in inner)
 
 
 def _reason(error: str) -> str:
     """What the library says, in one line; of what it says about its own state, only what that means."""
     if error.startswith(_EMPTY_LANGUAGE):
         return "there is no text that matches it"
-    return " ".join(error.partition("<state>")[0].partition("<backtrace>")[0].replace("<non-verbose/>", "").split())[:_MAX_ERROR_CHARACTERS]
+    said = re.split("<state>|<backtrace>|<non-verbose/>", error)[0]
+    return " ".join(said.split())[:_MAX_ERROR_CHARACTERS]

@@ -13,16 +13,20 @@ import onnxruntime_genai as og
 
 from daemon.pool.failures import OUT_OF_MEMORY_WORDS
 from daemon.pool.protocol import Load, Ready
+from daemon.worker.answer_format import AnswerFormat
 from daemon.worker.backends.generator import GeneratorBackend, engine_config
 from daemon.worker.defaults import sampling_defaults
 from daemon.worker.engine import Engine
 from daemon.worker.errors import LoadCode, LoadError
 from daemon.worker.folder import read_config
+from daemon.worker.guidance import Guidance
 from daemon.worker.library import allowed_libraries
-from daemon.worker.prompt import load_chat_template, load_special_tokens
+from daemon.worker.prompt import ModelTemplate, load_chat_template, load_special_tokens
+from daemon.worker.reasoning import reasoning_markers
 from daemon.worker.scheduler import Scheduler
 from daemon.worker.tokenizer import GenaiTokenizer
-from registry.model import ExecutionProvider
+from daemon.worker.tools.forms import forms_of
+from registry.model import ExecutionProvider, Markers
 
 # What onnxruntime 1.31 and onnxruntime-genai 0.18 say, the first match counts. They raise nothing but RuntimeError.
 _REASONS = (
@@ -72,6 +76,7 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
         scheduler=scheduler,
         tokenizer=tokenizer,
         template=template,
+        answers=_answer_format(load, template, tokenizer),
         end_ids=tokenizer.end_ids,
         defaults=sampling_defaults(folder, config),
     )
@@ -83,6 +88,21 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
         template_source=template.source,
     )
     return engine, ready
+
+
+def _answer_format(load: Load, template: ModelTemplate, tokenizer: GenaiTokenizer) -> AnswerFormat:
+    """What the registry knows of the model's marks goes before what its template lets one guess."""
+    return AnswerFormat(
+        tokenizer,
+        Guidance(Path(load.path) / "tokenizer.json", tokenizer.end_ids),
+        forms=forms_of(template.text, _markers(load.tool_markers)),
+        reasoning=_markers(load.reasoning_markers) or reasoning_markers(template.text),
+        end_ids=tokenizer.end_ids,
+    )
+
+
+def _markers(pair: list[str]) -> Markers | None:
+    return Markers(*pair) if len(pair) == 2 and all(pair) else None
 
 
 def _laid_over(config: og.Config, overlay: Mapping[str, Any]) -> og.Config:

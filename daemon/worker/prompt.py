@@ -42,7 +42,14 @@ class ChatTemplate(Protocol):
         ...
 
 
-def load_chat_template(folder: Path) -> ChatTemplate:
+class ModelTemplate(ChatTemplate, Protocol):
+    """``text`` is the template itself, which tells in which form the model writes; empty where it cannot."""
+
+    @property
+    def text(self) -> str: ...
+
+
+def load_chat_template(folder: Path) -> ModelTemplate:
     """The template of a model folder. Raises LoadError if there is none or it cannot be read."""
     config = find_object(folder / _TOKENIZER_FILE)
     tokens = special_tokens(config)
@@ -67,6 +74,7 @@ class JinjaTemplate:
 
     def __init__(self, source: str, named: Mapping[str, str], tokens: Mapping[str, str]) -> None:
         self.source = source
+        self.text = "\n".join(named.values())
         self._tokens = tokens
         self._environment = BoundedEnvironment()
         self._named = {name: self._compiled(name, text) for name, text in named.items()}
@@ -110,6 +118,7 @@ class PlaceholderTemplate:
     """
 
     source = _FOUNDRY_FILE
+    text = ""
 
     def __init__(self, parts: Mapping[str, str]) -> None:
         self._prompt = parts["prompt"]

@@ -30,7 +30,7 @@ def read_json_calls(feed: Feed, calls: Calls) -> Reading[bool]:
     if not (yield from feed.take("[")):
         return (yield from read_json_call(feed, calls))
     has_any = False
-    while not calls.is_full and (yield from _read_item(feed, calls)):
+    while not calls.is_full and (yield from read_json_call(feed, calls)):
         has_any = True
         yield from feed.skip()
         if not (yield from feed.take(",")):
@@ -72,7 +72,7 @@ def pass_object(feed: Feed, add: Callable[[str], None]) -> Reading[None]:
                 is_escaped = not is_escaped and character == "\\"
                 passed.append(json.dumps(character)[1:-1] if character < " " else character)
                 continue
-            if character not in _BARE and character != '"' or not _is_balanced(opened, character):
+            if (character not in _BARE and character != '"') or not _is_balanced(opened, character):
                 break
             is_string = character == '"'
             passed.append(character)
@@ -91,10 +91,6 @@ def _is_balanced(opened: list[str], character: str) -> bool:
     elif character in _PAIRS:
         return bool(opened) and opened.pop() == _PAIRS[character]
     return True
-
-
-def _read_item(feed: Feed, calls: Calls) -> Reading[bool]:
-    return (yield from read_json_call(feed, calls))
 
 
 class _Call:

@@ -34,8 +34,8 @@ from daemon.pool.protocol import (
     decode,
     encode,
 )
+from daemon.worker.answer import AnswerText
 from daemon.worker.prompt import load_chat_template
-from daemon.worker.text import AnswerText
 from daemon.worker.tokenizer import GenaiTokenizer
 from scripts.model_factory import write_preset
 
@@ -154,8 +154,8 @@ def plain_greedy(folder: Path, content: str, count: int) -> str:
         generator.generate_next_token()
         token = int(generator.get_next_tokens()[0])
         if token not in tokenizer.end_ids:
-            shown += text.push(token)
-    return shown + text.flush()
+            shown += text.push(token).text
+    return shown + text.flush().text
 
 
 def finished(worker: Worker, request_id: str) -> Finished:

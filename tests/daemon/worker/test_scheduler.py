@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, ToDaemon
+from daemon.worker.answer import AnswerText
 from daemon.worker.sampling import Logits, Sampler, SamplingParams
 from daemon.worker.scheduler import Job, Scheduler
-from daemon.worker.text import AnswerText
 from registry.errors import GenerationFailed
 
 VOCAB = 64
