@@ -66,7 +66,9 @@ class ReasoningSplitter:
 
     def flush(self) -> tuple[str, str]:
         """What is left at the end of the answer; a thought may lack its end."""
-        held, self._held = self._held, ""
+        if self._is_open and self._phase is _Phase.UNDECIDED:
+            self._begin(_Phase.THINKING)
+        held, self._held = self._without_leading_space(), ""
         return (held.rstrip(), "") if self.is_reasoning else ("", held)
 
     def _decide(self) -> None:

@@ -52,8 +52,11 @@ def _json(schema: Mapping[str, Any]) -> str:
 
 
 def _as_object(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments are an object, and of nothing but the parameters that the schema names, unless it says otherwise."""
-    closed = {"additionalProperties": False} if "properties" in schema else {}
+    """Arguments are an object, and of nothing but the parameters that the schema names, unless it says otherwise.
+
+    A tool without a schema has no parameters, as in OpenAI's API.
+    """
+    closed = {"additionalProperties": False} if "properties" in schema or not schema else {}
     return {"type": "object", **closed, **schema}
 
 
