@@ -21,9 +21,9 @@ from daemon.worker.errors import LoadCode, LoadError
 from daemon.worker.folder import read_config
 from daemon.worker.guidance import Guidance
 from daemon.worker.library import allowed_libraries
-from daemon.worker.prompt import ModelTemplate, load_chat_template, load_special_tokens
 from daemon.worker.reasoning import reasoning_markers
 from daemon.worker.scheduler import Scheduler
+from daemon.worker.template_source import FoundTemplate, load_chat_template, load_special_tokens
 from daemon.worker.tokenizer import GenaiTokenizer
 from daemon.worker.tools.forms import forms_of
 from registry.model import ExecutionProvider, Markers
@@ -58,7 +58,7 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
     og.disable_telemetry_events()
     folder = Path(load.path)
     config = read_config(folder)
-    template = load_chat_template(folder)
+    found = load_chat_template(folder)
     provider = _provider(load.execution_provider)
     try:
         with allowed_libraries(folder, config, load.allowed_libraries) as overlay:
@@ -72,12 +72,13 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
         raise _explained(folder, str(error)) from error
     context_tokens = min(load.context_tokens, int(config["model"].get("context_length") or load.context_tokens))
     scheduler = Scheduler(GeneratorBackend(model), context_tokens=context_tokens, max_concurrent=load.max_concurrent)
+    end_ids = tokenizer.end_ids | tokenizer.single_ids(found.end_of_turn)
     engine = Engine(
         scheduler=scheduler,
         tokenizer=tokenizer,
-        template=template,
-        answers=_answer_format(load, template, tokenizer),
-        end_ids=tokenizer.end_ids,
+        template=found.template,
+        answers=_answer_format(load, found, end_ids, tokenizer),
+        end_ids=end_ids,
         defaults=sampling_defaults(folder, config),
     )
     ready = Ready(
@@ -85,19 +86,21 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
         device=str(model.device_type).lower(),
         context_tokens=context_tokens,
         load_s=time.monotonic() - started,
-        template_source=template.source,
+        template_source=found.source,
     )
     return engine, ready
 
 
-def _answer_format(load: Load, template: ModelTemplate, tokenizer: GenaiTokenizer) -> AnswerFormat:
+def _answer_format(
+    load: Load, template: FoundTemplate, end_ids: frozenset[int], tokenizer: GenaiTokenizer
+) -> AnswerFormat:
     """What the registry knows of the model's marks goes before what its template lets one guess."""
     return AnswerFormat(
         tokenizer,
-        Guidance(Path(load.path) / "tokenizer.json", tokenizer.end_ids),
+        Guidance(Path(load.path) / "tokenizer.json", end_ids),
         forms=forms_of(template.text, _markers(load.tool_markers)),
         reasoning=_markers(load.reasoning_markers) or reasoning_markers(template.text),
-        end_ids=tokenizer.end_ids,
+        end_ids=end_ids,
     )
 
 

@@ -35,7 +35,7 @@ from daemon.pool.protocol import (
     encode,
 )
 from daemon.worker.answer import AnswerText
-from daemon.worker.prompt import load_chat_template
+from daemon.worker.template_source import load_chat_template
 from daemon.worker.tokenizer import GenaiTokenizer
 from scripts.model_factory import write_preset
 
@@ -143,7 +143,7 @@ def plain_greedy(folder: Path, content: str, count: int) -> str:
     config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": 1}}}}))
     model = og.Model(config)
     tokenizer = GenaiTokenizer(model)
-    prompt = tokenizer.encode(load_chat_template(folder).render([{"role": "user", "content": content}], []))
+    prompt = tokenizer.encode(load_chat_template(folder).template.render([{"role": "user", "content": content}], []))
     params = og.GeneratorParams(model)
     params.set_search_options(max_length=len(prompt) + count, do_sample=False)
     generator = og.Generator(model, params)
