@@ -78,8 +78,7 @@ class AnswerFormat:
         may_reason = text.is_reasoning or (self._reasons and request.thinking is not False)
         if answer is None or not may_reason:
             return answer
-        start = self._tokenizer.encode(self._markers.start)
-        start_id = start[0] if len(start) == 1 else None
+        start_id = self._token(self._markers.start)
         return AfterReasoning(answer, text, end_ids=self._end_ids, start_id=start_id)
 
     def _guided(self, request: Generate, guide: Guide) -> Constraint:
@@ -118,8 +117,15 @@ class AnswerFormat:
 
     def _special(self, marks: Iterable[str]) -> dict[str, int]:
         """Those of ``marks`` that are one token each, which has no text of its own."""
-        found = {mark: self._tokenizer.encode(mark) for mark in marks}
-        return {mark: ids[0] for mark, ids in found.items() if len(ids) == 1 and self._tokenizer.is_silent(ids[0])}
+        found = {mark: self._token(mark) for mark in marks}
+        return {mark: token for mark, token in found.items() if token is not None and self._tokenizer.is_silent(token)}
+
+    def _token(self, mark: str) -> int | None:
+        """The one token that ``mark`` is. Some tokenizers put a space of their own before it."""
+        ids = self._tokenizer.encode(mark)
+        if len(ids) == 2 and not self._tokenizer.decode(ids[:1]).strip():
+            del ids[0]
+        return ids[0] if len(ids) == 1 else None
 
 
 def _schemas(tools: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

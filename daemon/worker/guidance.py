@@ -12,15 +12,17 @@ import re
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from daemon.pool.protocol import Guide
 from daemon.worker.large_stack import LargeStack
 from daemon.worker.sampling import Logits
 from registry.errors import GenerationFailed, InvalidRequest
+
+if TYPE_CHECKING:  # the library takes 7 MB and 50 ms, and most workers never need it
+    from llguidance import LLMatcher, LLTokenizer
 
 # What takes the library long grows with these: the time that follows is a last resort, because it cannot be stopped.
 MAX_CHARACTERS = {"json_object": 0, "json_schema": 256 * 1024, "regex": 16 * 1024, "lark": 64 * 1024}
@@ -95,6 +97,8 @@ class Guidance:
 
     def calls_constraint(self, grammar: str) -> GrammarConstraint:
         """For ``grammar`` of the offered tools, in Lark's notation. Raises InvalidRequest."""
+        from llguidance import LLMatcher
+
         _check_size(grammar, MAX_TOOLS_CHARACTERS, _TOOLS, "tools")
         return self._constraint(LLMatcher.grammar_from_lark(grammar), _TOOLS, "tools")
 
@@ -107,6 +111,8 @@ class Guidance:
         return GrammarConstraint(matcher.deep_copy())
 
     def _prepared(self, grammar: str, name: str, param: str) -> LLMatcher:
+        from llguidance import LLMatcher, LLParserLimits
+
         tokenizer = self._tokenizer(param)
 
         def prepare() -> LLMatcher:
@@ -128,6 +134,8 @@ class Guidance:
         return matcher
 
     def _tokenizer(self, param: str) -> LLTokenizer:
+        from llguidance import LLTokenizer
+
         if self._loaded is None:
             try:
                 text = self._tokenizer_file.read_text(encoding="utf-8-sig")
@@ -169,6 +177,8 @@ def _check_size(text: str, most: int, name: str, param: str) -> None:
 
 def _grammar(guide: Guide) -> str:
     """llguidance's own form of the guide."""
+    from llguidance import LLMatcher
+
     if guide.kind == "regex":
         return LLMatcher.grammar_from_regex(guide.text)
     if guide.kind == "lark":

@@ -161,6 +161,17 @@ def test_marks_that_are_special_tokens_are_seen_by_those_who_look_for_them_only(
     assert (with_tools.has_tool_calls, without.has_tool_calls) == (True, False)
 
 
+def test_a_space_that_the_tokenizer_puts_before_a_mark_hides_none(guidance: Guidance) -> None:
+    class Spaced(DemoWithMarks):
+        def encode(self, text: str) -> list[int]:
+            return [*tokens_of(" "), *super().encode(text)]
+
+    text = AnswerFormat(Spaced(), guidance, forms=(forms.PHI,)).text(asked(tools=TOOLS), "")
+    for token in [CALL_OPEN, *tokens_of('[{"name": "f", "arguments": {}}]')]:
+        text.push(token)
+    assert text.has_tool_calls
+
+
 def test_one_call_is_enough_where_calls_are_not_parallel(guidance: Guidance) -> None:
     answers = AnswerFormat(DemoWithMarks(), guidance)
     call = '<tool_call>{"name": "g", "arguments": {}}</tool_call>'

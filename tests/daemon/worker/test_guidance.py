@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -253,3 +255,16 @@ def test_a_tokenizer_that_cannot_guide_is_a_refusal(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InvalidRequest, match=r"tokenizer cannot be used.*Choose another model"):
         Guidance(tmp_path / "tokenizer.json", [0]).constraint(Guide(kind="json_object"))
+
+
+def test_a_worker_does_not_load_the_library_before_it_is_needed() -> None:
+    code = "import sys, daemon.worker.loading; print('llguidance' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "False"
