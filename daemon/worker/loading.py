@@ -98,7 +98,11 @@ def _answer_format(
     return AnswerFormat(
         tokenizer,
         Guidance(Path(load.path) / "tokenizer.json", end_ids),
-        forms=forms_of(template.text, _markers(load.tool_markers)),
+        forms=forms_of(
+            template.text,
+            _markers(load.tool_markers),
+            is_token=lambda mark: len(tokenizer.single_ids(mark)) == 1,
+        ),
         reasoning=_markers(load.reasoning_markers) or reasoning_markers(template.text),
         end_ids=end_ids,
     )

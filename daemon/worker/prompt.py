@@ -47,9 +47,10 @@ class JinjaTemplate:
         template = self._named.get("tool_use" if tools else "default")
         if template is None:
             template = self._named.get("default") or next(iter(self._named.values()))
+        normal = [_normalized(message, self._roles) for message in messages]
         variables = {
             **self._tokens,
-            "messages": [_normalized(message, self._roles) for message in messages],
+            "messages": normal,
             "tools": list(tools) or None,
             "documents": None,
             "add_generation_prompt": True,
@@ -57,7 +58,11 @@ class JinjaTemplate:
         if thinking is not None:  # a template may ask whether they are defined
             variables |= dict.fromkeys(_THINKING_SWITCHES, thinking)
         try:
-            return self._environment.render(template, variables)
+            try:
+                return self._environment.render(template, variables)
+            except TypeError:  # DeepSeek's put the arguments of calls together with text, as they are
+                variables["messages"] = list(map(_with_text_arguments, normal))
+                return self._environment.render(template, variables)
         except Exception as error:  # a template is a program of the model's maker: it can raise anything
             message = str(error) or type(error).__name__
             raise InvalidRequest(f"The model's chat template refused this chat: {message}", param="messages") from error
@@ -158,3 +163,13 @@ def _with_object_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError:
         return dict(call)
     return {**call, "function": {**function, "arguments": arguments}}
+
+
+def _with_text_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A normalized message, with the arguments of its tool calls as JSON text."""
+    calls = [
+        {**call, "function": {**call["function"], "arguments": json.dumps(call["function"].get("arguments"))}}
+        for call in message.get("tool_calls") or ()
+        if isinstance(call.get("function"), dict)
+    ]
+    return {**message, "tool_calls": calls} if calls else dict(message)

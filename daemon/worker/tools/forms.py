@@ -66,6 +66,17 @@ def _listed(opener: str, closer: str) -> Form:
     return Form(opener, (read_json_calls,), closer, layout=layout)
 
 
+def _deepseek(before: str, after: str, *, separator: str) -> Form:
+    begin, end = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
+    return Form(
+        begin,
+        (read_deepseek_calls,),
+        end,
+        inner=(DEEPSEEK_CALL, DEEPSEEK_CALL_END, DEEPSEEK_SEPARATOR),
+        layout=Layout(DEEPSEEK_CALL + before, after + DEEPSEEK_CALL_END, begin, end, separator),
+    )
+
+
 HERMES = Form(  # Qwen, Hermes, SmolLM3, Granite 3.3; Qwen3-Coder with tags in it
     "<tool_call>",
     (read_json_calls, read_tagged_call),
@@ -93,19 +104,8 @@ PHI = _listed("<|tool_call|>", "<|/tool_call|>")
 GRANITE = _listed("<|tool_call|>", "")
 FUNCTOOLS = _listed("functools", "")  # Phi-4
 NEMOTRON = _listed("<TOOLCALL>", "</TOOLCALL>")
-DEEPSEEK = Form(
-    "<｜tool▁calls▁begin｜>",
-    (read_deepseek_calls,),
-    "<｜tool▁calls▁end｜>",
-    inner=(DEEPSEEK_CALL, DEEPSEEK_CALL_END, DEEPSEEK_SEPARATOR),
-    layout=Layout(
-        f"{DEEPSEEK_CALL}function{DEEPSEEK_SEPARATOR}{{name}}\n```json\n",
-        f"\n```{DEEPSEEK_CALL_END}",
-        begin="<｜tool▁calls▁begin｜>",
-        end="<｜tool▁calls▁end｜>",
-        separator="\n",
-    ),
-)
+DEEPSEEK = _deepseek(f"function{DEEPSEEK_SEPARATOR}{{name}}\n```json\n", "\n```", separator="\n")  # V3, R1
+DEEPSEEK_PLAIN = _deepseek(f"{{name}}{DEEPSEEK_SEPARATOR}", "", separator="")  # V3.1
 TAGGED = Form(FUNCTION, (read_function,))  # Qwen3-Coder without the marks around it, Llama 3.1
 
 # In the order in which a template's text is looked at; of two with one opener the first counts.
@@ -116,7 +116,8 @@ _BY_MARKS: tuple[tuple[tuple[str, ...], Form], ...] = (
     (("<|tool_call|>", "<|/tool_call|>"), PHI),
     (("<|tool_call|>",), GRANITE),
     (("<TOOLCALL>",), NEMOTRON),
-    (("<｜tool▁calls▁begin｜>",), DEEPSEEK),
+    (("<｜tool▁calls▁begin｜>", "```json"), DEEPSEEK),
+    (("<｜tool▁calls▁begin｜>",), DEEPSEEK_PLAIN),
     (("functools[",), FUNCTOOLS),
     (("<|python_tag|>",), LLAMA),
     (('{"name": function name, "parameters":',), LLAMA),
@@ -124,20 +125,32 @@ _BY_MARKS: tuple[tuple[tuple[str, ...], Form], ...] = (
 )
 
 
-def forms_of(template: str, markers: Markers | None = None) -> tuple[Form, ...]:
+def _no_token(_mark: str) -> bool:
+    return False
+
+
+def forms_of(
+    template: str, markers: Markers | None = None, *, is_token: Callable[[str], bool] = _no_token
+) -> tuple[Form, ...]:
     """The forms that a model's calls may have: by the text of its chat template, else by the ``markers`` of a catalog.
 
-    A model of which nothing is known writes them as most do.
+    Else by the marks that are a token of its vocabulary, which ``is_token`` tells. A model of which nothing is known
+    writes them as most do.
     """
-    found: dict[str, Form] = {}
-    for marks, form in _BY_MARKS:
-        if all(mark in template for mark in marks):
-            found.setdefault(form.opener, form)
+    found = _found(template.__contains__)
     if not found and markers is not None:
         known = next((form for _, form in _BY_MARKS if form.opener == markers.start), None)
         return (known or _listed(markers.start, markers.end),)
-    forms = tuple(found.values())
-    return forms if any(form.layout for form in forms) else (*forms, HERMES)
+    found = found or _found(is_token)
+    return found if any(form.layout for form in found) else (*found, HERMES)
+
+
+def _found(has: Callable[[str], bool]) -> tuple[Form, ...]:
+    found: dict[str, Form] = {}
+    for marks, form in _BY_MARKS:
+        if all(map(has, marks)):
+            found.setdefault(form.opener, form)
+    return tuple(found.values())
 
 
 def layout_of(forms: Sequence[Form]) -> Layout:

@@ -122,6 +122,13 @@ def test_arguments_of_tool_calls_are_objects_for_templates(tmp_path: Path, given
     assert message["tool_calls"][0]["function"] == {"name": "f", "arguments": seen}
 
 
+def test_a_template_that_takes_arguments_as_text_gets_them_so(tmp_path: Path) -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"a": "1"}'}}
+    jinja(tmp_path, "{{ '<' + messages[1].tool_calls[0].function.arguments + '>' + messages[0].content }}")
+    template = load_chat_template(tmp_path).template
+    assert template.render([*USER, {"role": "assistant", "tool_calls": [call]}], []) == '<{"a": "1"}>Hi'
+
+
 def test_a_developer_is_a_system_unless_the_template_knows_developers(tmp_path: Path) -> None:
     messages = [{"role": "developer", "content": "x"}]
     assert dumped(tmp_path, messages)[0]["role"] == "system"

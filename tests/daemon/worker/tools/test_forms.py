@@ -23,7 +23,7 @@ TOOLS: dict[str, dict[str, Any]] = {
     "now-2": {"properties": {}},
 }
 ALL = [forms.HERMES, forms.LLAMA, forms.MISTRAL_LIST, forms.MISTRAL_NAMED, forms.PHI, forms.GRANITE, forms.FUNCTOOLS]
-ALL += [forms.NEMOTRON, forms.DEEPSEEK]
+ALL += [forms.NEMOTRON, forms.DEEPSEEK, forms.DEEPSEEK_PLAIN]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,8 @@ def guidance() -> Guidance:
         ("[TOOL_CALLS]{{ name }}[ARGS]", (forms.MISTRAL_NAMED,)),
         ("<|tool_call|> x <|/tool_call|>", (forms.PHI,)),
         ("<|tool_call|>", (forms.GRANITE,)),
-        ("<｜tool▁calls▁begin｜>", (forms.DEEPSEEK,)),
+        ("<｜tool▁calls▁begin｜> ```json", (forms.DEEPSEEK,)),
+        ("<｜tool▁calls▁begin｜>", (forms.DEEPSEEK_PLAIN,)),
         ('Respond in the format {"name": function name, "parameters": dictionary}', (forms.LLAMA,)),
         ("<|python_tag|>", (forms.LLAMA,)),
         ("<function=f>", (forms.TAGGED, forms.HERMES)),
@@ -56,6 +57,14 @@ def test_what_a_catalog_says_counts_where_the_template_says_nothing() -> None:
     (form,) = forms_of("", Markers("<call>", "</call>"))
     assert parsed(['<call>{"name": "f"}</call>'], form) == ("", [("f", "{}")])
     assert forms_of("<tool_call>", Markers("<call>", "</call>")) == (forms.HERMES,)
+
+
+def test_tokens_of_the_vocabulary_count_where_nothing_else_tells() -> None:
+    """Phi-4-mini's own template names no mark of a call, and its vocabulary does."""
+    is_token = {"<|tool_call|>", "<|/tool_call|>"}.__contains__
+    assert forms_of("{{ tools }}", is_token=is_token) == (forms.PHI,)
+    assert forms_of("<tool_call>", is_token=is_token) == (forms.HERMES,)
+    assert forms_of("", Markers("<call>", "</call>"), is_token=is_token)[0].opener == "<call>"
 
 
 @pytest.mark.parametrize("form", ALL, ids=lambda form: form.opener)
