@@ -168,8 +168,12 @@ def _with_object_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
 def _with_text_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
     """A normalized message, with the arguments of its tool calls as JSON text."""
     calls = [
-        {**call, "function": {**call["function"], "arguments": json.dumps(call["function"].get("arguments"))}}
+        {**call, "function": {**call["function"], "arguments": _json(call["function"].get("arguments"))}}
         for call in message.get("tool_calls") or ()
         if isinstance(call.get("function"), dict)
     ]
     return {**message, "tool_calls": calls} if calls else dict(message)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

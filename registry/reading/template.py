@@ -60,6 +60,7 @@ _REASONING_MARKERS = (
     Markers("<|START_THINKING|>", "<|END_THINKING|>"),
     Markers("<|channel|>analysis<|message|>", "<|end|>"),  # gpt-oss
     Markers("<thought>", "</thought>"),
+    Markers("Here is my thought process:", "Here is my response:"),  # Granite 3.2
 )
 # Of a thought that the template itself begins, only the end may be in its text.
 _REASONING_END = Markers("<think>", "</think>")

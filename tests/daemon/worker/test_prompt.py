@@ -123,10 +123,10 @@ def test_arguments_of_tool_calls_are_objects_for_templates(tmp_path: Path, given
 
 
 def test_a_template_that_takes_arguments_as_text_gets_them_so(tmp_path: Path) -> None:
-    call = {"type": "function", "function": {"name": "f", "arguments": '{"a": "1"}'}}
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"a": "é"}'}}
     jinja(tmp_path, "{{ '<' + messages[1].tool_calls[0].function.arguments + '>' + messages[0].content }}")
     template = load_chat_template(tmp_path).template
-    assert template.render([*USER, {"role": "assistant", "tool_calls": [call]}], []) == '<{"a": "1"}>Hi'
+    assert template.render([*USER, {"role": "assistant", "tool_calls": [call]}], []) == '<{"a": "é"}>Hi'
 
 
 def test_a_developer_is_a_system_unless_the_template_knows_developers(tmp_path: Path) -> None:
