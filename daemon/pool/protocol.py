@@ -201,7 +201,7 @@ class TokenLogprob:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallDelta:
     """A piece of the ``index``-th tool call of an answer: its ``name`` comes once, first; ``arguments`` are added up
-    to the text of a JSON object."""
+    to the text of a JSON object, which is cut off or broken where the model's own was."""
 
     index: int
     name: str | None = None
