@@ -20,7 +20,7 @@ class LargeStack(Generic[T]):
         self._running: threading.Thread | None = None
 
     def call(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns or raises. Raises TimeoutError."""
+        """What ``work`` returns or raises. Raises TimeoutError, and RuntimeError for a panic of native code."""
         if self._running is not None:
             self._running.join(self._timeout_s)
             if self._running.is_alive():
@@ -31,7 +31,7 @@ class LargeStack(Generic[T]):
         def run() -> None:
             try:
                 results.append(work())
-            except BaseException as error:  # its own thread has nobody to tell
+            except BaseException as error:  # its thread has nobody to tell, and a panic of Rust is no Exception
                 errors.append(error)
 
         before = threading.stack_size(STACK_BYTES)
@@ -42,7 +42,7 @@ class LargeStack(Generic[T]):
             threading.stack_size(before)
         self._running.join(self._timeout_s)
         if errors:
-            raise errors[0]
+            raise errors[0] if isinstance(errors[0], Exception) else RuntimeError(str(errors[0]))
         if not results:
             raise TimeoutError
         return results[0]

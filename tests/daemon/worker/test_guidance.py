@@ -121,6 +121,11 @@ def test_answers_with_the_same_form_do_not_disturb_each_other(guidance: Guidance
     assert second.apply(zeros())[a] == 0
 
 
+def test_a_choice_of_thousands_of_texts_is_possible(guidance: Guidance) -> None:
+    texts = [f"text number {index}" for index in range(10_000)]
+    assert json.loads(written(guidance, schema_guide({"enum": texts})) or "") in texts
+
+
 @pytest.mark.parametrize(
     ("guide", "message"),
     [

@@ -19,6 +19,17 @@ def test_it_returns_and_raises_what_the_work_does() -> None:
     assert stack.call(lambda: 4) == 4
 
 
+def test_a_panic_of_native_code_is_an_error_like_others() -> None:
+    class Panic(BaseException):
+        """As pyo3 raises it."""
+
+    def panicking() -> int:
+        raise Panic("assertion failed")
+
+    with pytest.raises(RuntimeError, match="assertion failed"):
+        LargeStack[int](timeout_s=5).call(panicking)
+
+
 def test_only_its_own_thread_has_the_large_stack() -> None:
     before = threading.stack_size()
     assert LargeStack[int](timeout_s=5).call(threading.stack_size) in (before, STACK_BYTES)
