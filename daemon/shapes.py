@@ -51,6 +51,7 @@ def model_json(
         "vocab_size": model.vocab_size,
         "modalities": [str(modality) for modality in model.modalities],
         "has_chat_template": model.has_chat_template,
+        "chat_template": model.chat_template,
         "can_reason": model.can_reason,
         "has_thinking_switch": model.has_thinking_switch,
         "languages": list(model.languages),

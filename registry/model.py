@@ -118,9 +118,11 @@ class Model:
 
     ``id`` is ``name:version``, unique in a registry. ``alias`` is the family name that the hardware variants of one
     model share. ``tasks`` is what the folder gives evidence for (configuration, processors, chat template), not what
-    the name promises. ``has_thinking_switch``: its chat template lets a request say whether it reasons first.
-    ``languages`` are those that its model card names, as ISO 639-1 codes; () where there is no card. ``evidence`` says
-    for each field that was guessed how it was guessed; a field that is not in it was read from the files.
+    the name promises. ``chat_template`` says where the template is that makes a prompt of a chat: the name of a file,
+    or "family default: " and a format, where the model has none of its own. ``has_thinking_switch``: its chat template
+    lets a request say whether it reasons first. ``languages`` are those that its model card names, as ISO 639-1 codes;
+    () where there is no card. ``evidence`` says for each field that was guessed how it was guessed; a field that is
+    not in it was read from the files.
 
     Units: ``size_bytes`` is every file of the folder; ``weight_bytes`` only the graphs that get loaded with their
     external data; ``kv_bytes_per_token`` is one sequence's key and value cache over all layers; ``context_tokens`` is
@@ -165,6 +167,7 @@ class Model:
     vocab_size: int | None = None
     modalities: tuple[Modality, ...] = (Modality.TEXT,)
     has_chat_template: bool = False
+    chat_template: str | None = None
     can_reason: bool = False
     has_thinking_switch: bool = False
     languages: tuple[str, ...] = ()

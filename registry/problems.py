@@ -37,7 +37,7 @@ class ProblemCode(StrEnum):
     CATALOG_INVALID = "catalog_invalid"  # a file at the top of a Foundry cache cannot be used, or not all of it
     INFERENCE_MODEL_INVALID = "inference_model_invalid"  # inference_model.json cannot be read; its folder names it
     TOKENIZER_CONFIG_INVALID = "tokenizer_config_invalid"  # tokenizer_config.json cannot be read
-    NO_CHAT_TEMPLATE = "no_chat_template"  # a text model without a template: no task is offered
+    NO_CHAT_TEMPLATE = "no_chat_template"  # a text model without a template: its tokens may still prove its format
     NO_KNOWN_TASK = "no_known_task"  # a type of model that slmreg offers no task for
     MODEL_CONFIG_INVALID = "model_config_invalid"  # Olive's model_config.json cannot be read; its facts are lost
     UNKNOWN_EXECUTION_PROVIDER = "unknown_execution_provider"

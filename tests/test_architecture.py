@@ -41,6 +41,7 @@ OWNERS = {
     "onnxruntime": ("daemon/worker/",),
     "onnxruntime_genai": ("daemon/worker/",),
     "jinja2": ("daemon/worker/",),
+    "llguidance": ("daemon/worker/",),
     "fastapi": ("daemon/api/", "daemon/app.py"),
     "starlette": ("daemon/api/",),
     "uvicorn": ("daemon/cli/",),

@@ -14,6 +14,7 @@ from daemon.pool.launch import Launcher, Worker
 from daemon.pool.limits import PoolLimits
 from daemon.pool.protocol import Load, Ready
 from daemon.pool.session import Session
+from registry.model import Markers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,5 +95,11 @@ class Lives:
                 kept_rows=self._limits.kept_prefixes,
                 cores=list(session.cores),
                 allowed_libraries=list(session.plan.allowed_libraries),
+                tool_markers=_pair(session.model.tool_markers),
+                reasoning_markers=_pair(session.model.reasoning_markers),
             )
         )
+
+
+def _pair(markers: Markers | None) -> list[str]:
+    return [] if markers is None else [markers.start, markers.end]

@@ -35,6 +35,8 @@ class Load:
     that advance together, ``prefill_chunk_tokens`` the tokens of a prompt that are read in one step. ``kept_rows`` is
     how many finished sequences may stay for prompts that begin like them. ``allowed_libraries`` are the SHA-256
     digests of the custom operator libraries that may be run. ``cores`` are those that loading may use; empty: all.
+    ``tool_markers`` and ``reasoning_markers`` are what the registry knows of the texts around a call and a thought,
+    two each: where they begin and end; empty: nothing.
     """
 
     path: str
@@ -47,6 +49,8 @@ class Load:
     kept_rows: int = 8
     allowed_libraries: list[str] = field(default_factory=list)
     cores: list[int] = field(default_factory=list)
+    tool_markers: list[str] = field(default_factory=list)
+    reasoning_markers: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,7 @@ class TokenLogprob:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallDelta:
     """A piece of the ``index``-th tool call of an answer: its ``name`` comes once, first; ``arguments`` are added up
-    to the text of a JSON object."""
+    to the text of a JSON object, which is cut off or broken where the model's own was."""
 
     index: int
     name: str | None = None

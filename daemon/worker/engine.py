@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from daemon.pool.protocol import Cancel, Failed, Generate, ToDaemon, ToWorker
+from daemon.worker.answer_format import AnswerFormat, Tokenizer
 from daemon.worker.defaults import with_defaults
 from daemon.worker.prompt import ChatTemplate
 from daemon.worker.sampling import Sampler, SamplingParams
 from daemon.worker.scheduler import Job, Scheduler
-from daemon.worker.text import AnswerText, TextDecoder
 from registry.errors import GenerationFailed, InvalidRequest, SlmregError
-
-
-class Tokenizer(TextDecoder, Protocol):
-    def encode(self, text: str) -> list[int]: ...
 
 
 class Engine:
     """Turns each Generate into a job of the scheduler.
 
-    ``end_ids`` are the tokens that end an answer; ``defaults`` count for what a request leaves open.
+    ``answers`` says how the model writes; ``end_ids`` are the tokens that end an answer; ``defaults`` count for what a
+    request leaves open.
     """
 
     def __init__(
@@ -29,12 +24,14 @@ class Engine:
         scheduler: Scheduler,
         tokenizer: Tokenizer,
         template: ChatTemplate,
+        answers: AnswerFormat,
         end_ids: frozenset[int],
         defaults: SamplingParams,
     ) -> None:
         self._scheduler = scheduler
         self._tokenizer = tokenizer
         self._template = template
+        self._answers = answers
         self._end_ids = end_ids
         self._defaults = defaults
 
@@ -59,7 +56,8 @@ class Engine:
         try:
             job = self._job(request)
         except SlmregError as error:
-            return [Failed(request_id=request.request_id, code=error.code, message=error.message)]
+            param = getattr(error, "param", None)
+            return [Failed(request_id=request.request_id, code=error.code, message=error.message, param=param)]
         except MemoryError:
             message = "There was no memory left to prepare the request: MemoryError. Unload other models, or ask again."
             return [Failed(request_id=request.request_id, code=GenerationFailed.code, message=message)]
@@ -69,18 +67,21 @@ class Engine:
         return self._scheduler.submit(job)
 
     def _job(self, request: Generate) -> Job:
-        text = self._template.render(request.messages, request.tools, thinking=request.thinking)
+        tools = [] if request.tool_choice == "none" else request.tools
+        asked = self._template.render(request.messages, tools, thinking=request.thinking)
         try:
-            prompt = self._tokenizer.encode(text)
+            prompt = self._tokenizer.encode(asked)
         except RuntimeError as error:
             raise GenerationFailed(f"The model's tokenizer failed at this prompt: {error}") from error
         if not prompt:
             raise InvalidRequest("The chat makes an empty prompt: there is nothing to answer.", param="messages")
+        text = self._answers.text(request, asked)
         return Job(
             request_id=request.request_id,
             prompt=prompt,
             max_tokens=request.max_tokens,
             end_ids=self._end_ids,
             sampler=Sampler(with_defaults(request.sampling, self._defaults)),
-            text=AnswerText(self._tokenizer, request.stop),
+            text=text,
+            constraint=self._answers.constraint(request, text),
         )

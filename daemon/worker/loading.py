@@ -13,16 +13,20 @@ import onnxruntime_genai as og
 
 from daemon.pool.failures import OUT_OF_MEMORY_WORDS
 from daemon.pool.protocol import Load, Ready
+from daemon.worker.answer_format import AnswerFormat
 from daemon.worker.backends.generator import GeneratorBackend, engine_config
 from daemon.worker.defaults import sampling_defaults
 from daemon.worker.engine import Engine
 from daemon.worker.errors import LoadCode, LoadError
 from daemon.worker.folder import read_config
+from daemon.worker.guidance import Guidance
 from daemon.worker.library import allowed_libraries
-from daemon.worker.prompt import load_chat_template, load_special_tokens
+from daemon.worker.reasoning import reasoning_markers
 from daemon.worker.scheduler import Scheduler
+from daemon.worker.template_source import FoundTemplate, load_chat_template, load_special_tokens
 from daemon.worker.tokenizer import GenaiTokenizer
-from registry.model import ExecutionProvider
+from daemon.worker.tools.forms import forms_of
+from registry.model import ExecutionProvider, Markers
 
 # What onnxruntime 1.31 and onnxruntime-genai 0.18 say, the first match counts. They raise nothing but RuntimeError.
 _REASONS = (
@@ -54,7 +58,7 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
     og.disable_telemetry_events()
     folder = Path(load.path)
     config = read_config(folder)
-    template = load_chat_template(folder)
+    found = load_chat_template(folder)
     provider = _provider(load.execution_provider)
     try:
         with allowed_libraries(folder, config, load.allowed_libraries) as overlay:
@@ -69,11 +73,13 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
         raise _explained(folder, str(error)) from error
     context_tokens = min(load.context_tokens, int(config["model"].get("context_length") or load.context_tokens))
     scheduler = Scheduler(GeneratorBackend(model), context_tokens=context_tokens, max_concurrent=load.max_concurrent)
+    end_ids = tokenizer.end_ids | tokenizer.single_ids(found.end_of_turn)
     engine = Engine(
         scheduler=scheduler,
         tokenizer=tokenizer,
-        template=template,
-        end_ids=tokenizer.end_ids,
+        template=found.template,
+        answers=_answer_format(load, found, end_ids, tokenizer),
+        end_ids=end_ids,
         defaults=sampling_defaults(folder, config),
     )
     ready = Ready(
@@ -81,9 +87,30 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
         device=str(model.device_type).lower(),
         context_tokens=context_tokens,
         load_s=time.monotonic() - started,
-        template_source=template.source,
+        template_source=found.source,
     )
     return engine, ready
+
+
+def _answer_format(
+    load: Load, template: FoundTemplate, end_ids: frozenset[int], tokenizer: GenaiTokenizer
+) -> AnswerFormat:
+    """What the registry knows of the model's marks goes before what its template lets one guess."""
+    return AnswerFormat(
+        tokenizer,
+        Guidance(Path(load.path) / "tokenizer.json", end_ids),
+        forms=forms_of(
+            template.text,
+            _markers(load.tool_markers),
+            is_token=lambda mark: len(tokenizer.single_ids(mark)) == 1,
+        ),
+        reasoning=_markers(load.reasoning_markers) or reasoning_markers(template.text),
+        end_ids=end_ids,
+    )
+
+
+def _markers(pair: list[str]) -> Markers | None:
+    return Markers(*pair) if len(pair) == 2 and all(pair) else None
 
 
 def _laid_over(config: og.Config, overlay: Mapping[str, Any]) -> og.Config:

@@ -1,27 +1,18 @@
-"""A chat becomes the text that a model was trained to continue.
-
-Sources, the first that is there: ``chat_template.jinja``; ``chat_template`` in ``tokenizer_config.json``, one template
-or several named ones; ``PromptTemplate`` in ``inference_model.json``.
-"""
+"""A chat becomes the text that a model was trained to continue, by a template of one of two kinds."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from jinja2 import Template, TemplateSyntaxError
 
 from daemon.worker.bounded_jinja import BoundedEnvironment
 from daemon.worker.errors import LoadCode, LoadError
-from daemon.worker.folder import find_object, read_text
 from registry.errors import InvalidRequest
 
-_JINJA_FILE = "chat_template.jinja"
-_TOKENIZER_FILE = "tokenizer_config.json"
-_FOUNDRY_FILE = "inference_model.json"
-_SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+FOUNDRY_FILE = "inference_model.json"
 # What templates call it: Qwen3 and SmolLM3 the first, Granite and DeepSeek the second.
 _THINKING_SWITCHES = ("enable_thinking", "thinking")
 
@@ -29,7 +20,7 @@ Messages = Sequence[Mapping[str, Any]]
 
 
 class ChatTemplate(Protocol):
-    """``source`` is the name of the file the template stands in."""
+    """``source`` is the name of the file the template stands in, or says that it is a family's default."""
 
     @property
     def source(self) -> str: ...
@@ -40,26 +31,6 @@ class ChatTemplate(Protocol):
         ``thinking``: whether the model is to reason first; None leaves that to the template.
         """
         ...
-
-
-def load_chat_template(folder: Path) -> ChatTemplate:
-    """The template of a model folder. Raises LoadError if there is none or it cannot be read."""
-    config = find_object(folder / _TOKENIZER_FILE)
-    tokens = special_tokens(config)
-    jinja_file = folder / _JINJA_FILE
-    if jinja_file.is_file():
-        return JinjaTemplate(_JINJA_FILE, {"default": read_text(jinja_file)}, tokens)
-    named = _named_templates(config.get("chat_template"))
-    if named:
-        return JinjaTemplate(_TOKENIZER_FILE, named, tokens)
-    parts = find_object(folder / _FOUNDRY_FILE).get("PromptTemplate")
-    if isinstance(parts, dict) and isinstance(parts.get("prompt"), str):
-        return PlaceholderTemplate({role: text for role, text in parts.items() if isinstance(text, str)})
-    raise LoadError(
-        LoadCode.UNSUPPORTED,
-        f"{folder} has no chat template: there is no {_JINJA_FILE}, no chat_template in {_TOKENIZER_FILE} and no "
-        f"PromptTemplate in {_FOUNDRY_FILE}. Copy the file {_JINJA_FILE} of the original model into the folder.",
-    )
 
 
 class JinjaTemplate:
@@ -76,9 +47,10 @@ class JinjaTemplate:
         template = self._named.get("tool_use" if tools else "default")
         if template is None:
             template = self._named.get("default") or next(iter(self._named.values()))
+        normal = [_normalized(message, self._roles) for message in messages]
         variables = {
             **self._tokens,
-            "messages": [_normalized(message, self._roles) for message in messages],
+            "messages": normal,
             "tools": list(tools) or None,
             "documents": None,
             "add_generation_prompt": True,
@@ -86,7 +58,11 @@ class JinjaTemplate:
         if thinking is not None:  # a template may ask whether they are defined
             variables |= dict.fromkeys(_THINKING_SWITCHES, thinking)
         try:
-            return self._environment.render(template, variables)
+            try:
+                return self._environment.render(template, variables)
+            except TypeError:  # DeepSeek's put the arguments of calls together with text, as they are
+                variables["messages"] = list(map(_with_text_arguments, normal))
+                return self._environment.render(template, variables)
         except Exception as error:  # a template is a program of the model's maker: it can raise anything
             message = str(error) or type(error).__name__
             raise InvalidRequest(f"The model's chat template refused this chat: {message}", param="messages") from error
@@ -109,7 +85,7 @@ class PlaceholderTemplate:
     content, a system message stands in front of the user's next turn, and a tool's result is a user's turn.
     """
 
-    source = _FOUNDRY_FILE
+    source = FOUNDRY_FILE
 
     def __init__(self, parts: Mapping[str, str]) -> None:
         self._prompt = parts["prompt"]
@@ -147,22 +123,6 @@ class PlaceholderTemplate:
     def _answer_opening(self) -> str:
         """What ``prompt`` has after a user's turn, as far as that can be told."""
         return self._prompt.removeprefix(self._user) if self._prompt.startswith(self._user) else ""
-
-
-def load_special_tokens(folder: Path) -> dict[str, str]:
-    """The special tokens that ``tokenizer_config.json`` names, each given as a string or as ``{"content": ...}``."""
-    return special_tokens(find_object(folder / _TOKENIZER_FILE))
-
-
-def special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
-    """Those of a ``tokenizer_config.json`` that has been read."""
-    tokens = {}
-    for name in _SPECIAL_TOKENS:
-        token = config.get(name)
-        text = token.get("content") if isinstance(token, dict) else token
-        if isinstance(text, str):
-            tokens[name] = text
-    return tokens
 
 
 def _fill(template: str, content: str) -> str:
@@ -205,10 +165,15 @@ def _with_object_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
     return {**call, "function": {**function, "arguments": arguments}}
 
 
-def _named_templates(value: Any) -> dict[str, str]:
-    """``chat_template`` is one text, or a list of ``{"name": ..., "template": ...}``."""
-    if isinstance(value, str):
-        return {"default": value}
-    entries = value if isinstance(value, list) else []
-    pairs = [(entry.get("name"), entry.get("template")) for entry in entries if isinstance(entry, dict)]
-    return {name: text for name, text in pairs if isinstance(name, str) and isinstance(text, str)}
+def _with_text_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A normalized message, with the arguments of its tool calls as JSON text."""
+    calls = [
+        {**call, "function": {**call["function"], "arguments": _json(call["function"].get("arguments"))}}
+        for call in message.get("tool_calls") or ()
+        if isinstance(call.get("function"), dict)
+    ]
+    return {**message, "tool_calls": calls} if calls else dict(message)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -22,9 +22,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, ToDaemon
+from daemon.worker.answer import AnswerText, Pieces
 from daemon.worker.backends.base import Backend
+from daemon.worker.constraint import Constraint
 from daemon.worker.sampling import Logits, Sampler
-from daemon.worker.text import AnswerText
 from registry.errors import ContextLengthExceeded, GenerationFailed
 
 # One chunk of a 0.5B model takes 0.6 s on 2 cores; smaller ones use the cores worse, larger ones stall other streams.
@@ -37,7 +38,10 @@ FIRST_ANSWER_TOKENS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One request, ready to run. ``max_tokens`` None: to the end of the context. ``end_ids`` end the answer."""
+    """One request, ready to run. ``max_tokens`` None: to the end of the context. ``end_ids`` end the answer.
+
+    ``constraint`` None: the answer may be anything.
+    """
 
     request_id: str
     prompt: Sequence[int]
@@ -45,6 +49,7 @@ class Job:
     end_ids: frozenset[int]
     sampler: Sampler
     text: AnswerText
+    constraint: Constraint | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -206,10 +211,13 @@ class Scheduler:
 
     def _take(self, request: _Request, logits: Logits) -> list[ToDaemon]:
         """Sample the next token of a row and say what it means for its request."""
+        text, constraint = request.job.text, request.job.constraint
         try:
-            token = request.job.sampler.pick(logits)
+            token = request.job.sampler.pick(logits if constraint is None else constraint.apply(logits))
         except GenerationFailed as error:
             return self._fail(request, error)
+        if constraint is not None:
+            constraint.accept(token)
         if request.first_token_at is None:
             request.first_token_at = self._clock()
         request.generated += 1
@@ -217,8 +225,8 @@ class Scheduler:
             return self._finish(request, "stop")
         request.tokens.append(token)
         request.unreported += 1
-        delta = self._delta(request, request.job.text.push(token))
-        if request.job.text.is_stopped:
+        delta = self._delta(request, text.push(token))
+        if text.is_stopped or (constraint is not None and constraint.is_complete):
             return delta + self._finish(request, "stop")
         if request.generated >= request.max_tokens:
             return delta + self._finish(request, "length")
@@ -235,16 +243,23 @@ class Scheduler:
         self._waiting.append(request)
         self._waiting = deque(sorted(self._waiting, key=lambda waiting: waiting.arrival))
 
-    def _delta(self, request: _Request, text: str) -> list[ToDaemon]:
-        if not text:
+    def _delta(self, request: _Request, pieces: Pieces) -> list[ToDaemon]:
+        if not pieces:
             return []
         tokens, request.unreported = request.unreported, 0
-        return [Delta(request.job.request_id, text, tokens)]
+        delta = Delta(
+            request.job.request_id, pieces.text, tokens, reasoning=pieces.reasoning, tool_calls=pieces.tool_calls
+        )
+        return [delta]
 
     def _finish(self, request: _Request, reason: str) -> list[ToDaemon]:
         now = self._clock()
         first_token_at = request.first_token_at
         admitted_at = now if request.admitted_at is None else request.admitted_at
+        text = request.job.text
+        last = self._delta(request, text.flush())
+        if reason == "stop" and text.has_tool_calls:
+            reason = "tool_calls"
         finished = Finished(
             request_id=request.job.request_id,
             finish_reason=reason,
@@ -253,9 +268,10 @@ class Scheduler:
             queue_s=admitted_at - request.submitted_at,
             ttft_s=0.0 if first_token_at is None else first_token_at - request.submitted_at,
             decode_s=0.0 if first_token_at is None else now - first_token_at,
+            reasoning_tokens=text.reasoning_tokens,
         )
         self._remove(request)
-        return [*self._delta(request, request.job.text.flush()), finished]
+        return [*last, finished]
 
     def _fail(self, request: _Request, error: GenerationFailed) -> list[ToDaemon]:
         self._remove(request)

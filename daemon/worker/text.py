@@ -102,22 +102,3 @@ def _overlap(text: str, stop: str) -> int:
             return len(text) - start
         start += 1
     return 0
-
-
-class AnswerText:
-    """One request's way from tokens to text: detokenised, then cut at stop strings."""
-
-    def __init__(self, decoder: TextDecoder, stops: Sequence[str]) -> None:
-        self._detokenizer = Detokenizer(decoder)
-        self._stops = StopMatcher(stops)
-
-    @property
-    def is_stopped(self) -> bool:
-        """True once a stop string was met; there is no more text then."""
-        return self._stops.is_stopped
-
-    def push(self, token: int) -> str:
-        return self._stops.push(self._detokenizer.push(token))
-
-    def flush(self) -> str:
-        return self._stops.push(self._detokenizer.flush()) + self._stops.flush()

@@ -43,6 +43,11 @@ class GenaiTokenizer:
             self._silent[token] = known
         return known
 
+    def single_ids(self, text: str | None) -> frozenset[int]:
+        """The token that ``text`` is, if it is one."""
+        ids = self.encode(text) if text else []
+        return frozenset(ids) if len(ids) == 1 else frozenset()
+
     def _find_end_ids(self, end_token: str | None) -> frozenset[int]:
         """The tokens that end an answer: the engine's (from ``genai_config.json``) and the tokenizer's own."""
         ids = {int(token) for token in self._tokenizer.eos_token_ids}

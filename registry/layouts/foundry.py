@@ -25,6 +25,8 @@ INFERENCE_MODEL_FILE = "inference_model.json"
 CATALOG_FILE = "foundry.modelinfo.json"
 # Microsoft's own catalog has some 200 entries.
 _MAX_ENTRIES = 100_000
+# Of PromptTemplate: what a user says, with and without the beginning of the answer.
+_USER_TURNS = ("prompt", "user")
 _DEVICES = {"cpu": Device.CPU, "gpu": Device.GPU, "npu": Device.NPU}
 
 _Value = TypeVar("_Value")
@@ -89,7 +91,7 @@ def read_inference_model(folder: Path) -> InferenceModel:
     texts = [text for key in template if (text := template.text(key))]
     return InferenceModel(
         name=document.text(name_key),
-        has_template=any("{Content}" in text for text in texts),
+        has_template=any("{Content}" in (template.text(key) or "") for key in _USER_TURNS),
         has_tools=any("{Tool}" in text for text in texts),
     )
 

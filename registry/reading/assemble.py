@@ -89,6 +89,7 @@ def assemble(parts: Parts) -> Model:
         vocab_size=config.vocab_size,
         modalities=able.modalities,
         has_chat_template=able.has_chat_template,
+        chat_template=able.chat_template,
         can_reason=able.can_reason,
         has_thinking_switch=able.has_thinking_switch,
         languages=_languages(parts, card),

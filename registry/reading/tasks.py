@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.layouts.foundry import CatalogEntry, InferenceModel
+from registry.layouts.foundry import INFERENCE_MODEL_FILE, CatalogEntry, InferenceModel
 from registry.model import Markers, Modality, Task
 from registry.notes import Notes
 from registry.onnx.graph import GraphFacts
 from registry.problems import ProblemCode
 from registry.reading.families import is_encoder, is_listener, is_transcriber, is_translator
+from registry.reading.family_template import source_of
 from registry.reading.genai_config import GenaiConfig
 from registry.reading.template import TokenizerFacts
 
@@ -30,6 +31,7 @@ class Abilities:
     tasks: tuple[Task, ...]
     modalities: tuple[Modality, ...]
     has_chat_template: bool = False
+    chat_template: str | None = None
     can_reason: bool = False
     has_thinking_switch: bool = False
     tool_markers: Markers | None = None
@@ -60,22 +62,35 @@ def abilities(evidence: Evidence, notes: Notes) -> Abilities:
     modalities = _modalities(config)
     handles_tools = _handles_tools(evidence, notes)
     if handles_tools is None:
+        return _without_template(evidence.tokenizer.family, modalities, notes)
+    more = ((Task.TOOLS, handles_tools), (Task.VISION, Modality.IMAGE in modalities))
+    return Abilities(
+        tasks=_TEXT_TASKS + tuple(task for task, has_it in more if has_it),
+        modalities=modalities,
+        has_chat_template=True,
+        chat_template=evidence.tokenizer.source or INFERENCE_MODEL_FILE,
+        can_reason=_can_reason(evidence, notes),
+        has_thinking_switch=_has_thinking_switch(evidence, notes),
+        tool_markers=_tool_markers(evidence, notes),
+        reasoning_markers=_reasoning_markers(evidence, notes),
+    )
+
+
+def _without_template(family: str | None, modalities: tuple[Modality, ...], notes: Notes) -> Abilities:
+    if family is None:
         notes.add(
             ProblemCode.NO_CHAT_TEMPLATE,
             "There is no chat template, so the model cannot be asked anything. Copy chat_template.jinja or "
             "tokenizer_config.json from the original model, or write a PromptTemplate into inference_model.json.",
         )
         return Abilities((), modalities)
-    more = ((Task.TOOLS, handles_tools), (Task.VISION, Modality.IMAGE in modalities))
-    return Abilities(
-        tasks=_TEXT_TASKS + tuple(task for task, has_it in more if has_it),
-        modalities=modalities,
-        has_chat_template=True,
-        can_reason=_can_reason(evidence, notes),
-        has_thinking_switch=_has_thinking_switch(evidence, notes),
-        tool_markers=_tool_markers(evidence, notes),
-        reasoning_markers=_reasoning_markers(evidence, notes),
+    notes.add(
+        ProblemCode.NO_CHAT_TEMPLATE,
+        f"There is no chat template. By its special tokens the model was made for the format {family}, which is used. "
+        "For all that it can do, copy chat_template.jinja from the original model.",
     )
+    notes.guessed("tasks", "special tokens")
+    return Abilities(_TEXT_TASKS, modalities, chat_template=source_of(family))
 
 
 def _is_embedder(evidence: Evidence, notes: Notes) -> bool:

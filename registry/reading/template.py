@@ -15,11 +15,14 @@ from registry.files.documents import Fields
 from registry.model import Markers
 from registry.notes import Notes
 from registry.problems import ProblemCode
+from registry.reading.family_template import added_tokens, family_template
 from registry.reading.reader import FolderReader
 
 TEMPLATE_FILE = "chat_template.jinja"
 TEMPLATE_JSON_FILE = "chat_template.json"
+ADDITIONAL_TEMPLATES = "additional_chat_templates"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+TOKENIZER_FILE = "tokenizer.json"
 # The longest published ones have some 30,000 characters.
 MAX_TEMPLATE_CHARACTERS = 256 * 1024
 # A text is cut at each begin of a Jinja statement or expression, and looked at up to its end, and not much further
@@ -57,6 +60,7 @@ _REASONING_MARKERS = (
     Markers("<|START_THINKING|>", "<|END_THINKING|>"),
     Markers("<|channel|>analysis<|message|>", "<|end|>"),  # gpt-oss
     Markers("<thought>", "</thought>"),
+    Markers("Here is my thought process:", "Here is my response:"),  # Granite 3.2
 )
 # Of a thought that the template itself begins, only the end may be in its text.
 _REASONING_END = Markers("<think>", "</think>")
@@ -78,10 +82,15 @@ class ChatTemplate:
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFacts:
-    """``template`` is the tokenizer's own, ``tokens`` the texts of its added tokens by id."""
+    """``template`` is the tokenizer's own, ``source`` the file that it is in, ``tokens`` its added tokens by id.
+
+    ``family`` is the chat format that these tokens prove, looked for where there is no template.
+    """
 
     template: ChatTemplate | None
     tokens: dict[int, str]
+    source: str | None = None
+    family: str | None = None
 
 
 def read_tokenizer(reader: FolderReader, notes: Notes, folder: str = "") -> TokenizerFacts:
@@ -90,16 +99,18 @@ def read_tokenizer(reader: FolderReader, notes: Notes, folder: str = "") -> Toke
     The template is a file of its own, else a key of tokenizer_config.json.
     """
     config = _json(reader, notes, folder + TOKENIZER_CONFIG_FILE)
-    template = None
-    if folder + TEMPLATE_FILE in reader:
-        try:
-            template = template_of(reader.text(folder + TEMPLATE_FILE, ProblemCode.TOKENIZER_CONFIG_INVALID))
-        except InvalidModelFolder as error:
-            _note(notes, error)
-    template = template or _template_in(config, notes)
-    if template is None:
-        template = _template_in(_json(reader, notes, folder + TEMPLATE_JSON_FILE), notes)
-    return TokenizerFacts(template, _added_tokens(config) if config is not None else {})
+    tokens = _added_tokens(config) if config is not None else {}
+    template = _own_file(reader, notes, folder)
+    if template is not None:
+        return TokenizerFacts(template, tokens, TEMPLATE_FILE)
+    template = _template_in(config, notes)
+    if template is not None:
+        return TokenizerFacts(template, tokens, TOKENIZER_CONFIG_FILE)
+    template = _template_in(_json(reader, notes, folder + TEMPLATE_JSON_FILE), notes)
+    if template is not None:
+        return TokenizerFacts(template, tokens, TEMPLATE_JSON_FILE)
+    family = family_template({*tokens.values(), *_tokens_of_tokenizer(reader, folder)})
+    return TokenizerFacts(None, tokens, family=family)
 
 
 @lru_cache(maxsize=64)
@@ -138,6 +149,30 @@ def _json(reader: FolderReader, notes: Notes, name: str) -> Fields | None:
     except InvalidModelFolder as error:
         _note(notes, error)
         return None
+
+
+def _own_file(reader: FolderReader, notes: Notes, folder: str) -> ChatTemplate | None:
+    if folder + TEMPLATE_FILE not in reader:
+        return None
+    beside = sorted(name for name in reader.sizes if name.startswith(f"{folder}{ADDITIONAL_TEMPLATES}/"))
+    names = [folder + TEMPLATE_FILE, *(name for name in beside if name.endswith(".jinja"))]
+    try:
+        return template_of("\n".join(reader.text(name, ProblemCode.TOKENIZER_CONFIG_INVALID) for name in names))
+    except InvalidModelFolder as error:
+        _note(notes, error)
+        return None
+
+
+def _tokens_of_tokenizer(reader: FolderReader, folder: str) -> frozenset[str]:
+    """None of a file that is larger than others are: what it may prove is worth no problem."""
+    name = folder + TOKENIZER_FILE
+    if name not in reader:
+        return frozenset()
+    try:
+        fields = reader.json(name, ProblemCode.TOKENIZER_CONFIG_INVALID)
+    except InvalidModelFolder:
+        return frozenset()
+    return added_tokens({}, {"added_tokens": fields.raw("added_tokens")})
 
 
 def _note(notes: Notes, error: InvalidModelFolder) -> None:

@@ -137,7 +137,8 @@ def test_offered_tools_come_back_as_structure_streamed_or_not(served: Served) ->
     assert answer.choices[0].finish_reason == "tool_calls"
     streamed = list(served.openai.chat.completions.create(model="talker", stream=True, **ask))
     calls = [c for chunk in streamed for choice in chunk.choices for c in choice.delta.tool_calls or ()]
-    assert "".join(c.function.arguments for c in calls) == call.function.arguments
+    assert "".join(c.function.arguments or "" for c in calls) == call.function.arguments
+    assert [c.function.name for c in calls if c.function.name] == ["get_weather"]
     assert streamed[-1].choices[0].finish_reason == "tool_calls"
 
 

@@ -10,7 +10,7 @@ from scripts.model_factory.decoder_sketch import ATTENTION, CONVOLUTION, LINEAR_
 from scripts.model_factory.folder import write_preset
 from scripts.model_factory.graph import MICROSOFT
 from scripts.model_factory.layouts.configuration import Json, decoder_json, sketch_facts, write_config
-from scripts.model_factory.layouts.expectation import ALL_TEXT_TASKS, Expectation
+from scripts.model_factory.layouts.expectation import ALL_TEXT_TASKS, TEXT_TASKS, Expectation
 from scripts.model_factory.sketch import Sketch
 from scripts.model_factory.spec import Quantization
 
@@ -155,5 +155,7 @@ def _combined_cache(root: Path) -> Expectation:
     decoder["inputs"] = {"input_ids": "input_ids", "attention_mask": "attention_mask", "past_names": "past_%d"}
     decoder["outputs"] = {"logits": "logits", "present_names": "present_%d"}
     write_config(folder, "gpt2", {"decoder": decoder}, has_template=False)
-    facts = sketch_facts("gpt2", "gpt2", shape, parameters, precision="fp16", kv_precision="fp16", tasks=())
+    # Its special tokens are ChatML's.
+    more: Json = {"tasks": TEXT_TASKS, "has_chat_template": False, "chat_template": "family default: chatml"}
+    facts = sketch_facts("gpt2", "gpt2", shape, parameters, precision="fp16", kv_precision="fp16", **more)
     return Expectation(path=folder.name, facts=facts, problems=("no_chat_template",))

@@ -11,6 +11,7 @@ from daemon.pool.plan import LoadPlan
 from daemon.pool.protocol import Delta, Generate
 from daemon.pool.session import SessionState
 from registry.errors import DaemonStopping, LoadFailed, OutOfBudget, Overloaded
+from registry.model import Markers
 from tests.daemon.pool.bench import PLAN, Bench
 from tests.fakes import FakeLauncher, a_model
 
@@ -44,6 +45,22 @@ def test_a_worker_is_told_which_native_code_it_may_run() -> None:
         await bench.use(B)
         loaded = [worker.loaded for worker in bench.launcher.workers]
         assert [each.allowed_libraries for each in loaded if each is not None] == [["ab12"], []]
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_a_worker_is_told_the_marks_that_the_registry_knows() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher())
+        marked = a_model("c", tool_markers=Markers("<c>", "</c>"), reasoning_markers=Markers("<r>", "</r>"))
+        for model in (A, marked):
+            await bench.use(model)
+        loaded = [worker.loaded for worker in bench.launcher.workers if worker.loaded is not None]
+        assert [(each.tool_markers, each.reasoning_markers) for each in loaded] == [
+            ([], []),
+            (["<c>", "</c>"], ["<r>", "</r>"]),
+        ]
         await bench.pool.close()
 
     run(scenario())

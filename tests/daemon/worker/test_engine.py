@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from daemon.pool.failures import FailureKind, kind_of_request
-from daemon.pool.protocol import Accepted, Cancel, Failed, Finished, Generate, Load, ToDaemon
+from daemon.pool.protocol import Accepted, Cancel, Failed, Finished, Generate, Guide, Load, ToDaemon
+from daemon.worker.answer_format import AnswerFormat
 from daemon.worker.engine import Engine
+from daemon.worker.guidance import Guidance
 from daemon.worker.sampling import Logits, SamplingParams
 from daemon.worker.scheduler import Scheduler
 from registry.errors import GenerationFailed, InvalidRequest
+from tests.daemon.worker.drawn import DEMO, END_IDS
 
 
 class NoBackend:
@@ -54,7 +57,8 @@ class FirstContent:
             raise InvalidRequest("refused")
         if messages[0]["content"] == "too much":
             raise MemoryError
-        return str(messages[0]["content"]) + {None: "", True: "+thinking", False: "-thinking"}[thinking]
+        with_tools = "+tools" if tools else ""
+        return str(messages[0]["content"]) + with_tools + {None: "", True: "+thinking", False: "-thinking"}[thinking]
 
 
 @pytest.fixture
@@ -64,6 +68,7 @@ def engine() -> Engine:
         scheduler=scheduler,
         tokenizer=Characters(),
         template=FirstContent(),
+        answers=AnswerFormat(Characters(), Guidance(DEMO / "tokenizer.json", END_IDS)),
         end_ids=frozenset(),
         defaults=SamplingParams(),
     )
@@ -95,6 +100,31 @@ def test_a_bad_request_fails_alone(engine: Engine, messages: list[Any], code: st
     assert isinstance(failed, Failed)
     assert failed.code == code
     assert engine.is_idle
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"guide": Guide(kind="json_schema", text="{oops")}, "response_format"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": "function", "tool_name": "g", "tools": [{"function": {"name": "f"}}]}, "tool_choice"),
+        ({"tool_choice": "required", "tools": [{"function": {"name": "f", "parameters": {"not": {}}}}]}, "tools"),
+    ],
+)
+def test_a_demand_that_cannot_be_met_is_refused_with_what_is_to_blame(
+    engine: Engine, fields: dict[str, Any], param: str
+) -> None:
+    (failed,) = engine.handle(Generate(request_id="r", messages=[{"content": "four"}], **fields))
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.param) == ("invalid_request", param)
+    assert engine.is_idle
+
+
+def test_tools_that_are_not_to_be_called_do_not_reach_the_template(engine: Engine) -> None:
+    tools = [{"function": {"name": "f"}}]
+    (offered,) = engine.handle(Generate(request_id="a", messages=[{"content": "four"}], tools=tools))
+    (kept,) = engine.handle(Generate(request_id="b", messages=[{"content": "four"}], tools=tools, tool_choice="none"))
+    assert (offered, kept) == (Accepted("a", 10), Accepted("b", 4))
 
 
 @pytest.mark.parametrize(("thinking", "tokens"), [(None, 4), (True, 13), (False, 13)])

@@ -38,8 +38,8 @@ from daemon.pool.protocol import (
     decode,
     encode,
 )
-from daemon.worker.prompt import load_chat_template
-from daemon.worker.text import AnswerText
+from daemon.worker.answer import AnswerText
+from daemon.worker.template_source import load_chat_template
 from daemon.worker.tokenizer import GenaiTokenizer
 from scripts.model_factory import write_preset
 
@@ -154,7 +154,7 @@ def plain_greedy(folder: Path, content: str, count: int) -> str:
     config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": 1}}}}))
     model = og.Model(config)
     tokenizer = GenaiTokenizer(model)
-    prompt = tokenizer.encode(load_chat_template(folder).render([{"role": "user", "content": content}], []))
+    prompt = tokenizer.encode(load_chat_template(folder).template.render([{"role": "user", "content": content}], []))
     params = og.GeneratorParams(model)
     params.set_search_options(max_length=len(prompt) + count, do_sample=False)
     generator = og.Generator(model, params)
@@ -165,8 +165,8 @@ def plain_greedy(folder: Path, content: str, count: int) -> str:
         generator.generate_next_token()
         token = int(generator.get_next_tokens()[0])
         if token not in tokenizer.end_ids:
-            shown += text.push(token)
-    return shown + text.flush()
+            shown += text.push(token).text
+    return shown + text.flush().text
 
 
 def finished(worker: Worker, request_id: str) -> Finished:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, ToDaemon
+from daemon.worker.answer import AnswerText
+from daemon.worker.reasoning import ReasoningSplitter
 from daemon.worker.sampling import Logits, Sampler, SamplingParams
 from daemon.worker.scheduler import Job, Scheduler
-from daemon.worker.text import AnswerText
+from daemon.worker.tools.calls import Calls
+from daemon.worker.tools.feed import Feed, Reading
+from daemon.worker.tools.forms import Form
+from daemon.worker.tools.parser import ToolCallParser
 from registry.errors import GenerationFailed
+from registry.model import Markers
 
 VOCAB = 64
 END = 0
@@ -424,3 +431,79 @@ def test_whatever_happens_every_request_ends_once_and_the_budget_holds(
         end_of(events, name)
     assert backend.rooms == {}
     assert backend.most_reserved <= CONTEXT
+
+
+class Only:
+    """Lets an answer be these tokens, one after the other, and nothing else."""
+
+    def __init__(self, *tokens: int) -> None:
+        self.left = list(tokens)
+
+    def apply(self, logits: Logits) -> Logits:
+        if not self.left:
+            raise GenerationFailed("too complex")
+        masked = np.full_like(logits, -np.inf)
+        masked[self.left[0]] = logits[self.left[0]]
+        return masked
+
+    def accept(self, token: int) -> None:
+        assert token == self.left.pop(0)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.left == []
+
+
+def test_an_answer_is_what_its_constraint_lets_it_be_and_ends_with_it() -> None:
+    subject = scheduler(FakeBackend())
+    subject.submit(replace(job("a", max_tokens=20), constraint=Only(9, 3, 9)))
+    subject.submit(job("b", prompt=[1], max_tokens=4))
+    events = run(subject)
+    assert (text_of(events, "a"), reason_of(events, "a")) == ("jdj", "stop")
+    assert text_of(events, "b") == "cdef"
+
+
+def test_a_constraint_that_does_not_fit_ends_at_the_length() -> None:
+    subject = scheduler(FakeBackend())
+    subject.submit(replace(job("a", max_tokens=2), constraint=Only(9, 3, 9)))
+    events = run(subject)
+    assert (text_of(events, "a"), reason_of(events, "a")) == ("jd", "length")
+
+
+def test_a_constraint_that_cannot_go_on_fails_only_its_own_request() -> None:
+    subject = scheduler(FakeBackend())
+    subject.submit(replace(job("a"), constraint=Only()))
+    subject.submit(job("b"))
+    events = run(subject)
+    assert (reason_of(events, "a"), reason_of(events, "b")) == ("generation_failed", "length")
+
+
+def test_reasoning_is_reported_apart_and_counted() -> None:
+    subject = scheduler(FakeBackend())
+    reasoning = ReasoningSplitter(Markers("c", "f"))
+    subject.submit(replace(job("a", prompt=[1], max_tokens=6), text=AnswerText(Letters(), reasoning=reasoning)))
+    events = run(subject)
+    assert text_of(events, "a") == "gh"
+    assert "".join(event.reasoning for event in events if isinstance(event, Delta)) == "de"
+    end = end_of(events, "a")
+    assert isinstance(end, Finished)
+    assert (end.reasoning_tokens, end.completion_tokens) == (4, 6)
+
+
+@pytest.mark.parametrize(
+    ("end", "max_tokens", "reason"),
+    [(8, 20, "tool_calls"), (END, 6, "length")],
+)
+def test_an_answer_with_calls_that_ends_by_itself_says_so(end: int, max_tokens: int, reason: str) -> None:
+    """The call is ``c``, and stays without arguments: only the end of the answer shows that."""
+
+    def read(feed: Feed, calls: Calls) -> Reading[bool]:
+        calls.whole((yield from feed.take_while(str.isalpha, most=9)), {})
+        return True
+
+    subject = scheduler(FakeBackend())
+    text = AnswerText(Letters(), tools=ToolCallParser((Form("c", (read,)),)))
+    subject.submit(replace(job("a", prompt=[1], max_tokens=max_tokens, end=end), text=text))
+    events = run(subject)
+    assert [call.name for event in events if isinstance(event, Delta) for call in event.tool_calls] == ["defgh"]
+    assert (text_of(events, "a"), reason_of(events, "a")) == ("", reason)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.worker.text import AnswerText, Detokenizer, StopMatcher
+from daemon.worker.text import Detokenizer, StopMatcher
 
 SILENT = 999
 
@@ -117,15 +117,3 @@ def test_text_that_cannot_begin_a_stop_string_is_not_held_back() -> None:
 
 def test_of_stop_strings_that_end_together_the_longest_counts() -> None:
     assert matched(["xabcd"], ["cd", "bcd"]) == ("xa", True)
-
-
-def test_a_stop_string_is_found_across_tokens() -> None:
-    subject = AnswerText(Bytes(), ["stop"])
-    text = "".join(subject.push(token) for token in b"go stop more")
-    assert (text + subject.flush(), subject.is_stopped) == ("go ", True)
-
-
-def test_a_stop_string_in_the_text_held_to_the_end_still_counts() -> None:
-    subject = AnswerText(Bytes(), ["\ufffd"])
-    text = subject.push(ord("a")) + subject.push(0xC3) + subject.flush()
-    assert (text, subject.is_stopped) == ("a", True)

@@ -40,6 +40,7 @@ FULL = replace(
     kv_precision=Precision.FP16,
     modalities=(Modality.TEXT, Modality.IMAGE),
     has_chat_template=True,
+    chat_template="chat_template.jinja",
     can_reason=True,
     has_thinking_switch=True,
     languages=("en", "de"),

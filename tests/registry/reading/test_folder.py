@@ -107,10 +107,29 @@ def _without_template(folder: Path) -> Path:
     return folder
 
 
+def _rename_token(folder: Path, token: str, name: str) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace(token, name), encoding="utf-8")
+
+
 def test_a_text_model_without_template_offers_nothing_and_says_so(tmp_path: Path, place_model: Any) -> None:
-    model = read(_without_template(place_model(tmp_path / "m")))
-    assert model.tasks == ()
+    folder = _without_template(place_model(tmp_path / "m"))
+    _rename_token(folder, "<|im_start|>", "<|unheard-of|>")
+    model = read(folder)
+    assert (model.tasks, model.chat_template) == ((), None)
     assert [problem.code for problem in model.problems] == ["no_chat_template"]
+
+
+def test_a_text_model_without_template_can_chat_in_the_format_that_its_tokens_prove(
+    tmp_path: Path, place_model: Any
+) -> None:
+    model = read(_without_template(place_model(tmp_path / "m")))
+    assert (model.tasks, model.chat_template) == (TEXT, "family default: chatml")
+    assert not model.has_chat_template
+    assert model.evidence["tasks"] == "special tokens"
+    (problem,) = model.problems
+    assert problem.code == "no_chat_template"
+    assert "format chatml" in problem.message and "copy chat_template.jinja" in problem.message
 
 
 def test_a_prompt_template_is_enough(tmp_path: Path, place_model: Any) -> None:
@@ -118,8 +137,15 @@ def test_a_prompt_template_is_enough(tmp_path: Path, place_model: Any) -> None:
     declared = {"Name": "m:1", "PromptTemplate": IM_TEMPLATE}
     (folder / "inference_model.json").write_text(json.dumps(declared), encoding="utf-8")
     model = read(folder)
-    assert model.tasks == TEXT
+    assert (model.tasks, model.chat_template) == (TEXT, "inference_model.json")
     assert "tasks" in model.evidence
+
+
+def test_a_prompt_template_without_a_users_turn_is_none(tmp_path: Path, place_model: Any) -> None:
+    folder = _without_template(place_model(tmp_path / "m"))
+    declared = {"Name": "m:1", "PromptTemplate": {"system": "{Content}", "assistant": "{Content}"}}
+    (folder / "inference_model.json").write_text(json.dumps(declared), encoding="utf-8")
+    assert read(folder).chat_template == "family default: chatml"
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,11 @@ def value(name: str, *dims: Any) -> Any:
         ("{{ messages }}<|channel|>analysis<|message|>...<|end|>", True, None),
         ("{% if message.reasoning_content %}{% endif %}", True, None),
         ("[THINK]{{ thought }}[/THINK]", True, Markers("[THINK]", "[/THINK]")),
+        (
+            "Write after 'Here is my thought process:' and then after 'Here is my response:'. {{ messages }}",
+            True,
+            Markers("Here is my thought process:", "Here is my response:"),
+        ),
         ("{{ messages }} I think, therefore", False, None),
     ],
 )
