@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Protocol
 
 from daemon.pool.protocol import Cancel, Failed, Generate, ToDaemon, ToWorker
+from daemon.worker.choices import Choices
 from daemon.worker.defaults import with_defaults
+from daemon.worker.logprobs import Logprobs, TokenBytes
 from daemon.worker.prompt import ChatTemplate
+from daemon.worker.request import Job
 from daemon.worker.sampling import Sampler, SamplingParams
-from daemon.worker.scheduler import Job, Scheduler
+from daemon.worker.scheduler import Scheduler
 from daemon.worker.text import AnswerText, TextDecoder
 from registry.errors import GenerationFailed, InvalidRequest, SlmregError
 
@@ -20,7 +24,8 @@ class Tokenizer(TextDecoder, Protocol):
 class Engine:
     """Turns each Generate into a job of the scheduler.
 
-    ``end_ids`` are the tokens that end an answer; ``defaults`` count for what a request leaves open.
+    ``end_ids`` are the tokens that end an answer; ``defaults`` count for what a request leaves open. ``vocabulary``
+    tells the bytes of the tokens, of which there are ``vocab_size``.
     """
 
     def __init__(
@@ -31,19 +36,23 @@ class Engine:
         template: ChatTemplate,
         end_ids: frozenset[int],
         defaults: SamplingParams,
+        vocabulary: TokenBytes,
+        vocab_size: int,
     ) -> None:
-        self._scheduler = scheduler
+        self._choices = Choices(scheduler)
         self._tokenizer = tokenizer
         self._template = template
         self._end_ids = end_ids
         self._defaults = defaults
+        self._vocabulary = vocabulary
+        self._vocab_size = vocab_size
 
     @property
     def is_idle(self) -> bool:
-        return self._scheduler.is_idle
+        return self._choices.is_idle
 
     def step(self) -> list[ToDaemon]:
-        return self._scheduler.step()
+        return self._choices.step()
 
     def handle(self, message: ToWorker) -> list[ToDaemon]:
         """What to answer at once. A model is loaded only once: a second Load is ignored."""
@@ -51,24 +60,26 @@ class Engine:
             case Generate():
                 return self._submit(message)
             case Cancel(request_id):
-                return self._scheduler.cancel(request_id)
+                return self._choices.cancel(request_id)
             case _:
                 return []
 
     def _submit(self, request: Generate) -> list[ToDaemon]:
         try:
-            job = self._job(request)
+            jobs = self._jobs(request)
         except SlmregError as error:
-            return [Failed(request_id=request.request_id, code=error.code, message=error.message)]
+            param = error.param if isinstance(error, InvalidRequest) else None
+            return [Failed(request_id=request.request_id, code=error.code, message=error.message, param=param)]
         except MemoryError:
             message = "There was no memory left to prepare the request: MemoryError. Unload other models, or ask again."
             return [Failed(request_id=request.request_id, code=GenerationFailed.code, message=message)]
         except Exception as error:  # one odd request must not end the others; its text may be in the message
             message = f"The request could not be prepared: {type(error).__name__}. Check the form of its messages."
             return [Failed(request_id=request.request_id, code=InvalidRequest.code, message=message)]
-        return self._scheduler.submit(job)
+        return self._choices.submit(jobs)
 
-    def _job(self, request: Generate) -> Job:
+    def _jobs(self, request: Generate) -> list[Job]:
+        """One job for each answer that is wanted."""
         text = self._template.render(request.messages, request.tools, thinking=request.thinking)
         try:
             prompt = self._tokenizer.encode(text)
@@ -76,11 +87,20 @@ class Engine:
             raise GenerationFailed(f"The model's tokenizer failed at this prompt: {error}") from error
         if not prompt:
             raise InvalidRequest("The chat makes an empty prompt: there is nothing to answer.", param="messages")
+        return [self._job(request, prompt, choice) for choice in range(request.choices)]
+
+    def _job(self, request: Generate, prompt: list[int], choice: int) -> Job:
+        params = with_defaults(request.sampling, self._defaults, vocab_size=self._vocab_size)
+        if params.seed is not None:
+            params = dataclasses.replace(params, seed=params.seed + choice)
+        end_ids = self._end_ids | set(request.stop_token_ids)
         return Job(
             request_id=request.request_id,
             prompt=prompt,
             max_tokens=request.max_tokens,
-            end_ids=self._end_ids,
-            sampler=Sampler(with_defaults(request.sampling, self._defaults)),
+            end_ids=end_ids,
+            sampler=Sampler(params, prompt=prompt, end_ids=end_ids, min_tokens=request.min_tokens),
             text=AnswerText(self._tokenizer, request.stop),
+            adapter=request.adapter,
+            logprobs=None if request.top_logprobs is None else Logprobs(self._vocabulary, request.top_logprobs),
         )

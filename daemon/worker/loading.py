@@ -22,6 +22,7 @@ from daemon.worker.library import allowed_libraries
 from daemon.worker.prompt import load_chat_template, load_special_tokens
 from daemon.worker.scheduler import Scheduler
 from daemon.worker.tokenizer import GenaiTokenizer
+from daemon.worker.vocabulary import Vocabulary
 from registry.model import ExecutionProvider
 
 # What onnxruntime 1.31 and onnxruntime-genai 0.18 say, the first match counts. They raise nothing but RuntimeError.
@@ -46,6 +47,8 @@ _ADVICE = {
     LoadCode.INVALID_FILE: "A file is damaged or unfinished: copy the folder again.",
     LoadCode.FAILED: "Choose another variant of the model.",
 }
+# A configuration that does not say how many tokens there are.
+_ANY_TOKEN = 2**31
 
 
 def load_engine(load: Load) -> tuple[Engine, Ready]:
@@ -67,13 +70,21 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
     except Exception as error:
         raise _explained(folder, str(error)) from error
     context_tokens = min(load.context_tokens, int(config["model"].get("context_length") or load.context_tokens))
-    scheduler = Scheduler(GeneratorBackend(model), context_tokens=context_tokens, max_concurrent=load.max_concurrent)
+    scheduler = Scheduler(
+        GeneratorBackend(model),
+        context_tokens=context_tokens,
+        max_concurrent=load.max_concurrent,
+        prefill_chunk_tokens=load.prefill_chunk_tokens,
+        kept_rows=load.kept_rows,
+    )
     engine = Engine(
         scheduler=scheduler,
         tokenizer=tokenizer,
         template=template,
         end_ids=tokenizer.end_ids,
         defaults=sampling_defaults(folder, config),
+        vocabulary=Vocabulary(folder, tokenizer.text_of),
+        vocab_size=int(config["model"].get("vocab_size") or _ANY_TOKEN),
     )
     ready = Ready(
         model_type=str(model.type),

@@ -52,14 +52,17 @@ def engine_config(folder: Path, settings: Mapping[str, Any], provider: Execution
 
 
 class GeneratorBackend:
-    """Rows of one loaded model."""
+    """Rows of one loaded model. ``adapters`` are the LoRA adapters that are loaded for it."""
 
-    def __init__(self, model: og.Model) -> None:
+    can_copy = False
+
+    def __init__(self, model: og.Model, adapters: og.Adapters | None = None) -> None:
         self._model = model
+        self._adapters = adapters
         self._rows: dict[int, og.Generator] = {}
         self._numbers = itertools.count()
 
-    def open(self, room_tokens: int) -> int:
+    def open(self, room_tokens: int, adapter: str | None = None) -> int:
         try:
             params = og.GeneratorParams(self._model)
             # The folder's own search settings must not interfere with one row and sampling outside.
@@ -67,6 +70,8 @@ class GeneratorBackend:
                 max_length=room_tokens, batch_size=1, num_beams=1, num_return_sequences=1, do_sample=False, min_length=0
             )
             generator = og.Generator(self._model, params)
+            if adapter is not None:
+                generator.set_active_adapter(self._adapters, adapter)
         except Exception as error:
             raise _converted(error) from error
         row = next(self._numbers)
@@ -91,6 +96,15 @@ class GeneratorBackend:
             except GenerationFailed as error:
                 results.append(error)
         return results
+
+    def rewind(self, row: int, length: int) -> None:
+        try:
+            self._rows[row].rewind_to(length)
+        except Exception as error:
+            raise _converted(error) from error
+
+    def copy(self, row: int, length: int, room_tokens: int) -> int:
+        raise GenerationFailed("A generator's key-value cache cannot be copied into another.")
 
     def close(self, row: int) -> None:
         self._rows.pop(row, None)

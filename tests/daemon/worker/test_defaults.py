@@ -53,6 +53,6 @@ def test_a_broken_inference_model_json_does_no_harm(tmp_path: Path, document: st
 
 def test_a_request_overrides_one_by_one() -> None:
     defaults = SamplingParams(temperature=0.7, top_p=0.8, top_k=20)
-    assert with_defaults(Sampling(), defaults) == defaults
+    assert with_defaults(Sampling(), defaults, vocab_size=9) == defaults
     asked = Sampling(temperature=0.0, top_p=0.5, top_k=0, seed=3)
-    assert with_defaults(asked, defaults) == SamplingParams(temperature=0.0, top_p=0.5, top_k=0, seed=3)
+    assert with_defaults(asked, defaults, vocab_size=9) == SamplingParams(temperature=0.0, top_p=0.5, top_k=0, seed=3)

@@ -16,13 +16,21 @@ from registry.errors import GenerationFailed, InvalidRequest
 class NoBackend:
     """No request gets as far as a row here."""
 
-    def open(self, room_tokens: int) -> int:
+    can_copy = False
+
+    def open(self, room_tokens: int, adapter: str | None = None) -> int:
         raise GenerationFailed("closed")
 
     def extend(self, row: int, tokens: Sequence[int]) -> Logits:
         raise GenerationFailed("closed")
 
     def decode(self, batch: Sequence[tuple[int, int]]) -> list[Logits | GenerationFailed]:
+        raise GenerationFailed("closed")
+
+    def rewind(self, row: int, length: int) -> None:
+        raise GenerationFailed("closed")
+
+    def copy(self, row: int, length: int, room_tokens: int) -> int:
         raise GenerationFailed("closed")
 
     def close(self, row: int) -> None:
@@ -42,6 +50,9 @@ class Characters:
 
     def is_silent(self, token: int) -> bool:
         return False
+
+    def bytes_of(self, token: int) -> bytes:
+        return chr(token).encode()
 
 
 class FirstContent:
@@ -66,6 +77,8 @@ def engine() -> Engine:
         template=FirstContent(),
         end_ids=frozenset(),
         defaults=SamplingParams(),
+        vocabulary=Characters(),
+        vocab_size=128,
     )
 
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, ToDaemon
+from daemon.worker.request import Job
 from daemon.worker.sampling import Logits, Sampler, SamplingParams
-from daemon.worker.scheduler import Job, Scheduler
+from daemon.worker.scheduler import Scheduler
 from daemon.worker.text import AnswerText
 from registry.errors import GenerationFailed
 
@@ -42,7 +43,9 @@ class FakeBackend:
         self.most_reserved = 0
         self.opened = 0
 
-    def open(self, room_tokens: int) -> int:
+    can_copy = False
+
+    def open(self, room_tokens: int, adapter: str | None = None) -> int:
         if room_tokens in self.broken_tokens:
             raise GenerationFailed("no memory")
         row, self.opened = self.opened, self.opened + 1
@@ -63,6 +66,12 @@ class FakeBackend:
             except GenerationFailed as error:
                 results.append(error)
         return results
+
+    def rewind(self, row: int, length: int) -> None:
+        del self.rows[row][length:]
+
+    def copy(self, row: int, length: int, room_tokens: int) -> int:
+        raise GenerationFailed("no copies")
 
     def close(self, row: int) -> None:
         del self.rooms[row], self.rows[row]
@@ -208,9 +217,9 @@ def test_a_long_prompt_is_read_in_chunks_between_the_tokens_of_others() -> None:
     subject.submit(job("long", prompt=[1] * 600, max_tokens=1))
     run(subject)
     chunks = [index for index, (kind, rows, _) in enumerate(backend.calls) if kind == "extend" and rows == (1,)]
-    assert [backend.calls[index][2] for index in chunks] == [128, 128, 128, 128, 88]
+    assert [backend.calls[index][2] for index in chunks] == [16, 128, 128, 128, 128, 72]
     between = [later - earlier for earlier, later in itertools.pairwise(chunks)]
-    assert between == [2, 2, 2, 2]
+    assert between == [2, 2, 2, 2, 2]
 
 
 def test_a_short_prompt_does_not_wait_for_a_long_one_to_be_read() -> None:
