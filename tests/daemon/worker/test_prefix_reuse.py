@@ -334,7 +334,7 @@ def test_a_backend_that_copies_shares_one_beginning_with_several_at_once() -> No
 
 def test_a_copying_backend_begins_a_larger_row_with_the_one_that_was_outgrown() -> None:
     backend = HashingBackend(can_copy=True)
-    subject = scheduler(backend, context=2048)
+    subject = scheduler(backend, context=3072)
     subject.submit(job("a", prompt_of(100), None))
     events: list[ToDaemon] = []
     while backend.opened < 2:
@@ -343,7 +343,7 @@ def test_a_copying_backend_begins_a_larger_row_with_the_one_that_was_outgrown() 
     assert outgrown == larger[: len(outgrown)]
     assert backend.read_tokens <= len(outgrown) + REREAD_TOKENS + 1
     events += run(subject)
-    expected, _ = answer(scheduler(HashingBackend(), kept_rows=0, context=2048), job("a", prompt_of(100), None))
+    expected, _ = answer(scheduler(HashingBackend(), kept_rows=0, context=3072), job("a", prompt_of(100), None))
     assert tokens_of(events, "a") == expected
 
 
