@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, ToDaemon
+from daemon.worker.logprobs import Logprobs
 from daemon.worker.request import Job
 from daemon.worker.sampling import Logits, Sampler, SamplingParams
 from daemon.worker.scheduler import Scheduler
@@ -30,6 +32,11 @@ class Letters:
 
     def is_silent(self, token: int) -> bool:
         return False
+
+
+class Bytes:
+    def bytes_of(self, token: int) -> bytes:
+        return bytes([token])
 
 
 class FakeBackend:
@@ -382,6 +389,74 @@ def test_a_row_that_cannot_be_opened_fails_alone() -> None:
     subject.submit(job("good"))
     events = run(subject)
     assert (reason_of(events, "bad"), reason_of(events, "good")) == ("generation_failed", "length")
+
+
+def logprob_job(name: str, prompt: Sequence[int], max_tokens: int, stop: Sequence[str] = ()) -> Job:
+    plain = job(name, prompt=prompt, max_tokens=max_tokens, stop=stop)
+    return dataclasses.replace(plain, logprobs=Logprobs(Bytes(), 1))
+
+
+def test_log_probabilities_come_with_the_delta_that_shows_their_text() -> None:
+    subject = scheduler(FakeBackend())
+    subject.submit(logprob_job("a", [1], 4, stop=["eX"]))
+    deltas = [event for event in run(subject) if isinstance(event, Delta)]
+    # The "e" is held back until it is known not to begin the stop string.
+    shown = [(delta.text, [entry.bytes for entry in delta.logprobs]) for delta in deltas]
+    assert shown == [("c", [[2]]), ("d", [[3]]), ("ef", [[4], [5]])]
+    assert deltas[0].logprobs[0].top[0].bytes == [2]
+
+
+def test_text_that_is_cut_off_has_no_log_probabilities_nor_has_the_end_token() -> None:
+    subject = scheduler(FakeBackend())
+    subject.submit(logprob_job("stop", [1], 9, stop=["ef"]))
+    subject.submit(logprob_job("end", [VOCAB - 3], 9))
+    events = run(subject)
+    told = [(event.request_id, len(event.logprobs)) for event in events if isinstance(event, Delta)]
+    assert sorted(told) == [("end", 1), ("end", 1), ("stop", 1), ("stop", 1)]
+
+
+def test_an_answer_whose_form_is_complete_stops() -> None:
+    class TwoTokens:
+        left = 2
+
+        def apply(self, logits: Logits) -> Logits:
+            return logits.copy()
+
+        def accept(self, token: int) -> None:
+            self.left -= 1
+
+        @property
+        def is_complete(self) -> bool:
+            return self.left == 0
+
+    subject = scheduler(FakeBackend())
+    sampler = Sampler(SamplingParams(temperature=0), constraint=TwoTokens())
+    subject.submit(dataclasses.replace(job("a", prompt=[1], max_tokens=9), sampler=sampler))
+    events = run(subject)
+    assert (text_of(events, "a"), reason_of(events, "a")) == ("cd", "stop")
+
+
+def test_a_short_prompt_is_answered_within_four_pieces_of_a_long_one_that_is_slow() -> None:
+    clock = Clock()
+
+    class SlowBackend(FakeBackend):
+        def extend(self, row: int, tokens: Sequence[int]) -> Logits:
+            clock.now += 0.005 * len(tokens)
+            return super().extend(row, tokens)
+
+    backend = SlowBackend()
+    subject = Scheduler(backend, context_tokens=4 * CONTEXT, max_concurrent=4, clock=clock)
+    subject.submit(job("long", prompt=[1] * 1000, max_tokens=1))
+    for _ in range(5):
+        subject.step()
+    arrived, calls = clock.now, len(backend.calls)
+    subject.submit(job("short", prompt=[1] * 16, max_tokens=2))
+    while not any(isinstance(event, Delta) and event.request_id == "short" for event in subject.step()):
+        pass
+    assert sum(rows == (0,) for _, rows, _ in backend.calls[calls:]) <= 4
+    assert clock.now - arrived <= 0.3
+    run(subject)
+    assert max(tokens for _, rows, tokens in backend.calls if rows == (0,)) == 24
 
 
 def test_times_are_counted_from_submission() -> None:
