@@ -30,7 +30,7 @@ class PrefillPace:
         """How many of the ``left_tokens`` of a prompt to read next; the first piece of all is a small one."""
         size = min(self._piece_tokens(), self._most_tokens)
         rest = left_tokens - size
-        if rest <= 0:
+        if rest <= 0 or (rest < _LEAST_REST_TOKENS and left_tokens <= self._most_tokens):
             return left_tokens
         is_cut_well = rest >= _LEAST_REST_TOKENS or size <= _LEAST_REST_TOKENS
         return size if is_cut_well else left_tokens - _LEAST_REST_TOKENS

@@ -22,7 +22,7 @@ class Backend(Protocol):
         ...
 
     def open(self, room_tokens: int, adapter: str | None = None) -> int:
-        """A new, empty row whose cache has room for ``room_tokens``, run with a LoRA ``adapter``, if one is named.
+        """A new, empty row whose cache has room for ``room_tokens``, for the model with a LoRA ``adapter`` or without.
 
         Raises GenerationFailed.
         """

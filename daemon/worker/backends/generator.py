@@ -52,13 +52,17 @@ def engine_config(folder: Path, settings: Mapping[str, Any], provider: Execution
 
 
 class GeneratorBackend:
-    """Rows of one loaded model. ``adapters`` are the LoRA adapters that are loaded for it."""
+    """Rows of one loaded model.
+
+    ``adapters`` are LoRA adapter files by name. One is read when it is first asked for, and then stays: adapters are
+    small beside the model.
+    """
 
     can_copy = False
 
-    def __init__(self, model: og.Model, adapters: og.Adapters | None = None) -> None:
+    def __init__(self, model: og.Model, adapters: Mapping[str, Path] | None = None) -> None:
         self._model = model
-        self._adapters = adapters
+        self._adapters = LoraAdapters(model, adapters or {})
         self._rows: dict[int, og.Generator] = {}
         self._numbers = itertools.count()
 
@@ -71,7 +75,7 @@ class GeneratorBackend:
             )
             generator = og.Generator(self._model, params)
             if adapter is not None:
-                generator.set_active_adapter(self._adapters, adapter)
+                self._adapters.put_on(generator, adapter)
         except Exception as error:
             raise _converted(error) from error
         row = next(self._numbers)
@@ -108,6 +112,25 @@ class GeneratorBackend:
 
     def close(self, row: int) -> None:
         self._rows.pop(row, None)
+
+
+class LoraAdapters:
+    """The adapters of one model, by name."""
+
+    def __init__(self, model: og.Model, files: Mapping[str, Path]) -> None:
+        self._model = model
+        self._files = files
+        self._read: set[str] = set()
+        self._loaded: og.Adapters | None = None
+
+    def put_on(self, generator: og.Generator, name: str) -> None:
+        """Raises RuntimeError for a file that the library cannot read, or that is not for this model."""
+        if self._loaded is None:
+            self._loaded = og.Adapters(self._model)
+        if name not in self._read:
+            self._loaded.load(str(self._files[name]), name)
+            self._read.add(name)
+        generator.set_active_adapter(self._loaded, name)
 
 
 def _converted(error: Exception) -> GenerationFailed:
