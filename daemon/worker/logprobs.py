@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from daemon.pool.protocol import TokenLogprob
-from daemon.worker.sampling import Logits
+from daemon.worker.sampling import Logits, largest
 
 # What OpenAI's API says of tokens that are next to impossible. JSON has no infinity.
 LEAST_LOGPROB = -9999.0
@@ -42,9 +42,8 @@ class Logprobs:
 
 def _likeliest(values: Logits, count: int) -> list[int]:
     """Indices of the ``count`` largest values, the largest first."""
-    count = min(count, len(values))
     if count <= 0:
         return []
-    ids = np.argpartition(values, len(values) - count)[-count:]
+    ids = largest(values, count)
     order: list[int] = ids[np.argsort(-values[ids], kind="stable")].tolist()
     return order

@@ -8,13 +8,13 @@ take 0.12 s and read 203 tokens/s, pieces of 128 tokens 0.6 s and 213, pieces of
 from __future__ import annotations
 
 # A cancel has to reach the engine within 150 ms.
-CALL_S = 0.12
+CALL_S = 0.11
 # Smaller pieces waste the cores.
 LEAST_TOKENS = 16
 _STEP_TOKENS = 8
 # The last piece is not smaller unless the whole prompt is: one token alone goes through other kernels, and how a prompt
 # was cut must not show in its logits.
-_LEAST_REST_TOKENS = 8
+_LEAST_REST_TOKENS = 4
 # How much the latest call counts against those before it.
 _WEIGHT = 0.5
 

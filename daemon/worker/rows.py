@@ -18,7 +18,7 @@ from registry.errors import GenerationFailed
 
 # A prompt's last tokens are always read, since the logits come from there. One alone goes through other kernels, whose
 # logits differ by up to 0.1 (int4 on CPU, two or more agree in every bit): a repeated prompt would get another answer.
-REREAD_TOKENS = 8
+REREAD_TOKENS = 4
 # A row that is taken loses what it held beyond the common beginning. It must not lose more than three quarters for it.
 _LEAST_SHARE_KEPT = 0.25
 

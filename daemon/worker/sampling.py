@@ -24,10 +24,12 @@ Logits = npt.NDArray[np.floating[Any]]
 _Ids = npt.NDArray[np.intp]
 _Weights = npt.NDArray[np.float32]
 
-# A nucleus is nearly always this small. Finding the 512 largest of 152k takes 0.15 ms, sorting them all 10 ms.
+# A nucleus is nearly always this small. Finding the 512 largest of 152k takes 0.2 ms, sorting them all 10 ms.
 _USUAL_NUCLEUS = 512
 # A running sum over 152k weights in double precision takes 1 ms; sums of blocks are a tenth of that.
 _DRAW_BLOCK = 512
+# How many neighbours stand for one another where the largest of all are looked for.
+_PEAK_BLOCK = 128
 # Below this, differences of logits overflow single precision; it is as good as greedy.
 _LEAST_TEMPERATURE = 1e-4
 
@@ -122,7 +124,7 @@ class Sampler:
     def _drawn(self, logits: Logits) -> int:
         ids = None
         if 0 < self._sampling.top_k < len(logits):
-            ids = _largest(logits, self._sampling.top_k)
+            ids = largest(logits, self._sampling.top_k)
             logits = logits[ids]
         weights = self._weights(logits)
         drawn = self._draw_from_nucleus(weights) if self._sampling.top_p < 1 else self._draw_likely(weights)
@@ -138,7 +140,7 @@ class Sampler:
     def _draw_from_nucleus(self, weights: _Weights) -> int:
         """Index of one of the fewest largest weights that make up at least ``top_p`` of the sum."""
         target = self._sampling.top_p * float(weights.sum(dtype=np.float64))
-        top = _largest(weights, _USUAL_NUCLEUS)
+        top = largest(weights, _USUAL_NUCLEUS)
         top = top[np.argsort(-weights[top], kind="stable")]
         cumulative = np.cumsum(weights[top], dtype=np.float64)
         if cumulative[-1] >= target or len(top) == len(weights):
@@ -210,11 +212,20 @@ def _locate(weights: npt.NDArray[Any], target: float) -> tuple[int, float]:
     return index, target - (float(cumulative[index - 1]) if index else 0.0)
 
 
-def _largest(values: npt.NDArray[Any], count: int) -> _Ids:
-    """Indices of the ``count`` largest values, in no particular order."""
+def largest(values: npt.NDArray[Any], count: int) -> _Ids:
+    """Indices of the ``count`` largest values, in no particular order.
+
+    None of them is below the ``count``-th largest of the greatest values of blocks, and few others are not: that leaves
+    little to sort, a tenth of the time for 152k values.
+    """
     if count >= len(values):
         return np.arange(len(values))
-    return np.argpartition(values, len(values) - count)[-count:]
+    ids = np.arange(len(values))
+    whole = len(values) - len(values) % _PEAK_BLOCK
+    peaks = values[:whole].reshape(-1, _PEAK_BLOCK).max(axis=1)
+    if count < len(peaks):
+        ids = np.flatnonzero(values >= np.partition(peaks, len(peaks) - count)[len(peaks) - count])
+    return ids[np.argpartition(values[ids], len(ids) - count)[-count:]]
 
 
 def _mass_ahead(weights: _Weights, index: int) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from daemon.worker.sampling import Logits, Sampler, SamplingParams
+from daemon.worker.sampling import Logits, Sampler, SamplingParams, largest
 from registry.errors import GenerationFailed
 
 VOCAB = 151_936
@@ -255,3 +255,18 @@ def test_an_answer_whose_form_can_only_end_ends_before_the_least_length() -> Non
 def test_a_form_that_no_token_can_continue_fails() -> None:
     with pytest.raises(GenerationFailed, match="form"):
         Sampler(SamplingParams(), constraint=OneOf(set())).pick(np.zeros(4, dtype=np.float32))
+
+
+@pytest.mark.parametrize("count", [1, 40, 512, 1186, 1187, 5000, VOCAB, 2 * VOCAB])
+@pytest.mark.parametrize("kind", ["usual", "rounded", "equal", "forbidden"])
+def test_the_largest_are_those_that_sorting_finds(count: int, kind: str) -> None:
+    values = large_logits()
+    if kind == "rounded":
+        values = np.round(values)
+    elif kind == "equal":
+        values[:] = 1
+    elif kind == "forbidden":
+        values[17:] = -np.inf
+    ids = largest(values, count)
+    assert len(np.unique(ids)) == len(ids) == min(count, VOCAB)
+    assert np.array_equal(np.sort(values[ids]), np.sort(values)[-len(ids) :])
