@@ -51,12 +51,18 @@ class Rooms:
         """Room enough to begin: it rarely pays to read a prompt again for the sake of a long answer that may come."""
         return min(prompt_tokens + min(max_tokens, FIRST_ANSWER_TOKENS), self.context_tokens)
 
-    def with_next_turn(self, room_tokens: int, least_tokens: int, *, running_tokens: int, running_rows: int) -> int:
-        """``room_tokens``, or what also holds a second turn as long as the first where there is enough for all.
+    def with_next_turn(
+        self, room_tokens: int, least_tokens: int, *, running_tokens: int, running_rows: int, is_last: bool
+    ) -> Room:
+        """A room that also holds a second turn as long as the first, where there is enough for all.
 
-        Half of what the requests that may still come could have is left to them.
+        Half of what the requests that may still come could have is left to them. An old row may take all the rest, or
+        be twice as large as what is needed, or of any size when nobody else is there (``is_last`` in the queue).
         """
         others = self.max_concurrent - running_rows - 1
         left_to_others = others * self.context_tokens // self.max_concurrent // 2
         free = self.context_tokens - running_tokens - left_to_others
-        return max(room_tokens, min(self.rounded(2 * least_tokens), free // ROOM_STEP_TOKENS * ROOM_STEP_TOKENS))
+        tokens = max(room_tokens, min(self.rounded(2 * least_tokens), free // ROOM_STEP_TOKENS * ROOM_STEP_TOKENS))
+        is_alone = is_last and not running_rows
+        most_tokens = self.context_tokens if is_alone else max(tokens, free, 2 * room_tokens)
+        return Room(tokens=tokens, least_tokens=least_tokens, most_tokens=most_tokens)

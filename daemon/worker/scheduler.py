@@ -144,14 +144,17 @@ class Scheduler:
         return events
 
     def _room(self, request: Request) -> Room:
-        """What the next in line gets: alone it may take any row, else none that keeps others waiting."""
-        tokens = request.room_tokens
-        if self._keeps_rows and request.job.can_reuse and not request.generated:
-            running = {"running_tokens": self._rows.running_tokens, "running_rows": self._running()}
-            tokens = self._rooms.with_next_turn(tokens, request.least_tokens, **running)
-        is_alone = len(self._waiting) == 1 and not self._running()
-        most_tokens = self._rooms.context_tokens if is_alone else tokens
-        return Room(tokens=tokens, least_tokens=request.least_tokens, most_tokens=most_tokens)
+        """What the next in line gets."""
+        tokens, least_tokens = request.room_tokens, request.least_tokens
+        if not self._keeps_rows or request.generated:
+            return Room(tokens=tokens, least_tokens=least_tokens, most_tokens=2 * tokens)
+        return self._rooms.with_next_turn(
+            tokens,
+            least_tokens,
+            running_tokens=self._rows.running_tokens,
+            running_rows=self._running(),
+            is_last=len(self._waiting) == 1,
+        )
 
     def _prefill(self, request: Request) -> list[ToDaemon]:
         size = self._pace.piece(len(request.tokens) - request.fed)

@@ -380,6 +380,19 @@ def test_one_who_is_alone_may_take_even_a_huge_row() -> None:
     assert end.cached_tokens == 500
 
 
+def test_a_second_turn_finds_its_row_while_others_are_at_work() -> None:
+    subject = scheduler(HashingBackend(), context=8192)
+    first = prompt_of(1000)
+    reply, _ = answer(subject, job("1", first, 256))
+    for seed in (1, 2):
+        subject.submit(job(f"other {seed}", prompt_of(1000, seed=seed), 600))
+    for _ in range(30):
+        subject.step()
+    subject.submit(job("2", [*first, *reply, *prompt_of(30, seed=3)], 256))
+    ends = {event.request_id: event for event in run(subject) if isinstance(event, Finished)}
+    assert ends["2"].cached_tokens == 1255
+
+
 actions = st.lists(
     st.one_of(
         # A prompt is the beginning of one of three texts and a number of tokens of its own.

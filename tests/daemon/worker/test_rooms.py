@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.worker.rooms import Rooms
+from daemon.worker.rooms import Room, Rooms
 
 ROOMS = Rooms(context_tokens=8192, max_concurrent=4)
 
@@ -25,14 +25,25 @@ def test_an_old_row_will_do_with_room_for_the_beginning_of_an_answer() -> None:
     assert ROOMS.least(8190, 5000) == 8192
 
 
+def next_turn(room: int, least: int, *, running: int = 0, rows: int = 0, is_last: bool = False) -> Room:
+    return ROOMS.with_next_turn(room, least, running_tokens=running, running_rows=rows, is_last=is_last)
+
+
 def test_a_second_turn_as_long_as_the_first_fits_where_there_is_enough() -> None:
-    assert ROOMS.with_next_turn(1280, 1256, running_tokens=0, running_rows=0) == 2560
+    assert next_turn(1280, 1256).tokens == 2560
 
 
 def test_what_a_row_gets_for_its_next_turn_is_not_taken_from_others() -> None:
-    assert ROOMS.with_next_turn(1280, 1256, running_tokens=6144, running_rows=2) == 1280
-    assert ROOMS.with_next_turn(4096, 4096, running_tokens=0, running_rows=0) == 5120
-    assert ROOMS.with_next_turn(4096, 4096, running_tokens=0, running_rows=3) == 8192
+    assert next_turn(1280, 1256, running=6144, rows=2).tokens == 1280
+    assert next_turn(4096, 4096).tokens == 5120
+    assert next_turn(4096, 4096, rows=3).tokens == 8192
+
+
+def test_an_old_row_may_be_larger_but_must_not_keep_others_waiting() -> None:
+    assert next_turn(256, 256).most_tokens == 5120
+    assert next_turn(256, 256, is_last=True).most_tokens == 8192
+    assert next_turn(256, 256, running=7168, rows=1, is_last=True).most_tokens == 512
+    assert next_turn(1792, 1542, running=5120, rows=2).most_tokens == 3584
 
 
 @given(
@@ -44,10 +55,10 @@ def test_what_a_row_gets_for_its_next_turn_is_not_taken_from_others() -> None:
 def test_no_room_is_too_small_to_begin_nor_larger_than_what_is_left(
     prompt: int, max_tokens: int | None, running: int, rows: int
 ) -> None:
-    room = ROOMS.first(prompt, max_tokens)
+    needed = ROOMS.first(prompt, max_tokens)
     least = ROOMS.least(prompt, 8192 - prompt if max_tokens is None else max_tokens)
     assert prompt < least <= 8192
-    assert prompt < room <= 8192
-    spacious = ROOMS.with_next_turn(room, least, running_tokens=running, running_rows=rows)
-    assert room <= spacious <= 8192
-    assert spacious == room or spacious + running <= 8192
+    assert prompt < needed <= 8192
+    room = next_turn(needed, least, running=running, rows=rows)
+    assert needed <= room.tokens <= min(8192, room.most_tokens)
+    assert room.tokens == needed or room.tokens + running <= 8192
