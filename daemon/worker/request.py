@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from daemon.pool.protocol import TokenLogprob
+from daemon.pool.protocol import Delta, Failed, Finished, ToDaemon, TokenLogprob
 from daemon.worker.logprobs import Logprobs
 from daemon.worker.rows import Row
 from daemon.worker.sampling import Sampler
 from daemon.worker.text import AnswerText
+from registry.errors import ContextLengthExceeded, SlmregError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +64,56 @@ class Request:
         if self.row is None:
             raise RuntimeError(f"request {self.job.request_id} has no row")
         return self.row
+
+    def take(self, token: int, now: float, logprob: TokenLogprob | None = None) -> tuple[list[ToDaemon], str | None]:
+        """Add a sampled token: what there is to show now, and why the answer ends with it (None: it goes on)."""
+        if self.first_token_at is None:
+            self.first_token_at = now
+        self.generated += 1
+        if token in self.job.end_ids:
+            return [], "stop"
+        self.tokens.append(token)
+        self.unreported += 1
+        if logprob is not None:
+            self.logprobs.append(logprob)
+        shown = self._delta(self.job.text.push(token))
+        if self.job.text.is_stopped or self.job.sampler.is_complete:
+            return shown, "stop"
+        return shown, "length" if self.generated >= self.max_tokens else None
+
+    def end(self, reason: str, now: float) -> list[ToDaemon]:
+        """The rest of the text, and Finished."""
+        admitted_at = now if self.admitted_at is None else self.admitted_at
+        finished = Finished(
+            request_id=self.job.request_id,
+            finish_reason=reason,
+            prompt_tokens=len(self.job.prompt),
+            completion_tokens=self.generated,
+            queue_s=admitted_at - self.submitted_at,
+            ttft_s=0.0 if self.first_token_at is None else self.first_token_at - self.submitted_at,
+            decode_s=0.0 if self.first_token_at is None else now - self.first_token_at,
+            cached_tokens=self.cached_tokens,
+        )
+        return [*self._delta(self.job.text.flush()), finished]
+
+    def fail(self, error: SlmregError) -> list[ToDaemon]:
+        return [Failed(request_id=self.job.request_id, code=error.code, message=error.message)]
+
+    def _delta(self, text: str) -> list[ToDaemon]:
+        if not text:
+            return []
+        tokens, self.unreported = self.unreported, 0
+        logprobs, self.logprobs = self.logprobs, []
+        return [Delta(self.job.request_id, text, tokens, logprobs=logprobs)]
+
+
+def too_long(job: Job, context_tokens: int) -> Failed:
+    """The answer to a prompt that leaves no room for a single token."""
+    error = ContextLengthExceeded(len(job.prompt), context_tokens)
+    return Failed(
+        request_id=job.request_id,
+        code=error.code,
+        message=error.message,
+        prompt_tokens=len(job.prompt),
+        context_tokens=context_tokens,
+    )

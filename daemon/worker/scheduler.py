@@ -19,14 +19,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from daemon.pool.protocol import Accepted, Delta, Failed, Finished, ToDaemon
+from daemon.pool.protocol import Accepted, ToDaemon
 from daemon.worker.backends.base import Backend
 from daemon.worker.pace import PrefillPace
-from daemon.worker.request import Job, Request
+from daemon.worker.request import Job, Request, too_long
 from daemon.worker.rooms import Room, Rooms
 from daemon.worker.rows import RowBudget
 from daemon.worker.sampling import Logits
-from registry.errors import ContextLengthExceeded, GenerationFailed
+from registry.errors import GenerationFailed
 
 # No more tokens of a prompt than that are read at once, however fast the model is.
 PREFILL_CHUNK_TOKENS = 128
@@ -79,15 +79,7 @@ class Scheduler:
         prompt_tokens = len(job.prompt)
         left = self._rooms.context_tokens - prompt_tokens
         if left < 1:
-            error = ContextLengthExceeded(prompt_tokens, self._rooms.context_tokens)
-            failed = Failed(
-                request_id=job.request_id,
-                code=error.code,
-                message=error.message,
-                prompt_tokens=prompt_tokens,
-                context_tokens=self._rooms.context_tokens,
-            )
-            return [failed]
+            return [too_long(job, self._rooms.context_tokens)]
         max_tokens = left if job.max_tokens is None else min(job.max_tokens, left)
         request = Request(
             job=job,
@@ -192,23 +184,13 @@ class Scheduler:
             token = job.sampler.pick(logits)
         except GenerationFailed as error:
             return self._fail(request, error)
-        if request.first_token_at is None:
-            request.first_token_at = self._clock()
-        request.generated += 1
-        if token in job.end_ids:
-            return self._finish(request, "stop")
-        request.tokens.append(token)
-        request.unreported += 1
-        if job.logprobs is not None:
-            request.logprobs.append(job.logprobs.of(logits, token))
-        delta = self._delta(request, job.text.push(token))
-        if job.text.is_stopped or job.sampler.is_complete:
-            return delta + self._finish(request, "stop")
-        if request.generated >= request.max_tokens:
-            return delta + self._finish(request, "length")
+        logprob = None if job.logprobs is None else job.logprobs.of(logits, token)
+        shown, reason = request.take(token, self._clock(), logprob)
+        if reason is not None:
+            return shown + self._finish(request, reason)
         if len(request.tokens) > request.open_row.room_tokens:
             self._outgrow(request)
-        return delta
+        return shown
 
     def _outgrow(self, request: Request) -> None:
         """Back to the queue, for a row of twice the room. Holding nothing while it waits, it cannot block others."""
@@ -225,39 +207,19 @@ class Scheduler:
         self._waiting.append(request)
         self._waiting = deque(sorted(self._waiting, key=lambda waiting: waiting.arrival))
 
-    def _delta(self, request: Request, text: str) -> list[ToDaemon]:
-        if not text:
-            return []
-        tokens, request.unreported = request.unreported, 0
-        logprobs, request.logprobs = request.logprobs, []
-        return [Delta(request.job.request_id, text, tokens, logprobs=logprobs)]
-
     def _finish(self, request: Request, reason: str) -> list[ToDaemon]:
-        now = self._clock()
-        first_token_at = request.first_token_at
-        admitted_at = now if request.admitted_at is None else request.admitted_at
-        finished = Finished(
-            request_id=request.job.request_id,
-            finish_reason=reason,
-            prompt_tokens=len(request.job.prompt),
-            completion_tokens=request.generated,
-            queue_s=admitted_at - request.submitted_at,
-            ttft_s=0.0 if first_token_at is None else first_token_at - request.submitted_at,
-            decode_s=0.0 if first_token_at is None else now - first_token_at,
-            cached_tokens=request.cached_tokens,
-        )
         self._leave(request)
         if request.row is not None and request.job.can_reuse:
             self._rows.keep(request.row, request.tokens[: request.fed])
         elif request.row is not None:
             self._rows.close(request.row)
-        return [*self._delta(request, request.job.text.flush()), finished]
+        return request.end(reason, self._clock())
 
     def _fail(self, request: Request, error: GenerationFailed) -> list[ToDaemon]:
         self._leave(request)
         if request.row is not None:
             self._rows.close(request.row)
-        return [Failed(request_id=request.job.request_id, code=error.code, message=error.message)]
+        return request.fail(error)
 
     def _leave(self, request: Request) -> None:
         for queue in (self._waiting, self._prefilling, self._decoding):
