@@ -8,10 +8,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, ToDaemon
 from daemon.worker.request import Job
-from daemon.worker.scheduler import Scheduler
+
+
+class JobScheduler(Protocol):
+    """What runs jobs: each is answered by Accepted, Delta ... and exactly one of Finished or Failed."""
+
+    @property
+    def is_idle(self) -> bool: ...
+
+    def submit(self, job: Job) -> list[ToDaemon]: ...
+
+    def cancel(self, request_id: str) -> list[ToDaemon]: ...
+
+    def step(self) -> list[ToDaemon]: ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -26,7 +39,7 @@ class _Group:
 class Choices:
     """A scheduler whose requests may have several answers."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: JobScheduler) -> None:
         self._scheduler = scheduler
         self._groups: dict[str, _Group] = {}
 

@@ -6,13 +6,12 @@ import dataclasses
 from typing import Protocol
 
 from daemon.pool.protocol import Cancel, Failed, Generate, ToDaemon, ToWorker
-from daemon.worker.choices import Choices
+from daemon.worker.choices import Choices, JobScheduler
 from daemon.worker.defaults import with_defaults
 from daemon.worker.logprobs import Logprobs, TokenBytes
 from daemon.worker.prompt import ChatTemplate
 from daemon.worker.request import Job
 from daemon.worker.sampling import Sampler, SamplingParams
-from daemon.worker.scheduler import Scheduler
 from daemon.worker.text import AnswerText, TextDecoder
 from registry.errors import GenerationFailed, InvalidRequest, SlmregError
 
@@ -31,7 +30,7 @@ class Engine:
     def __init__(
         self,
         *,
-        scheduler: Scheduler,
+        scheduler: JobScheduler,
         tokenizer: Tokenizer,
         template: ChatTemplate,
         end_ids: frozenset[int],

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ import onnxruntime_genai as og
 from daemon.pool.failures import OUT_OF_MEMORY_WORDS
 from daemon.pool.protocol import Load, Ready
 from daemon.worker.backends.generator import GeneratorBackend, engine_config
+from daemon.worker.backends.turns import EngineTurns
+from daemon.worker.choices import JobScheduler
 from daemon.worker.defaults import sampling_defaults
 from daemon.worker.engine import Engine
 from daemon.worker.errors import LoadCode, LoadError
 from daemon.worker.folder import read_config
 from daemon.worker.library import allowed_libraries
+from daemon.worker.paged import PagedScheduler
 from daemon.worker.prompt import load_chat_template, load_special_tokens
 from daemon.worker.scheduler import Scheduler
 from daemon.worker.tokenizer import GenaiTokenizer
@@ -70,19 +74,16 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
     except Exception as error:
         raise _explained(folder, str(error)) from error
     context_tokens = min(load.context_tokens, int(config["model"].get("context_length") or load.context_tokens))
-    scheduler = Scheduler(
-        GeneratorBackend(model),
-        context_tokens=context_tokens,
-        max_concurrent=load.max_concurrent,
-        prefill_chunk_tokens=load.prefill_chunk_tokens,
-        kept_rows=load.kept_rows,
-    )
+    is_paged = bool((config.get("engine") or {}).get("dynamic_batching"))
+    defaults = sampling_defaults(folder, config)
+    if is_paged:  # its engine has no min-p
+        defaults = replace(defaults, min_p=0.0)
     engine = Engine(
-        scheduler=scheduler,
+        scheduler=_scheduler(model, load, context_tokens, is_paged=is_paged),
         tokenizer=tokenizer,
         template=template,
         end_ids=tokenizer.end_ids,
-        defaults=sampling_defaults(folder, config),
+        defaults=defaults,
         vocabulary=Vocabulary(folder, tokenizer.text_of),
         vocab_size=int(config["model"].get("vocab_size") or _ANY_TOKEN),
     )
@@ -92,8 +93,25 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
         context_tokens=context_tokens,
         load_s=time.monotonic() - started,
         template_source=template.source,
+        engine="paged" if is_paged else "generator",
     )
     return engine, ready
+
+
+def _scheduler(model: og.Model, load: Load, context_tokens: int, *, is_paged: bool) -> JobScheduler:
+    if not is_paged:
+        return Scheduler(
+            GeneratorBackend(model),
+            context_tokens=context_tokens,
+            max_concurrent=load.max_concurrent,
+            prefill_chunk_tokens=load.prefill_chunk_tokens,
+            kept_rows=load.kept_rows,
+        )
+    try:
+        turns = EngineTurns(model)
+    except Exception as error:
+        raise _explained(Path(load.path), str(error)) from error
+    return PagedScheduler(turns, context_tokens=context_tokens, max_concurrent=load.max_concurrent)
 
 
 def _laid_over(config: og.Config, overlay: Mapping[str, Any]) -> og.Config:

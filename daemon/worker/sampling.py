@@ -70,7 +70,8 @@ class Sampler:
         min_tokens: int = 0,
         constraint: Constraint | None = None,
     ) -> None:
-        self._sampling = sampling
+        self.sampling = sampling
+        self.min_tokens = min_tokens
         # Seeds of 64 bits with sign are legal in OpenAI's API; numpy takes no negative ones.
         seed = None if sampling.seed is None else sampling.seed % 2**64
         self._random = np.random.default_rng(seed)
@@ -79,6 +80,11 @@ class Sampler:
         self._end_list = np.array(sorted(end_ids), dtype=np.intp)
         self._tokens_before_end = min_tokens
         self._constraint = constraint
+
+    @property
+    def has_constraint(self) -> bool:
+        """Whether the answer must have a form."""
+        return self._constraint is not None
 
     @property
     def is_complete(self) -> bool:
@@ -99,7 +105,7 @@ class Sampler:
         adjusted = self._without_end(self._constrained(self._adjustment.apply(logits)))
         if adjusted is not logits:
             best = int(np.argmax(adjusted))
-        token = best if self._sampling.temperature <= 0 else self._drawn(adjusted)
+        token = best if self.sampling.temperature <= 0 else self._drawn(adjusted)
         self._tokens_before_end -= 1
         self._adjustment.count(token)
         if self._constraint is not None and token not in self._end_ids:
@@ -123,23 +129,23 @@ class Sampler:
 
     def _drawn(self, logits: Logits) -> int:
         ids = None
-        if 0 < self._sampling.top_k < len(logits):
-            ids = largest(logits, self._sampling.top_k)
+        if 0 < self.sampling.top_k < len(logits):
+            ids = largest(logits, self.sampling.top_k)
             logits = logits[ids]
         weights = self._weights(logits)
-        drawn = self._draw_from_nucleus(weights) if self._sampling.top_p < 1 else self._draw_likely(weights)
+        drawn = self._draw_from_nucleus(weights) if self.sampling.top_p < 1 else self._draw_likely(weights)
         return drawn if ids is None else int(ids[drawn])
 
     def _weights(self, logits: Logits) -> _Weights:
         """Unnormalised probabilities. In single precision, which is ten times as fast for 152k logits."""
         weights = logits.astype(np.float32)
         weights -= weights.max()
-        weights /= np.float32(max(self._sampling.temperature, _LEAST_TEMPERATURE))
+        weights /= np.float32(max(self.sampling.temperature, _LEAST_TEMPERATURE))
         return np.exp(weights, out=weights)
 
     def _draw_from_nucleus(self, weights: _Weights) -> int:
         """Index of one of the fewest largest weights that make up at least ``top_p`` of the sum."""
-        target = self._sampling.top_p * float(weights.sum(dtype=np.float64))
+        target = self.sampling.top_p * float(weights.sum(dtype=np.float64))
         top = largest(weights, _USUAL_NUCLEUS)
         top = top[np.argsort(-weights[top], kind="stable")]
         cumulative = np.cumsum(weights[top], dtype=np.float64)
@@ -153,8 +159,8 @@ class Sampler:
 
     def _draw_likely(self, weights: _Weights) -> int:
         """Index of one of the weights that are at least ``min_p`` of the largest, which is 1."""
-        if self._sampling.min_p > 0:
-            weights = np.where(weights >= np.float32(self._sampling.min_p), weights, np.float32(0))
+        if self.sampling.min_p > 0:
+            weights = np.where(weights >= np.float32(self.sampling.min_p), weights, np.float32(0))
         return self._draw(weights)
 
     def _draw(self, weights: _Weights) -> int:

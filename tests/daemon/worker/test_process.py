@@ -403,3 +403,13 @@ def test_a_model_that_there_is_no_memory_for_fails_to_load_as_such(worker: Worke
     failed = worker.load(tiny_model)
     assert isinstance(failed, LoadFailed)
     assert (failed.code, kind_of_load(failed)) == ("out_of_memory", FailureKind.OUT_OF_MEMORY), failed.message
+
+
+def test_a_model_for_dynamic_batching_goes_to_the_librarys_engine(worker: Worker, folder: Path) -> None:
+    """It needs paged attention, which this graph does not have: the engine itself says so."""
+    config = json.loads((folder / "genai_config.json").read_text())
+    config["engine"] = {"dynamic_batching": {"block_size": 256, "max_batch_size": 8, "num_blocks": 16}}
+    (folder / "genai_config.json").write_text(json.dumps(config))
+    failed = worker.load(folder)
+    assert isinstance(failed, LoadFailed)
+    assert "Paged cache" in failed.message
