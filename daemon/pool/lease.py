@@ -55,8 +55,9 @@ class Lease:
 class Waiter:
     """One request for a session of ``model``; ``granted`` gets its lease, or why there is none.
 
-    ``is_kept``: the session is to stay from the moment that it is granted. ``is_background``: nobody is kept waiting by it. It comes after everybody else, and makes only those go that are
-    idle and not kept warm, and those in ``may_replace``.
+    ``is_kept``: the session is to stay from the moment that it is granted. ``is_background``: nobody is kept waiting by
+    it. It comes after everybody else, and makes only those go that are idle and not kept warm, and those in
+    ``may_replace``.
     """
 
     model: Model

@@ -1,4 +1,4 @@
-"""What holds an answer to a form, token by token."""
+"""What the tokens of an answer may be, for answers that must have a form (a schema, an expression, a grammar)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from daemon.worker.sampling import Logits
 
 
 class Constraint(Protocol):
-    """One answer's form. ``apply`` goes before sampling, ``accept`` after it."""
+    """The state of one answer's form. For each token ``apply``, then ``accept``."""
 
     def apply(self, logits: Logits) -> Logits:
-        """``logits``, with -inf for every token that may not come next. Raises GenerationFailed."""
+        """A copy of ``logits``, shape [vocab], with minus infinity for every token that may not come next."""
         ...
 
     def accept(self, token: int) -> None:
-        """``token`` was sampled."""
+        """Go on with the token that was sampled. Raises GenerationFailed if it may not come here."""
         ...
 
     @property
     def is_complete(self) -> bool:
-        """Nothing more may follow: the answer ends with "stop"."""
+        """True once nothing more may follow: the answer ends there, as with the end-of-sequence token."""
         ...

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,21 @@ from daemon.pool.failures import OUT_OF_MEMORY_WORDS
 from daemon.pool.protocol import Load, Ready
 from daemon.worker.answer_format import AnswerFormat
 from daemon.worker.backends.generator import GeneratorBackend, engine_config
+from daemon.worker.backends.turns import EngineTurns
+from daemon.worker.choices import JobScheduler
 from daemon.worker.defaults import sampling_defaults
 from daemon.worker.engine import Engine
 from daemon.worker.errors import LoadCode, LoadError
 from daemon.worker.folder import read_config
 from daemon.worker.guidance import Guidance
 from daemon.worker.library import allowed_libraries
+from daemon.worker.paged import PagedScheduler
 from daemon.worker.reasoning import reasoning_markers
 from daemon.worker.scheduler import Scheduler
 from daemon.worker.template_source import FoundTemplate, load_chat_template, load_special_tokens
 from daemon.worker.tokenizer import GenaiTokenizer
 from daemon.worker.tools.forms import forms_of
+from daemon.worker.vocabulary import Vocabulary
 from registry.model import ExecutionProvider, Markers
 
 # What onnxruntime 1.31 and onnxruntime-genai 0.18 say, the first match counts. They raise nothing but RuntimeError.
@@ -50,6 +55,8 @@ _ADVICE = {
     LoadCode.INVALID_FILE: "A file is damaged or unfinished: copy the folder again.",
     LoadCode.FAILED: "Choose another variant of the model.",
 }
+# A configuration that does not say how many tokens there are.
+_ANY_TOKEN = 2**31
 
 
 def load_engine(load: Load) -> tuple[Engine, Ready]:
@@ -72,15 +79,20 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
     except Exception as error:
         raise _explained(folder, str(error)) from error
     context_tokens = min(load.context_tokens, int(config["model"].get("context_length") or load.context_tokens))
-    scheduler = Scheduler(GeneratorBackend(model), context_tokens=context_tokens, max_concurrent=load.max_concurrent)
     end_ids = tokenizer.end_ids | tokenizer.single_ids(found.end_of_turn)
+    is_paged = bool((config.get("engine") or {}).get("dynamic_batching"))
+    defaults = sampling_defaults(folder, config)
+    if is_paged:  # its engine has no min-p
+        defaults = replace(defaults, min_p=0.0)
     engine = Engine(
-        scheduler=scheduler,
+        scheduler=_scheduler(model, load, context_tokens, is_paged=is_paged),
         tokenizer=tokenizer,
         template=found.template,
         answers=_answer_format(load, found, end_ids, tokenizer),
         end_ids=end_ids,
-        defaults=sampling_defaults(folder, config),
+        defaults=defaults,
+        vocabulary=Vocabulary(folder, tokenizer.text_of),
+        vocab_size=int(config["model"].get("vocab_size") or _ANY_TOKEN),
     )
     ready = Ready(
         model_type=str(model.type),
@@ -88,6 +100,7 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
         context_tokens=context_tokens,
         load_s=time.monotonic() - started,
         template_source=found.source,
+        engine="paged" if is_paged else "generator",
     )
     return engine, ready
 
@@ -111,6 +124,22 @@ def _answer_format(
 
 def _markers(pair: list[str]) -> Markers | None:
     return Markers(*pair) if len(pair) == 2 and all(pair) else None
+
+
+def _scheduler(model: og.Model, load: Load, context_tokens: int, *, is_paged: bool) -> JobScheduler:
+    if not is_paged:
+        return Scheduler(
+            GeneratorBackend(model),
+            context_tokens=context_tokens,
+            max_concurrent=load.max_concurrent,
+            prefill_chunk_tokens=load.prefill_chunk_tokens,
+            kept_rows=load.kept_rows,
+        )
+    try:
+        turns = EngineTurns(model)
+    except Exception as error:
+        raise _explained(Path(load.path), str(error)) from error
+    return PagedScheduler(turns, context_tokens=context_tokens, max_concurrent=load.max_concurrent)
 
 
 def _laid_over(config: og.Config, overlay: Mapping[str, Any]) -> og.Config:

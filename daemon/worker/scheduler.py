@@ -1,16 +1,15 @@
 """Who advances next in one model. No threads, no engine, no clock of its own: every call returns what to tell.
 
-Invariants: requests are admitted strictly in order of arrival; at most ``max_concurrent`` rows are open, and their
-reserved tokens together never exceed ``context_tokens``; every accepted request ends with exactly one Finished or
-Failed; a row is closed when its request ends; what goes wrong in one row ends only that request.
+Invariants: requests are admitted strictly in order of arrival; at most ``max_concurrent`` rows are running, and the
+reserved tokens of all open rows together never exceed ``context_tokens``; every accepted request ends with exactly one
+Finished or Failed; a row is given back when its request ends; what goes wrong in one row ends only that request.
 
-A row cannot grow, and most clients do not say how long their answer may get. Such a request starts with an equal share
-of the context, so that others can run beside it. One that outgrows its row gives it back, waits in front of everybody
-who came later, and has its tokens read again into a row of twice the room.
+A row cannot grow. A request that outgrows its row gives it back, waits in front of everybody who came later, and has
+its tokens read again into a row of twice the room.
 
-One step is one call of the backend, either one prompt chunk of one row or one token for every row that is generating,
-in turn. So a cancel waits for one such call at most, a stream pauses for one chunk at most while another prompt is
-read, and prompts that are read at the same time take turns.
+One step is one call of the backend, either one piece of one prompt or one token for every row that is generating, in
+turn. So a cancel waits for one such call at most, a stream pauses for one piece at most while another prompt is read,
+and prompts that are read at the same time take turns.
 """
 
 from __future__ import annotations
@@ -18,64 +17,25 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from daemon.pool.protocol import Accepted, Delta, Failed, Finished, ToDaemon
-from daemon.worker.answer import AnswerText, Pieces
+from daemon.pool.protocol import Accepted, ToDaemon
 from daemon.worker.backends.base import Backend
-from daemon.worker.constraint import Constraint
-from daemon.worker.sampling import Logits, Sampler
-from registry.errors import ContextLengthExceeded, GenerationFailed
+from daemon.worker.pace import PrefillPace
+from daemon.worker.request import Job, Request, too_long
+from daemon.worker.rooms import Room, Rooms
+from daemon.worker.rows import RowBudget
+from daemon.worker.sampling import Logits
+from registry.errors import GenerationFailed
 
-# One chunk of a 0.5B model takes 0.6 s on 2 cores; smaller ones use the cores worse, larger ones stall other streams.
+# No more tokens of a prompt than that are read at once, however fast the model is.
 PREFILL_CHUNK_TOKENS = 128
-# Reserved room is rounded up to this, so that a backend sees few different sizes.
-ROOM_STEP_TOKENS = 256
-# Room for an answer of unknown length behind a prompt that takes more than half of its share of the context.
-FIRST_ANSWER_TOKENS = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One request, ready to run. ``max_tokens`` None: to the end of the context. ``end_ids`` end the answer.
-
-    ``constraint`` None: the answer may be anything.
-    """
-
-    request_id: str
-    prompt: Sequence[int]
-    max_tokens: int | None
-    end_ids: frozenset[int]
-    sampler: Sampler
-    text: AnswerText
-    constraint: Constraint | None = None
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Request:
-    """A job on its way. Times are the clock's.
-
-    ``tokens`` are the prompt and the answer so far, of which the first ``prefilled`` are in the row; ``generated``
-    counts every sampled token, ``unreported`` those without a delta so far.
-    """
-
-    job: Job
-    max_tokens: int
-    room_tokens: int
-    tokens: list[int]
-    arrival: int
-    submitted_at: float
-    admitted_at: float | None = None
-    first_token_at: float | None = None
-    row: int | None = None
-    prefilled: int = 0
-    generated: int = 0
-    unreported: int = 0
 
 
 class Scheduler:
     """Runs the jobs of one model, interleaved.
+
+    ``kept_rows`` finished sequences stay for prompts that begin like them; 0: none.
 
     Times in Finished: ``queue_s`` from submission to admission, ``ttft_s`` from submission to the first token (0 if
     there was none), ``decode_s`` from the first token to the end. ``completion_tokens`` counts every sampled token, the
@@ -89,16 +49,18 @@ class Scheduler:
         context_tokens: int,
         max_concurrent: int,
         prefill_chunk_tokens: int = PREFILL_CHUNK_TOKENS,
+        kept_rows: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
-        self._context_tokens = context_tokens
-        self._max_concurrent = max_concurrent
-        self._chunk_tokens = prefill_chunk_tokens
+        self._rooms = Rooms(context_tokens=context_tokens, max_concurrent=max_concurrent)
+        self._rows = RowBudget(backend, budget_tokens=context_tokens, kept_rows=kept_rows)
+        self._keeps_rows = kept_rows > 0
+        self._pace = PrefillPace(prefill_chunk_tokens)
         self._clock = clock
-        self._waiting: deque[_Request] = deque()
-        self._prefilling: deque[_Request] = deque()
-        self._decoding: list[_Request] = []
+        self._waiting: deque[Request] = deque()
+        self._prefilling: deque[Request] = deque()
+        self._decoding: list[Request] = []
         self._is_decode_turn = False
         self._arrivals = itertools.count()
 
@@ -109,32 +71,21 @@ class Scheduler:
 
     @property
     def reserved_tokens(self) -> int:
-        """Room of all open rows together."""
-        return sum(request.room_tokens for request in self._active())
+        """Room of all open rows together, of requests that run and of sequences that are kept."""
+        return self._rows.reserved_tokens
 
     def submit(self, job: Job) -> list[ToDaemon]:
         """Queue a job: Accepted, or Failed if its prompt leaves no room for a single token."""
         prompt_tokens = len(job.prompt)
-        left = self._context_tokens - prompt_tokens
+        left = self._rooms.context_tokens - prompt_tokens
         if left < 1:
-            error = ContextLengthExceeded(prompt_tokens, self._context_tokens)
-            failed = Failed(
-                request_id=job.request_id,
-                code=error.code,
-                message=error.message,
-                prompt_tokens=prompt_tokens,
-                context_tokens=self._context_tokens,
-            )
-            return [failed]
+            return [too_long(job, self._rooms.context_tokens)]
         max_tokens = left if job.max_tokens is None else min(job.max_tokens, left)
-        room = prompt_tokens + max_tokens
-        if job.max_tokens is None:
-            share = self._context_tokens // self._max_concurrent
-            room = min(room, share if 2 * prompt_tokens <= share else prompt_tokens + FIRST_ANSWER_TOKENS)
-        request = _Request(
+        request = Request(
             job=job,
             max_tokens=max_tokens,
-            room_tokens=self._rounded(room),
+            room_tokens=self._rooms.first(prompt_tokens, job.max_tokens),
+            least_tokens=self._rooms.least(prompt_tokens, max_tokens),
             tokens=list(job.prompt),
             arrival=next(self._arrivals),
             submitted_at=self._clock(),
@@ -144,7 +95,7 @@ class Scheduler:
 
     def cancel(self, request_id: str) -> list[ToDaemon]:
         """End a request wherever it is; nothing if it is not known or has ended."""
-        for request in (*self._waiting, *self._active()):
+        for request in (*self._waiting, *self._prefilling, *self._decoding):
             if request.job.request_id == request_id:
                 return self._finish(request, "cancelled")
         return []
@@ -160,39 +111,55 @@ class Scheduler:
             return events + self._prefill(self._prefilling[0])
         return events
 
-    def _rounded(self, tokens: int) -> int:
-        return min(-(-tokens // ROOM_STEP_TOKENS) * ROOM_STEP_TOKENS, self._context_tokens)
-
-    def _active(self) -> tuple[_Request, ...]:
-        return (*self._prefilling, *self._decoding)
+    def _running(self) -> int:
+        return len(self._prefilling) + len(self._decoding)
 
     def _admit(self) -> list[ToDaemon]:
         """Open rows for those who waited longest, as long as the next in line fits."""
         events: list[ToDaemon] = []
-        while self._waiting and len(self._active()) < self._max_concurrent:
+        while self._waiting and self._running() < self._rooms.max_concurrent:
             request = self._waiting[0]
-            if self.reserved_tokens + request.room_tokens > self._context_tokens:
-                break
+            job = request.job
             try:
-                request.row = self._backend.open(request.room_tokens)
+                row = self._rows.open(request.tokens, self._room(request), adapter=job.adapter, can_reuse=job.can_reuse)
             except GenerationFailed as error:
                 events += self._fail(request, error)
                 continue
+            if row is None:
+                break
             self._waiting.popleft()
             self._prefilling.append(request)
+            request.row, request.fed = row, row.held_tokens
             if request.admitted_at is None:
                 request.admitted_at = self._clock()
+                request.cached_tokens = row.held_tokens
         return events
 
-    def _prefill(self, request: _Request) -> list[ToDaemon]:
-        chunk = request.tokens[request.prefilled : request.prefilled + self._chunk_tokens]
+    def _room(self, request: Request) -> Room:
+        """What the next in line gets."""
+        tokens, least_tokens = request.room_tokens, request.least_tokens
+        if not self._keeps_rows or request.generated:
+            return Room(tokens=tokens, least_tokens=least_tokens, most_tokens=2 * tokens)
+        return self._rooms.with_next_turn(
+            tokens,
+            least_tokens,
+            running_tokens=self._rows.running_tokens,
+            running_rows=self._running(),
+            is_last=len(self._waiting) == 1,
+        )
+
+    def _prefill(self, request: Request) -> list[ToDaemon]:
+        size = self._pace.piece(len(request.tokens) - request.fed)
+        piece = request.tokens[request.fed : request.fed + size]
+        started = self._clock()
         try:
-            logits = self._backend.extend(_row(request), chunk)
+            logits = self._backend.extend(request.open_row.number, piece)
         except GenerationFailed as error:
             return self._fail(request, error)
-        request.prefilled += len(chunk)
+        self._pace.record(size, self._clock() - started)
+        request.fed += size
         self._prefilling.popleft()
-        if request.prefilled < len(request.tokens):
+        if request.fed < len(request.tokens):
             self._prefilling.append(request)
             return []
         self._decoding.append(request)
@@ -200,92 +167,61 @@ class Scheduler:
 
     def _decode(self) -> list[ToDaemon]:
         requests = list(self._decoding)
-        results = self._backend.decode([(_row(request), request.tokens[-1]) for request in requests])
+        results = self._backend.decode([(request.open_row.number, request.tokens[-1]) for request in requests])
         events: list[ToDaemon] = []
         for request, result in zip(requests, results, strict=True):
             if isinstance(result, GenerationFailed):
                 events += self._fail(request, result)
             else:
+                request.fed += 1
                 events += self._take(request, result)
         return events
 
-    def _take(self, request: _Request, logits: Logits) -> list[ToDaemon]:
+    def _take(self, request: Request, logits: Logits) -> list[ToDaemon]:
         """Sample the next token of a row and say what it means for its request."""
-        text, constraint = request.job.text, request.job.constraint
+        job = request.job
         try:
-            token = request.job.sampler.pick(logits if constraint is None else constraint.apply(logits))
+            token = job.sampler.pick(logits)
         except GenerationFailed as error:
             return self._fail(request, error)
-        if constraint is not None:
-            constraint.accept(token)
-        if request.first_token_at is None:
-            request.first_token_at = self._clock()
-        request.generated += 1
-        if token in request.job.end_ids:
-            return self._finish(request, "stop")
-        request.tokens.append(token)
-        request.unreported += 1
-        delta = self._delta(request, text.push(token))
-        if text.is_stopped or (constraint is not None and constraint.is_complete):
-            return delta + self._finish(request, "stop")
-        if request.generated >= request.max_tokens:
-            return delta + self._finish(request, "length")
-        if len(request.tokens) > request.room_tokens:
+        logprob = None if job.logprobs is None else job.logprobs.of(logits, token)
+        shown, reason = request.take(token, self._clock(), logprob)
+        if reason is not None:
+            return shown + self._finish(request, reason)
+        if len(request.tokens) > request.open_row.room_tokens:
             self._outgrow(request)
-        return delta
+        return shown
 
-    def _outgrow(self, request: _Request) -> None:
+    def _outgrow(self, request: Request) -> None:
         """Back to the queue, for a row of twice the room. Holding nothing while it waits, it cannot block others."""
-        self._remove(request)
-        request.row = None
-        request.prefilled = 0
-        request.room_tokens = self._rounded(2 * request.room_tokens)
+        row = request.open_row
+        whole = self._rooms.rounded(len(request.job.prompt) + request.max_tokens)
+        self._leave(request)
+        if request.job.can_reuse:
+            self._rows.outgrow(row, request.tokens[: request.fed])
+        else:
+            self._rows.close(row)
+        request.row, request.fed = None, 0
+        request.room_tokens = min(max(request.room_tokens, self._rooms.rounded(2 * row.room_tokens)), whole)
+        request.least_tokens = request.room_tokens
         self._waiting.append(request)
         self._waiting = deque(sorted(self._waiting, key=lambda waiting: waiting.arrival))
 
-    def _delta(self, request: _Request, pieces: Pieces) -> list[ToDaemon]:
-        if not pieces:
-            return []
-        tokens, request.unreported = request.unreported, 0
-        delta = Delta(
-            request.job.request_id, pieces.text, tokens, reasoning=pieces.reasoning, tool_calls=pieces.tool_calls
-        )
-        return [delta]
+    def _finish(self, request: Request, reason: str) -> list[ToDaemon]:
+        self._leave(request)
+        if request.row is not None and request.job.can_reuse:
+            self._rows.keep(request.row, request.tokens[: request.fed])
+        elif request.row is not None:
+            self._rows.close(request.row)
+        return request.end(reason, self._clock())
 
-    def _finish(self, request: _Request, reason: str) -> list[ToDaemon]:
-        now = self._clock()
-        first_token_at = request.first_token_at
-        admitted_at = now if request.admitted_at is None else request.admitted_at
-        text = request.job.text
-        last = self._delta(request, text.flush())
-        if reason == "stop" and text.has_tool_calls:
-            reason = "tool_calls"
-        finished = Finished(
-            request_id=request.job.request_id,
-            finish_reason=reason,
-            prompt_tokens=len(request.job.prompt),
-            completion_tokens=request.generated,
-            queue_s=admitted_at - request.submitted_at,
-            ttft_s=0.0 if first_token_at is None else first_token_at - request.submitted_at,
-            decode_s=0.0 if first_token_at is None else now - first_token_at,
-            reasoning_tokens=text.reasoning_tokens,
-        )
-        self._remove(request)
-        return [*last, finished]
+    def _fail(self, request: Request, error: GenerationFailed) -> list[ToDaemon]:
+        self._leave(request)
+        if request.row is not None:
+            self._rows.close(request.row)
+        return request.fail(error)
 
-    def _fail(self, request: _Request, error: GenerationFailed) -> list[ToDaemon]:
-        self._remove(request)
-        return [Failed(request_id=request.job.request_id, code=error.code, message=error.message)]
-
-    def _remove(self, request: _Request) -> None:
+    def _leave(self, request: Request) -> None:
         for queue in (self._waiting, self._prefilling, self._decoding):
             if request in queue:
                 queue.remove(request)
-        if request.row is not None:
-            self._backend.close(request.row)
-
-
-def _row(request: _Request) -> int:
-    if request.row is None:
-        raise RuntimeError(f"request {request.job.request_id} has no row")
-    return request.row

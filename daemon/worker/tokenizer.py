@@ -32,6 +32,10 @@ class GenaiTokenizer:
         text: str = self._tokenizer.decode(np.asarray(ids, dtype=np.int32))
         return text
 
+    def text_of(self, token: int) -> str:
+        """What ``token`` adds to a text that stands before it."""
+        return self.decode([*self._anchor, token])[len(self.decode(self._anchor)) :]
+
     def is_silent(self, token: int) -> bool:
         """True if ``token`` adds nothing to a text that stands before it.
 

@@ -16,8 +16,16 @@ from registry.errors import GenerationFailed
 class Backend(Protocol):
     """One loaded model."""
 
-    def open(self, room_tokens: int) -> int:
-        """A new, empty row whose cache has room for ``room_tokens``. Raises GenerationFailed."""
+    @property
+    def can_copy(self) -> bool:
+        """Whether ``copy`` works here."""
+        ...
+
+    def open(self, room_tokens: int, adapter: str | None = None) -> int:
+        """A new, empty row whose cache has room for ``room_tokens``, for the model with a LoRA ``adapter`` or without.
+
+        Raises GenerationFailed.
+        """
         ...
 
     def extend(self, row: int, tokens: Sequence[int]) -> Logits:
@@ -26,6 +34,20 @@ class Backend(Protocol):
 
     def decode(self, batch: Sequence[tuple[int, int]]) -> list[Logits | GenerationFailed]:
         """Append one token to each row of ``batch`` (row, token); for each its logits, or why it failed."""
+        ...
+
+    def rewind(self, row: int, length: int) -> None:
+        """Keep the first ``length`` tokens of a row.
+
+        Raises GenerationFailed where the model cannot (its state is not one entry a token); the row is of no use then.
+        """
+        ...
+
+    def copy(self, row: int, length: int, room_tokens: int) -> int:
+        """A new row with room for ``room_tokens``, which begins with the first ``length`` tokens of ``row``.
+
+        Its adapter is that of ``row``. Raises GenerationFailed, always so without ``can_copy``.
+        """
         ...
 
     def close(self, row: int) -> None:

@@ -3,10 +3,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from daemon.pool.failures import FailureKind, kind_of_request
-from daemon.pool.protocol import Accepted, Cancel, Failed, Finished, Generate, Guide, Load, ToDaemon
+from daemon.pool.protocol import (
+    Accepted,
+    Cancel,
+    Delta,
+    Failed,
+    Finished,
+    Generate,
+    Guide,
+    Load,
+    Sampling,
+    ToDaemon,
+)
 from daemon.worker.answer_format import AnswerFormat
 from daemon.worker.engine import Engine
 from daemon.worker.guidance import Guidance
@@ -19,13 +31,21 @@ from tests.daemon.worker.drawn import DEMO, END_IDS
 class NoBackend:
     """No request gets as far as a row here."""
 
-    def open(self, room_tokens: int) -> int:
+    can_copy = False
+
+    def open(self, room_tokens: int, adapter: str | None = None) -> int:
         raise GenerationFailed("closed")
 
     def extend(self, row: int, tokens: Sequence[int]) -> Logits:
         raise GenerationFailed("closed")
 
     def decode(self, batch: Sequence[tuple[int, int]]) -> list[Logits | GenerationFailed]:
+        raise GenerationFailed("closed")
+
+    def rewind(self, row: int, length: int) -> None:
+        raise GenerationFailed("closed")
+
+    def copy(self, row: int, length: int, room_tokens: int) -> int:
         raise GenerationFailed("closed")
 
     def close(self, row: int) -> None:
@@ -46,6 +66,9 @@ class Characters:
     def is_silent(self, token: int) -> bool:
         return False
 
+    def bytes_of(self, token: int) -> bytes:
+        return chr(token).encode()
+
 
 class FirstContent:
     source = "test"
@@ -61,9 +84,7 @@ class FirstContent:
         return str(messages[0]["content"]) + with_tools + {None: "", True: "+thinking", False: "-thinking"}[thinking]
 
 
-@pytest.fixture
-def engine() -> Engine:
-    scheduler = Scheduler(NoBackend(), context_tokens=256, max_concurrent=1)
+def engine_of(scheduler: Scheduler) -> Engine:
     return Engine(
         scheduler=scheduler,
         tokenizer=Characters(),
@@ -71,7 +92,14 @@ def engine() -> Engine:
         answers=AnswerFormat(Characters(), Guidance(DEMO / "tokenizer.json", END_IDS)),
         end_ids=frozenset(),
         defaults=SamplingParams(),
+        vocabulary=Characters(),
+        vocab_size=128,
     )
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return engine_of(Scheduler(NoBackend(), context_tokens=256, max_concurrent=1))
 
 
 def ask(engine: Engine, messages: list[Any]) -> ToDaemon:
@@ -149,3 +177,82 @@ def test_a_cancel_reaches_a_waiting_request(engine: Engine) -> None:
 def test_a_second_load_changes_nothing(engine: Engine) -> None:
     load = Load(path="x", execution_provider="cpu", threads=1, context_tokens=1, max_concurrent=1)
     assert engine.handle(load) == []
+
+
+class Counter(NoBackend):
+    """The next token is the last one plus one."""
+
+    def __init__(self) -> None:
+        self.adapters: list[str | None] = []
+
+    def open(self, room_tokens: int, adapter: str | None = None) -> int:
+        self.adapters.append(adapter)
+        return len(self.adapters)
+
+    def extend(self, row: int, tokens: Sequence[int]) -> Logits:
+        logits = np.zeros(128, dtype=np.float32)
+        logits[(tokens[-1] + 1) % 128] = 3
+        return logits
+
+    def decode(self, batch: Sequence[tuple[int, int]]) -> list[Logits | GenerationFailed]:
+        return [self.extend(row, [token]) for row, token in batch]
+
+    def close(self, row: int) -> None:
+        pass
+
+
+def answers(request: Generate) -> tuple[list[str], ToDaemon, Counter]:
+    """The text of each choice, the last message, and what the backend was asked for."""
+    backend = Counter()
+    engine = engine_of(Scheduler(backend, context_tokens=256, max_concurrent=4))
+    events = engine.handle(request)
+    while not engine.is_idle:
+        events += engine.step()
+    texts = [""] * request.choices
+    for event in events:
+        if isinstance(event, Delta):
+            texts[event.choice] += event.text
+    return texts, events[-1], backend
+
+
+def generate(**asked: Any) -> Generate:
+    settings: dict[str, Any] = {"max_tokens": 4, "sampling": Sampling(temperature=0.0), **asked}
+    return Generate(request_id="r", messages=[{"content": "a"}], **settings)
+
+
+def test_a_stop_token_ends_an_answer_but_not_before_its_least_length() -> None:
+    texts, end, _ = answers(generate(stop_token_ids=[ord("d")]))
+    assert (texts, isinstance(end, Finished) and end.finish_reason) == (["bc"], "stop")
+    texts, _, _ = answers(generate(stop_token_ids=[ord("d")], min_tokens=4))
+    assert texts[0].startswith("bc")
+    assert len(texts[0]) == 4
+
+
+def test_penalties_and_biases_reach_the_sampler() -> None:
+    texts, _, _ = answers(generate(sampling=Sampling(temperature=0.0, logit_bias={str(ord("z")): 50.0})))
+    assert texts == ["zzzz"]
+    (failed,) = engine_of(Scheduler(NoBackend(), context_tokens=256, max_concurrent=1)).handle(
+        generate(sampling=Sampling(logit_bias={"128": 1.0}))
+    )
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.param) == ("invalid_request", "logit_bias")
+
+
+def test_choices_have_seeds_of_their_own_that_are_the_same_each_time() -> None:
+    request = generate(choices=3, sampling=Sampling(temperature=2.0, seed=5))
+    texts, end, _ = answers(request)
+    assert len(set(texts)) == 3
+    assert answers(request)[0] == texts
+    assert answers(generate(sampling=Sampling(temperature=2.0, seed=6)))[0] == texts[1:2]
+    assert isinstance(end, Finished)
+    assert (end.prompt_tokens, end.completion_tokens, end.finish_reasons) == (1, 12, ["length"] * 3)
+
+
+def test_log_probabilities_and_adapters_are_passed_on() -> None:
+    _, _, backend = answers(generate(adapter="style"))
+    assert backend.adapters == ["style"]
+    engine = engine_of(Scheduler(Counter(), context_tokens=256, max_concurrent=1))
+    engine.handle(generate(top_logprobs=2))
+    (delta, *_) = engine.step()
+    assert isinstance(delta, Delta)
+    assert (delta.logprobs[0].token, len(delta.logprobs[0].top)) == ("b", 2)

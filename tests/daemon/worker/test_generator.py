@@ -9,9 +9,15 @@ import numpy as np
 import onnxruntime_genai as og
 import pytest
 
+from daemon.pool.protocol import Finished
+from daemon.worker.answer import AnswerText
 from daemon.worker.backends.generator import GeneratorBackend, engine_config
 from daemon.worker.folder import read_config
+from daemon.worker.request import Job
+from daemon.worker.sampling import Logits, Sampler, SamplingParams
+from daemon.worker.scheduler import Scheduler
 from daemon.worker.tokenizer import GenaiTokenizer
+from daemon.worker.vocabulary import Vocabulary
 from registry.errors import GenerationFailed
 from registry.model import ExecutionProvider
 
@@ -64,6 +70,113 @@ def test_closing_a_row_twice_is_nothing(model: og.Model) -> None:
     row = backend.open(8)
     backend.close(row)
     backend.close(row)
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 299, 300])
+def test_a_rewound_row_goes_on_as_one_that_never_held_the_rest(model: og.Model, length: int) -> None:
+    backend = GeneratorBackend(model)
+    rest = [int(token) for token in np.random.default_rng(4).integers(0, 250, 20)]
+    fresh, rewound = backend.open(512), backend.open(512)
+    expected = backend.extend(fresh, [*PROMPT[:length], *rest])
+    backend.extend(rewound, PROMPT)
+    backend.rewind(rewound, length)
+    assert np.array_equal(backend.extend(rewound, rest), expected)
+
+
+@pytest.mark.parametrize("size", [4, 8, 24, 100])
+def test_how_a_prompt_was_cut_does_not_show_in_a_bit_of_its_logits(model: og.Model, size: int) -> None:
+    backend = GeneratorBackend(model)
+    whole, cut = backend.open(512), backend.open(512)
+    expected = backend.extend(whole, PROMPT[:200])
+    for start in range(0, 200, size):
+        logits = backend.extend(cut, PROMPT[start : min(start + size, 200)])
+    assert np.array_equal(logits, expected)
+
+
+def test_rewinding_beyond_the_end_fails(model: og.Model) -> None:
+    backend = GeneratorBackend(model)
+    row = backend.open(64)
+    backend.extend(row, PROMPT[:10])
+    with pytest.raises(GenerationFailed, match="greater"):
+        backend.rewind(row, 11)
+
+
+def test_a_generator_is_not_copied(model: og.Model) -> None:
+    backend = GeneratorBackend(model)
+    assert not backend.can_copy
+    with pytest.raises(GenerationFailed, match="copied"):
+        backend.copy(backend.open(8), 0, 8)
+
+
+class Recorder(Sampler):
+    """A sampler that remembers what it picked."""
+
+    def __init__(self, seed: int | None) -> None:
+        super().__init__(SamplingParams(temperature=0) if seed is None else SamplingParams(seed=seed))
+        self.picked: list[int] = []
+
+    def pick(self, logits: Logits) -> int:
+        self.picked.append(super().pick(logits))
+        return self.picked[-1]
+
+
+def ask(
+    model: og.Model, subject: Scheduler, *prompts: list[int], seed: int | None = None
+) -> tuple[list[list[int]], list[int]]:
+    """The answers to prompts that are asked at once, and how many tokens of each were not read again."""
+    samplers = [Recorder(seed) for _ in prompts]
+    for name, (prompt, sampler) in enumerate(zip(prompts, samplers, strict=True)):
+        text = AnswerText(GenaiTokenizer(model), ())
+        subject.submit(
+            Job(
+                request_id=str(name),
+                prompt=prompt,
+                max_tokens=30,
+                end_ids=frozenset(),
+                sampler=sampler,
+                text=text,
+            )
+        )
+    ends: dict[str, int] = {}
+    while not subject.is_idle:
+        ends |= {event.request_id: event.cached_tokens for event in subject.step() if isinstance(event, Finished)}
+    return [sampler.picked for sampler in samplers], [ends[str(name)] for name in range(len(prompts))]
+
+
+def scheduler(model: og.Model, kept_rows: int) -> Scheduler:
+    return Scheduler(GeneratorBackend(model), context_tokens=2048, max_concurrent=4, kept_rows=kept_rows)
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_answers_are_the_same_with_and_without_reuse(model: og.Model, seed: int | None) -> None:
+    kept, plain = scheduler(model, 4), scheduler(model, 0)
+    ((first,), _) = ask(model, kept, PROMPT, seed=seed)
+    # The next turn, the same prompt again, and another that parts from it in the middle.
+    for prompt, least_cached in (
+        ([*PROMPT, *first, *PROMPT[:20]], 320),
+        (PROMPT, 290),
+        ([*PROMPT[:150], 7, 8, 9], 140),
+    ):
+        answer, (cached,) = ask(model, kept, prompt, seed=seed)
+        expected, (none,) = ask(model, plain, prompt, seed=seed)
+        assert cached >= least_cached
+        assert none == 0
+        assert answer == expected
+
+
+def test_a_seed_gives_the_same_text_whatever_else_runs(model: og.Model) -> None:
+    others = [PROMPT[50:90], PROMPT[:250], PROMPT[100:103]]
+    (alone,), _ = ask(model, scheduler(model, 0), PROMPT[:200], seed=11)
+    (beside, *_), _ = ask(model, scheduler(model, 0), PROMPT[:200], *others, seed=11)
+    assert beside == alone
+
+
+def test_the_bytes_of_tokens_make_up_their_text(model: og.Model, tiny_model: Path) -> None:
+    tokenizer = GenaiTokenizer(model)
+    vocabulary = Vocabulary(tiny_model, tokenizer.text_of)
+    text = "Größe 中文 🎉\n\ta  b<|im_end|>"
+    assert b"".join(map(vocabulary.bytes_of, tokenizer.encode(text))).decode() == text
+    assert tokenizer.text_of(tokenizer.encode(" the")[0]) == vocabulary.bytes_of(tokenizer.encode(" the")[0]).decode()
 
 
 def test_special_and_unknown_tokens_are_silent_and_broken_bytes_are_not(model: og.Model) -> None:

@@ -229,6 +229,51 @@ def test_a_request_can_be_cancelled_in_the_middle(loaded: Worker) -> None:
     assert 0 < end.completion_tokens < 900
 
 
+def test_a_second_turn_reads_only_what_is_new_and_answers_the_same(worker: Worker, tiny_model: Path) -> None:
+    worker.load(tiny_model, kept_rows=4)
+    question = {"role": "user", "content": "What is this? " * 20}
+    worker.send(Generate(request_id="1", messages=[question], max_tokens=20, sampling=GREEDY))
+    first = finished(worker, "1")
+    turns = [question, {"role": "assistant", "content": worker.text("1")}, {"role": "user", "content": "Go on"}]
+    worker.send(Generate(request_id="2", messages=turns, max_tokens=20, sampling=GREEDY))
+    second = finished(worker, "2")
+    assert first.cached_tokens == 0
+    assert first.prompt_tokens - 5 <= second.cached_tokens < second.prompt_tokens
+    with Worker() as forgetful:
+        forgetful.load(tiny_model, kept_rows=0)
+        forgetful.send(Generate(request_id="2", messages=turns, max_tokens=20, sampling=GREEDY))
+        assert finished(forgetful, "2").cached_tokens == 0
+        assert forgetful.text("2") == worker.text("2")
+
+
+def test_several_answers_come_numbered_and_end_once(loaded: Worker) -> None:
+    loaded.send(ask("many", choices=2, max_tokens=6, sampling=Sampling(temperature=1.0, seed=3)))
+    end = finished(loaded, "many")
+    assert (end.completion_tokens, len(end.finish_reasons)) == (12, 2)
+    texts = ["", ""]
+    for message in loaded.seen:
+        if isinstance(message, Delta) and message.request_id == "many":
+            texts[message.choice] += message.text
+    assert texts[0] != texts[1]
+
+
+def test_log_probabilities_tell_the_bytes_of_the_answer(loaded: Worker) -> None:
+    loaded.send(ask("likely", max_tokens=8, top_logprobs=2))
+    finished(loaded, "likely")
+    deltas = [each for each in loaded.seen if isinstance(each, Delta) and each.request_id == "likely"]
+    entries = [entry for delta in deltas for entry in delta.logprobs]
+    data = b"".join(bytes(entry.bytes) for entry in entries)
+    assert data.decode("utf-8", "replace") == loaded.text("likely")
+    # The likeliest token is the greedy one.
+    assert all(entry.top[0].bytes == entry.bytes and entry.top[1].logprob <= entry.logprob <= 0 for entry in entries)
+
+
+def test_a_bias_for_a_token_that_the_model_does_not_have_is_refused(loaded: Worker) -> None:
+    loaded.send(ask("biased", sampling=Sampling(logit_bias={"999999": 1.0})))
+    failed = loaded.next_of(Failed, "biased")
+    assert (failed.code, failed.param) == ("invalid_request", "logit_bias")
+
+
 def test_a_stop_string_ends_the_answer(loaded: Worker) -> None:
     loaded.send(ask("whole"))
     finished(loaded, "whole")
@@ -389,7 +434,9 @@ def test_all_threads_move_to_the_cores_they_are_given_also_while_idle(worker: Wo
 def test_cores_are_changed_in_the_middle_of_an_answer(worker: Worker, tiny_model: Path) -> None:
     one = min(os.sched_getaffinity(0))
     worker.load(tiny_model)
-    worker.send(ask("long", max_tokens=None, sampling=Sampling(temperature=1, seed=1)), UseCores([one]))
+    worker.send(ask("long", max_tokens=None, sampling=Sampling(temperature=1, seed=1)))
+    worker.next_of(Delta, "long")
+    worker.send(UseCores([one]))
     wait_until(lambda: cores_of(worker) == {frozenset({one})})
     worker.send(Cancel("long"))
     assert finished(worker, "long").completion_tokens > 0
@@ -455,3 +502,13 @@ def test_a_model_that_there_is_no_memory_for_fails_to_load_as_such(worker: Worke
     failed = worker.load(tiny_model)
     assert isinstance(failed, LoadFailed)
     assert (failed.code, kind_of_load(failed)) == ("out_of_memory", FailureKind.OUT_OF_MEMORY), failed.message
+
+
+def test_a_model_for_dynamic_batching_goes_to_the_librarys_engine(worker: Worker, folder: Path) -> None:
+    """It needs paged attention, which this graph does not have: the engine itself says so."""
+    config = json.loads((folder / "genai_config.json").read_text())
+    config["engine"] = {"dynamic_batching": {"block_size": 256, "max_batch_size": 8, "num_blocks": 16}}
+    (folder / "genai_config.json").write_text(json.dumps(config))
+    failed = worker.load(folder)
+    assert isinstance(failed, LoadFailed)
+    assert "Paged cache" in failed.message

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from daemon.worker.sampling import Sampler, SamplingParams
+from daemon.worker.sampling import Logits, Sampler, SamplingParams, largest
 from registry.errors import GenerationFailed
 
 VOCAB = 151_936
@@ -125,3 +127,146 @@ def test_half_precision_logits_are_taken() -> None:
 def test_a_tiny_temperature_is_greedy_without_overflow() -> None:
     logits = large_logits()
     assert Sampler(SamplingParams(temperature=1e-6, seed=1)).pick(logits) == int(np.argmax(logits))
+
+
+def test_min_p_keeps_what_is_likely_beside_the_likeliest() -> None:
+    seen = frequencies(SamplingParams(min_p=0.45, seed=1), [0.1, 0.4, 0.3, 0.2])
+    assert np.allclose(seen, [0, 0.4 / 0.9, 0.3 / 0.9, 0.2 / 0.9], atol=0.03)
+    assert frequencies(SamplingParams(min_p=1.0, seed=1), [0.1, 0.4, 0.3, 0.2], draws=50)[1] == 1
+
+
+@pytest.mark.parametrize("more", [{"top_p": 0.9}, {"top_k": 3}, {"top_k": 3, "top_p": 0.95}])
+def test_min_p_counts_after_top_k_and_top_p(more: dict[str, float]) -> None:
+    params = SamplingParams(min_p=0.6, seed=1, top_k=int(more.get("top_k", 0)), top_p=more.get("top_p", 1.0))
+    assert np.allclose(frequencies(params, [0.1, 0.4, 0.3, 0.2]), [0, 4 / 7, 3 / 7, 0], atol=0.03)
+
+
+def test_min_p_holds_in_a_nucleus_wider_than_the_first_guess() -> None:
+    weights = [1.0] * 1000 + [0.4] * 2000
+    seen = frequencies(SamplingParams(min_p=0.5, top_p=0.99, seed=1), [each / sum(weights) for each in weights])
+    assert seen[1000:].sum() == 0
+
+
+def adjusted(sampling: SamplingParams, logits: Sequence[float], *, prompt: Sequence[int] = (), answer: int = 0) -> int:
+    """The greedy choice after an answer that has ``answer`` times the token 1."""
+    sampler = Sampler(sampling, prompt=prompt)
+    for _ in range(answer):
+        assert sampler.pick(np.array([-9, 99, -9], dtype=np.float32)) == 1
+    return sampler.pick(np.array(logits, dtype=np.float32))
+
+
+@pytest.mark.parametrize("logits", [[1.0, 1.9, -9.0], [-1.9, -1.0, -9.0]])
+def test_repetition_penalty_divides_positive_and_multiplies_negative_logits_once(logits: list[float]) -> None:
+    params = SamplingParams(temperature=0, repetition_penalty=2.0)
+    assert adjusted(params, logits) == 1
+    assert adjusted(params, logits, prompt=[1, 1]) == 0
+    assert adjusted(params, logits, answer=1) == 0
+    # Seen three times is no more than seen once.
+    assert adjusted(params, [logits[0] * (0.4 if logits[0] > 0 else 3), logits[1], -9.0], prompt=[1], answer=2) == 1
+
+
+def test_presence_penalty_is_taken_once_and_only_for_the_answer() -> None:
+    params = SamplingParams(temperature=0, presence_penalty=1.0)
+    assert adjusted(params, [0.0, 0.9, -9], prompt=[1]) == 1
+    assert adjusted(params, [0.0, 0.9, -9], answer=1) == 0
+    assert adjusted(params, [0.0, 1.1, -9], answer=5) == 1
+
+
+def test_frequency_penalty_is_taken_each_time() -> None:
+    params = SamplingParams(temperature=0, frequency_penalty=0.5)
+    assert adjusted(params, [0.0, 0.9, -9], prompt=[1, 1, 1]) == 1
+    assert adjusted(params, [0.0, 0.9, -9], answer=1) == 1
+    assert adjusted(params, [0.0, 0.9, -9], answer=2) == 0
+
+
+def test_logit_bias_moves_single_tokens() -> None:
+    params = SamplingParams(temperature=0, logit_bias={2: 100.0, 0: -100.0})
+    assert adjusted(params, [5.0, 4.0, -50.0]) == 2
+    assert adjusted(params, [5.0, 4.0, -99.0]) == 1
+
+
+def test_tokens_beyond_the_logits_change_nothing() -> None:
+    params = SamplingParams(temperature=0, logit_bias={99: 5.0}, repetition_penalty=1.5)
+    assert adjusted(params, [0.0, 1.0, 0.5], prompt=[99]) == 1
+
+
+def test_what_is_adjusted_is_a_copy() -> None:
+    logits = large_logits()
+    before = logits.copy()
+    params = SamplingParams(repetition_penalty=1.5, presence_penalty=1, logit_bias={1: 5.0}, seed=1)
+    sampler = Sampler(params, prompt=[1, 2, 3], end_ids=frozenset({4}), min_tokens=3)
+    for _ in range(4):
+        sampler.pick(logits)
+    assert np.array_equal(logits, before)
+
+
+def test_no_end_token_comes_before_the_least_length() -> None:
+    logits = np.array([0, 9, 1, 8], dtype=np.float32)
+    sampler = Sampler(SamplingParams(temperature=0), end_ids=frozenset({1, 3, 77}), min_tokens=2)
+    assert [sampler.pick(logits) for _ in range(3)] == [2, 2, 1]
+
+
+class OneOf:
+    """Allows some tokens at each step."""
+
+    def __init__(self, *steps: set[int]) -> None:
+        self.steps = list(steps)
+        self.accepted: list[int] = []
+
+    def apply(self, logits: Logits) -> Logits:
+        allowed = np.full_like(logits, -np.inf)
+        ids = sorted(self.steps[0])
+        allowed[ids] = logits[ids]
+        return allowed
+
+    def accept(self, token: int) -> None:
+        self.accepted.append(token)
+        self.steps.pop(0)
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.steps
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_form_allows_only_its_own_tokens_and_says_when_it_is_complete(temperature: float) -> None:
+    form = OneOf({3}, {5}, {7, 8})
+    sampler = Sampler(SamplingParams(temperature=temperature, top_p=0.9, seed=1), constraint=form)
+    logits = np.zeros(64, dtype=np.float32)
+    assert not sampler.is_complete
+    picked = [sampler.pick(logits) for _ in range(3)]
+    assert (picked[:2], picked[2] in {7, 8}) == ([3, 5], True)
+    assert form.accepted == picked
+    assert sampler.is_complete
+
+
+def test_a_bias_cannot_break_the_form() -> None:
+    params = SamplingParams(temperature=0, logit_bias={1: 100.0})
+    assert Sampler(params, constraint=OneOf({2})).pick(np.zeros(4, dtype=np.float32)) == 2
+
+
+def test_an_answer_whose_form_can_only_end_ends_before_the_least_length() -> None:
+    form = OneOf({1})
+    sampler = Sampler(SamplingParams(), end_ids=frozenset({1}), min_tokens=5, constraint=form)
+    assert sampler.pick(np.zeros(4, dtype=np.float32)) == 1
+    assert form.accepted == []  # an end token is no part of the form
+
+
+def test_a_form_that_no_token_can_continue_fails() -> None:
+    with pytest.raises(GenerationFailed, match="form"):
+        Sampler(SamplingParams(), constraint=OneOf(set())).pick(np.zeros(4, dtype=np.float32))
+
+
+@pytest.mark.parametrize("count", [1, 40, 512, 1186, 1187, 5000, VOCAB, 2 * VOCAB])
+@pytest.mark.parametrize("kind", ["usual", "rounded", "equal", "forbidden"])
+def test_the_largest_are_those_that_sorting_finds(count: int, kind: str) -> None:
+    values = large_logits()
+    if kind == "rounded":
+        values = np.round(values)
+    elif kind == "equal":
+        values[:] = 1
+    elif kind == "forbidden":
+        values[17:] = -np.inf
+    ids = largest(values, count)
+    assert len(np.unique(ids)) == len(ids) == min(count, VOCAB)
+    assert np.array_equal(np.sort(values[ids]), np.sort(values)[-len(ids) :])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, ToDaemon
 from daemon.worker.answer import AnswerText
+from daemon.worker.logprobs import Logprobs
 from daemon.worker.reasoning import ReasoningSplitter
+from daemon.worker.request import Job
 from daemon.worker.sampling import Logits, Sampler, SamplingParams
-from daemon.worker.scheduler import Job, Scheduler
+from daemon.worker.scheduler import Scheduler
 from daemon.worker.tools.calls import Calls
 from daemon.worker.tools.feed import Feed, Reading
 from daemon.worker.tools.forms import Form
@@ -38,6 +41,11 @@ class Letters:
         return False
 
 
+class Bytes:
+    def bytes_of(self, token: int) -> bytes:
+        return bytes([token])
+
+
 class FakeBackend:
     """The next token is always the last one plus one, so each row's answer follows from its prompt."""
 
@@ -49,7 +57,9 @@ class FakeBackend:
         self.most_reserved = 0
         self.opened = 0
 
-    def open(self, room_tokens: int) -> int:
+    can_copy = False
+
+    def open(self, room_tokens: int, adapter: str | None = None) -> int:
         if room_tokens in self.broken_tokens:
             raise GenerationFailed("no memory")
         row, self.opened = self.opened, self.opened + 1
@@ -70,6 +80,12 @@ class FakeBackend:
             except GenerationFailed as error:
                 results.append(error)
         return results
+
+    def rewind(self, row: int, length: int) -> None:
+        del self.rows[row][length:]
+
+    def copy(self, row: int, length: int, room_tokens: int) -> int:
+        raise GenerationFailed("no copies")
 
     def close(self, row: int) -> None:
         del self.rooms[row], self.rows[row]
@@ -215,9 +231,9 @@ def test_a_long_prompt_is_read_in_chunks_between_the_tokens_of_others() -> None:
     subject.submit(job("long", prompt=[1] * 600, max_tokens=1))
     run(subject)
     chunks = [index for index, (kind, rows, _) in enumerate(backend.calls) if kind == "extend" and rows == (1,)]
-    assert [backend.calls[index][2] for index in chunks] == [128, 128, 128, 128, 88]
+    assert [backend.calls[index][2] for index in chunks] == [16, 128, 128, 128, 128, 72]
     between = [later - earlier for earlier, later in itertools.pairwise(chunks)]
-    assert between == [2, 2, 2, 2]
+    assert between == [2, 2, 2, 2, 2]
 
 
 def test_a_short_prompt_does_not_wait_for_a_long_one_to_be_read() -> None:
@@ -382,6 +398,74 @@ def test_a_row_that_cannot_be_opened_fails_alone() -> None:
     assert (reason_of(events, "bad"), reason_of(events, "good")) == ("generation_failed", "length")
 
 
+def logprob_job(name: str, prompt: Sequence[int], max_tokens: int, stop: Sequence[str] = ()) -> Job:
+    plain = job(name, prompt=prompt, max_tokens=max_tokens, stop=stop)
+    return dataclasses.replace(plain, logprobs=Logprobs(Bytes(), 1))
+
+
+def test_log_probabilities_come_with_the_delta_that_shows_their_text() -> None:
+    subject = scheduler(FakeBackend())
+    subject.submit(logprob_job("a", [1], 4, stop=["eX"]))
+    deltas = [event for event in run(subject) if isinstance(event, Delta)]
+    # The "e" is held back until it is known not to begin the stop string.
+    shown = [(delta.text, [entry.bytes for entry in delta.logprobs]) for delta in deltas]
+    assert shown == [("c", [[2]]), ("d", [[3]]), ("ef", [[4], [5]])]
+    assert deltas[0].logprobs[0].top[0].bytes == [2]
+
+
+def test_text_that_is_cut_off_has_no_log_probabilities_nor_has_the_end_token() -> None:
+    subject = scheduler(FakeBackend())
+    subject.submit(logprob_job("stop", [1], 9, stop=["ef"]))
+    subject.submit(logprob_job("end", [VOCAB - 3], 9))
+    events = run(subject)
+    told = [(event.request_id, len(event.logprobs)) for event in events if isinstance(event, Delta)]
+    assert sorted(told) == [("end", 1), ("end", 1), ("stop", 1), ("stop", 1)]
+
+
+def test_an_answer_whose_form_is_complete_stops() -> None:
+    class TwoTokens:
+        left = 2
+
+        def apply(self, logits: Logits) -> Logits:
+            return logits.copy()
+
+        def accept(self, token: int) -> None:
+            self.left -= 1
+
+        @property
+        def is_complete(self) -> bool:
+            return self.left == 0
+
+    subject = scheduler(FakeBackend())
+    sampler = Sampler(SamplingParams(temperature=0), constraint=TwoTokens())
+    subject.submit(dataclasses.replace(job("a", prompt=[1], max_tokens=9), sampler=sampler))
+    events = run(subject)
+    assert (text_of(events, "a"), reason_of(events, "a")) == ("cd", "stop")
+
+
+def test_a_short_prompt_is_answered_within_four_pieces_of_a_long_one_that_is_slow() -> None:
+    clock = Clock()
+
+    class SlowBackend(FakeBackend):
+        def extend(self, row: int, tokens: Sequence[int]) -> Logits:
+            clock.now += 0.005 * len(tokens)
+            return super().extend(row, tokens)
+
+    backend = SlowBackend()
+    subject = Scheduler(backend, context_tokens=4 * CONTEXT, max_concurrent=4, clock=clock)
+    subject.submit(job("long", prompt=[1] * 1000, max_tokens=1))
+    for _ in range(5):
+        subject.step()
+    arrived, calls = clock.now, len(backend.calls)
+    subject.submit(job("short", prompt=[1] * 16, max_tokens=2))
+    while not any(isinstance(event, Delta) and event.request_id == "short" for event in subject.step()):
+        pass
+    assert sum(rows == (0,) for _, rows, _ in backend.calls[calls:]) <= 4
+    assert clock.now - arrived <= 0.3
+    run(subject)
+    assert max(tokens for _, rows, tokens in backend.calls if rows == (0,)) == 24
+
+
 def test_times_are_counted_from_submission() -> None:
     clock = Clock()
     subject = scheduler(FakeBackend(), max_concurrent=1, clock=clock)
@@ -433,6 +517,10 @@ def test_whatever_happens_every_request_ends_once_and_the_budget_holds(
     assert backend.most_reserved <= CONTEXT
 
 
+def held_to(held: Job, *tokens: int) -> Job:
+    return replace(held, sampler=Sampler(SamplingParams(temperature=0), constraint=Only(*tokens)))
+
+
 class Only:
     """Lets an answer be these tokens, one after the other, and nothing else."""
 
@@ -456,7 +544,7 @@ class Only:
 
 def test_an_answer_is_what_its_constraint_lets_it_be_and_ends_with_it() -> None:
     subject = scheduler(FakeBackend())
-    subject.submit(replace(job("a", max_tokens=20), constraint=Only(9, 3, 9)))
+    subject.submit(held_to(job("a", max_tokens=20), 9, 3, 9))
     subject.submit(job("b", prompt=[1], max_tokens=4))
     events = run(subject)
     assert (text_of(events, "a"), reason_of(events, "a")) == ("jdj", "stop")
@@ -465,14 +553,14 @@ def test_an_answer_is_what_its_constraint_lets_it_be_and_ends_with_it() -> None:
 
 def test_a_constraint_that_does_not_fit_ends_at_the_length() -> None:
     subject = scheduler(FakeBackend())
-    subject.submit(replace(job("a", max_tokens=2), constraint=Only(9, 3, 9)))
+    subject.submit(held_to(job("a", max_tokens=2), 9, 3, 9))
     events = run(subject)
     assert (text_of(events, "a"), reason_of(events, "a")) == ("jd", "length")
 
 
 def test_a_constraint_that_cannot_go_on_fails_only_its_own_request() -> None:
     subject = scheduler(FakeBackend())
-    subject.submit(replace(job("a"), constraint=Only()))
+    subject.submit(held_to(job("a")))
     subject.submit(job("b"))
     events = run(subject)
     assert (reason_of(events, "a"), reason_of(events, "b")) == ("generation_failed", "length")
