@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 # Part of every fingerprint: raised when the reader learns something new, so that every known folder is read again.
-_READER_VERSION = 3
+_READER_VERSION = 4
 # Of one model folder; a Hugging Face repository with everything in it has some hundreds.
 _MAX_FILES = 20_000
 _MAX_FOLDER_DEPTH = 8
