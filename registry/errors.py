@@ -63,15 +63,21 @@ class UnsupportedParameter(InvalidRequest):
 
 
 class ContextLengthExceeded(InvalidRequest):
-    """The prompt does not leave room for one token in the context of the loaded session."""
+    """The prompt does not leave room for one token in the context of the loaded session.
+
+    ``message`` and ``param`` are for what is no chat: a text to make a vector of.
+    """
 
     code = "context_length_exceeded"
 
-    def __init__(self, prompt_tokens: int, context_tokens: int) -> None:
+    def __init__(
+        self, prompt_tokens: int, context_tokens: int, *, message: str | None = None, param: str = "messages"
+    ) -> None:
         super().__init__(
-            f"The prompt has {prompt_tokens} tokens, and this model takes at most {context_tokens} tokens of "
+            message
+            or f"The prompt has {prompt_tokens} tokens, and this model takes at most {context_tokens} tokens of "
             "prompt and answer together. Shorten the messages, or choose a model with a longer context.",
-            param="messages",
+            param=param,
         )
         self.prompt_tokens = prompt_tokens
         self.context_tokens = context_tokens

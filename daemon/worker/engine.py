@@ -9,6 +9,7 @@ from daemon.worker.defaults import with_defaults
 from daemon.worker.prompt import ChatTemplate
 from daemon.worker.sampling import Sampler, SamplingParams
 from daemon.worker.scheduler import Job, Scheduler
+from daemon.worker.served import refused
 from daemon.worker.text import AnswerText, TextDecoder
 from registry.errors import GenerationFailed, InvalidRequest, SlmregError
 
@@ -53,7 +54,7 @@ class Engine:
             case Cancel(request_id):
                 return self._scheduler.cancel(request_id)
             case _:
-                return []
+                return refused(message, "answers chats")
 
     def _submit(self, request: Generate) -> list[ToDaemon]:
         try:

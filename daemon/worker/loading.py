@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,45 +10,43 @@ from typing import Any
 
 import onnxruntime_genai as og
 
-from daemon.pool.failures import OUT_OF_MEMORY_WORDS
 from daemon.pool.protocol import Load, Ready
 from daemon.worker.backends.generator import GeneratorBackend, engine_config
 from daemon.worker.defaults import sampling_defaults
 from daemon.worker.engine import Engine
 from daemon.worker.errors import LoadCode, LoadError
-from daemon.worker.folder import read_config
+from daemon.worker.folder import find_genai_config, read_config
+from daemon.worker.kinds import EngineKind, kind_of
 from daemon.worker.library import allowed_libraries
 from daemon.worker.prompt import load_chat_template, load_special_tokens
+from daemon.worker.reasons import explained
 from daemon.worker.scheduler import Scheduler
+from daemon.worker.served import ServedModel
 from daemon.worker.tokenizer import GenaiTokenizer
 from registry.model import ExecutionProvider
 
-# What onnxruntime 1.31 and onnxruntime-genai 0.18 say, the first match counts. They raise nothing but RuntimeError.
-_REASONS = (
-    (LoadCode.OUT_OF_MEMORY, OUT_OF_MEMORY_WORDS),
-    (
-        LoadCode.PROVIDER_MISSING,
-        r"interface not available|not been built with|provider is not supported|unknown provider|provider.*not found",
-    ),
-    (
-        LoadCode.UNSUPPORTED,
-        r"unsupported model_type|not.implemented|not a registered function|no op registered|unsupported",
-    ),
-    (LoadCode.MISSING_FILE, r"does(n't| not) exist|no such file|error opening"),
-    (LoadCode.INVALID_FILE, r"protobuf parsing failed|out of bounds|parsing|invalid file|failed to get model node"),
-)
-_ADVICE = {
-    LoadCode.OUT_OF_MEMORY: "Unload other models, or choose a smaller model or context.",
-    LoadCode.PROVIDER_MISSING: "Install the onnxruntime-genai package for that device, or choose a CPU variant.",
-    LoadCode.UNSUPPORTED: "Choose another model, or install a newer onnxruntime-genai.",
-    LoadCode.MISSING_FILE: "Copy the folder again.",
-    LoadCode.INVALID_FILE: "A file is damaged or unfinished: copy the folder again.",
-    LoadCode.FAILED: "Choose another variant of the model.",
-}
+
+def load_engine(load: Load) -> tuple[ServedModel, Ready]:
+    """The engine for a model folder of whatever kind, and what to tell about it. Raises LoadError."""
+    folder = Path(load.path)
+    config = find_genai_config(folder)
+    match _kind_of(folder, config):
+        case EngineKind.EMBEDDING:
+            from daemon.worker.embedding.loading import load_embedding
+
+            return load_embedding(load, config)
+        case _:
+            return _load_generator(load)
 
 
-def load_engine(load: Load) -> tuple[Engine, Ready]:
-    """The engine for a model folder, and what to tell about it. Raises LoadError."""
+def _kind_of(folder: Path, config: Mapping[str, Any] | None) -> EngineKind:
+    try:
+        return kind_of(folder, config)
+    except Exception as error:
+        raise explained(folder, str(error)) from error
+
+
+def _load_generator(load: Load) -> tuple[Engine, Ready]:
     started = time.monotonic()
     og.disable_telemetry_events()
     folder = Path(load.path)
@@ -63,9 +60,9 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
     except LoadError:
         raise
     except MemoryError as error:
-        raise _explained(folder, "out of memory") from error
+        raise explained(folder, "out of memory") from error
     except Exception as error:
-        raise _explained(folder, str(error)) from error
+        raise explained(folder, str(error)) from error
     context_tokens = min(load.context_tokens, int(config["model"].get("context_length") or load.context_tokens))
     scheduler = Scheduler(GeneratorBackend(model), context_tokens=context_tokens, max_concurrent=load.max_concurrent)
     engine = Engine(
@@ -96,11 +93,3 @@ def _provider(name: str) -> ExecutionProvider:
         return ExecutionProvider(name)
     except ValueError as error:
         raise LoadError(LoadCode.PROVIDER_MISSING, f"There is no execution provider {name!r}.") from error
-
-
-def _explained(folder: Path, error: str) -> LoadError:
-    """A LoadError that says which of the known reasons it was, in the library's words and with what to do."""
-    code = next((code for code, pattern in _REASONS if re.search(pattern, error, re.IGNORECASE)), LoadCode.FAILED)
-    # Long messages begin with the place in the library's own source code; the reason stands behind the last mark.
-    reason = (error.rpartition("[ONNXRuntimeError] : ")[2].strip() or "no reason given").splitlines()[0]
-    return LoadError(code, f"{folder} cannot be loaded: {reason.rstrip('.')}. {_ADVICE[code]}")

@@ -15,10 +15,12 @@ import threading
 from collections.abc import Iterable
 from typing import BinaryIO, NoReturn
 
+# Brings numpy along, which ends the whole process where it lacks memory: that is not to happen in a load.
+import daemon.worker.engine  # noqa: F401
 from daemon.pool.failures import speaks_of_memory
 from daemon.pool.protocol import Load, LoadFailed, ProtocolError, ToDaemon, ToWorker, decode, encode, frame_size
-from daemon.worker.engine import Engine
 from daemon.worker.errors import LoadCode, LoadError
+from daemon.worker.served import ServedModel
 
 EXIT_OK = 0
 EXIT_LOAD_FAILED = 1
@@ -64,7 +66,7 @@ def main() -> int:
     return EXIT_LOAD_FAILED
 
 
-def _load(load: Load, output: Output) -> Engine | None:
+def _load(load: Load, output: Output) -> ServedModel | None:
     """The engine, or None after telling why there is none."""
     try:
         from daemon.worker.loading import load_engine
@@ -84,7 +86,7 @@ def _load(load: Load, output: Output) -> Engine | None:
     return engine
 
 
-def _turn(engine: Engine, inbox: _Inbox, output: Output) -> None:
+def _turn(engine: ServedModel, inbox: _Inbox, output: Output) -> None:
     """Take in what has arrived, waiting for something if there is nothing to do, and advance by one step."""
     if engine.is_idle:
         output.send(engine.handle(inbox.get()))

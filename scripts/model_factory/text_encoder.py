@@ -19,7 +19,7 @@ from scripts.model_factory.tokenizer import byte_level_tokenizer
 ENCODER_TOKENS = 128
 _SPEC = PRESETS["tiny"].spec
 _SIZE = _SPEC.hidden_size
-_HIDDEN = ["batch_size", "sequence_length", _SIZE]
+_HIDDEN: list[int | str] = ["batch_size", "sequence_length", _SIZE]
 _LAYERS = 2
 _BEGIN, _END = ("<|im_start|>", 257), ("<|im_end|>", 258)
 

@@ -72,7 +72,11 @@ def test_one_that_has_not_changed_is_not_read_again_and_one_that_has_is(tmp_path
     assert scanned(tmp_path, known=known).unchanged == {folder}
     write_text_encoder(folder, output="logits")
     report = scanned(tmp_path, known=known)
-    assert (report.models, report.unchanged, [each.code for each in report.problems]) == ((), frozenset(), ["not_genai"])
+    assert (report.models, report.unchanged, [each.code for each in report.problems]) == (
+        (),
+        frozenset(),
+        ["not_genai"],
+    )
 
 
 def test_what_is_missing_or_damaged_is_told_as_of_any_model(tmp_path: Path) -> None:
