@@ -6,20 +6,22 @@ Invariant: whoever gets an ``Answer`` closes it, and closing it stops the genera
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 from daemon.catalog import Catalog, Resolved
 from daemon.company import Company
+from daemon.endpoints import EMBEDDINGS
 from daemon.learner import Answered, Learner
 from daemon.pool.failures import FailureKind, kind_of_request
 from daemon.pool.launch import Event
 from daemon.pool.lease import Lease
 from daemon.pool.pool import SessionPool
-from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate
+from daemon.pool.protocol import Accepted, Delta, Embed, Embedded, Failed, Finished, Generate
 from daemon.wants import NO_WANTS, Wants
 from registry.errors import (
     AnswerTimedOut,
@@ -28,7 +30,7 @@ from registry.errors import (
     InvalidRequest,
     SlmregError,
 )
-from registry.model import Task
+from registry.model import Model, Task
 
 log = logging.getLogger("slmreg.answers")
 
@@ -90,6 +92,18 @@ class Answer:
         await self.aclose()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedTexts:
+    """``vectors`` are little-endian float32, all in one, ``dimensions`` numbers each; the rest as in ``Answer``."""
+
+    model: Model
+    task: Task | None
+    decision_id: str | None
+    vectors: bytes
+    dimensions: int
+    prompt_tokens: int
+
+
 class Answers:
     """Starts answers, and lets ``learner`` know how they went."""
 
@@ -119,6 +133,28 @@ class Answers:
                 raise as_error(first)
             return Answer(resolved, first.prompt_tokens, events, stack.pop_all())
         raise AssertionError("an exit stack swallows nothing")
+
+    async def embed(self, reference: str, request: Embed, wants: Wants = NO_WANTS) -> EmbeddedTexts:
+        """Have vectors made by the model that ``reference`` means. Raises SlmregError."""
+        resolved = await asyncio.to_thread(self._catalog.resolve, reference, wants, serves=EMBEDDINGS)
+        async with AsyncExitStack() as stack:
+            lease = await stack.enter_async_context(self._pool.lease(resolved.model, resolved.plan))
+            events = self._in_time(self._learned(lease.generate(request), lease))
+            stack.push_async_callback(events.aclose)
+            made = await anext(events)
+        if not isinstance(made, Embedded):
+            raise as_error(made)
+        log.info(
+            "answer.embedded model=%s inputs=%d tokens=%d", lease.model.id, len(request.inputs), made.prompt_tokens
+        )
+        return EmbeddedTexts(
+            model=resolved.model,
+            task=resolved.selection.task if resolved.selection is not None else None,
+            decision_id=resolved.decision_id,
+            vectors=base64.b64decode(made.vectors),
+            dimensions=made.dimensions,
+            prompt_tokens=made.prompt_tokens,
+        )
 
     async def _learned(self, events: AsyncGenerator[Event, None], lease: Lease) -> AsyncGenerator[Event, None]:
         """The events, of which the last one teaches something."""
@@ -179,7 +215,8 @@ def as_error(event: Event) -> SlmregError:
     if not isinstance(event, Failed):
         return GenerationFailed(f"The worker answered {type(event).__name__} out of turn.")
     if event.prompt_tokens is not None and event.context_tokens is not None:
-        return ContextLengthExceeded(event.prompt_tokens, event.context_tokens)
+        param = event.param or "messages"
+        return ContextLengthExceeded(event.prompt_tokens, event.context_tokens, message=event.message, param=param)
     if event.code == InvalidRequest.code:
-        return InvalidRequest(event.message, param="messages")
+        return InvalidRequest(event.message, param=event.param or "messages")
     return GenerationFailed(event.message)

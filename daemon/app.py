@@ -21,6 +21,7 @@ from daemon.admin import Admin
 from daemon.announce import Announcer
 from daemon.answers import Answers
 from daemon.api.admin import choice_router, registry_router, sessions_router
+from daemon.api.embeddings import embeddings_router
 from daemon.api.errors import install_error_handlers
 from daemon.api.events import events_router
 from daemon.api.openai import openai_router
@@ -215,6 +216,7 @@ def create_app(
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
     install_error_handlers(app)
     app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=settings.max_messages))
+    app.include_router(embeddings_router(daemon.answers))
     app.include_router(registry_router(daemon.admin, daemon.status))
     app.include_router(choice_router(daemon.admin))
     app.include_router(events_router(daemon.events, heartbeat_s=settings.heartbeat_s))

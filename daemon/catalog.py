@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from daemon.choosing import Chooser
 from daemon.decisions import Decisions
+from daemon.endpoints import CHATS, Endpoint
 from daemon.machine import Machine
 from daemon.pool.plan import LoadPlan
 from daemon.settings import Settings
@@ -52,8 +53,6 @@ from selector.quality import ways_of
 from selector.selection import Selection, SelectionRequest, SessionFacts, Setback
 
 GLOB_CHARACTERS = frozenset("*?[")
-# What a chat completion can be asked of; the others have endpoints of their own.
-TEXT_TASKS = frozenset({Task.CHAT, Task.CODE, Task.REASONING, Task.MATH, Task.TOOLS})
 # Of a model that is loaded although it should not fit.
 FORCED_CONTEXT_TOKENS = 2048
 
@@ -244,17 +243,19 @@ class Catalog:
 
     # -- from a name in a request to a model that can be loaded
 
-    def resolve(self, reference: str, wants: Wants = NO_WANTS, *, is_forced: bool = False) -> Resolved:
-        """What ``model`` in a request means: an id, name or alias, ``auto``, or ``auto:<task>``.
+    def resolve(
+        self, reference: str, wants: Wants = NO_WANTS, *, is_forced: bool = False, serves: Endpoint = CHATS
+    ) -> Resolved:
+        """What ``model`` in a request to an endpoint means: an id, name or alias, ``auto``, or ``auto:<task>``.
 
         ``is_forced``: a model that is named is to be loaded although it should not fit.
 
         Raises ModelNotFound, ModelNotUsable, UnknownTask, NoModelForTask, PinnedModelNotUsable, OutOfBudget.
         """
         if is_auto(reference):
-            return self._resolve_auto(reference.strip().lower(), wants)
+            return self._resolve_auto(reference.strip().lower(), wants, serves)
         model = self.get(reference)
-        require_usable(model)
+        require_usable(model, serves)
         rejection = reject_provider(model, self.hardware())
         if rejection is not None:
             raise ModelNotUsable(f"{model.id} {rejection.message}.")
@@ -307,8 +308,11 @@ class Catalog:
         """SHA-256 digests, for a model that has a library of custom operators."""
         return tuple(sorted(self._registry.allowed_libraries())) if model.custom_ops_library is not None else ()
 
-    def _resolve_auto(self, reference: str, wants: Wants) -> Resolved:
+    def _resolve_auto(self, reference: str, wants: Wants, serves: Endpoint) -> Resolved:
         task, because = task_for(reference, wants)
+        if task not in serves.tasks:
+            tasks = ", ".join(sorted(serves.tasks))
+            raise InvalidRequest(f"This endpoint does not serve {task}, only {tasks}.", param="model")
         request = SelectionRequest(
             task,
             context_tokens=context_for(task, wants, self._settings.max_context_tokens),
@@ -321,8 +325,6 @@ class Catalog:
         if selection.pick is None:
             self._refuse(selection)
         model = self.get(selection.pick.model_id)
-        if task not in TEXT_TASKS:
-            raise InvalidRequest(f"{model.id} can do {task}, but no endpoint serves that yet.", param="model")
         decision_id = self.decisions.record(reference, because, selection)
         return Resolved(model, self.plan(model), selection, thinking=selection.pick.thinking, decision_id=decision_id)
 
@@ -352,8 +354,8 @@ class Catalog:
         raise NoModelForTask(selection.reason, retry_after_s=self.chooser.setback_s())
 
 
-def require_usable(model: Model) -> None:
-    """Raises ModelNotUsable with the reason if ``model`` cannot be loaded or cannot answer a chat."""
+def require_usable(model: Model, serves: Endpoint = CHATS) -> None:
+    """Raises ModelNotUsable with the reason if ``model`` cannot be loaded, or do anything that an endpoint serves."""
     if model.status is Status.MISSING:
         raise ModelNotUsable(
             f"{model.id} is missing: there is no usable model at {model.path} any more. Put it back, or take another."
@@ -361,7 +363,7 @@ def require_usable(model: Model) -> None:
     if model.status is not Status.READY:
         why = " ".join(problem.message for problem in model.problems) or "See `slmreg show`."
         raise ModelNotUsable(f"{model.id} is {model.status}: {why}")
-    if not TEXT_TASKS.intersection(model.tasks):
+    if not serves.tasks.intersection(model.tasks):
         can = f"It can do {', '.join(model.tasks)}." if model.tasks else ""
         why = " ".join(problem.message for problem in model.problems)
-        raise ModelNotUsable(f"{model.id} cannot answer a chat. {can or why}".strip())
+        raise ModelNotUsable(f"{model.id} cannot {serves.deed}. {can or why}".strip())

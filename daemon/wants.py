@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.errors import UnknownTask, UnsupportedParameter
+from registry.errors import InvalidRequest, UnknownTask, UnsupportedParameter
 from registry.model import Model, Task
 from selector.policy import Policy
 from selector.utility import PROFILES
@@ -46,6 +46,14 @@ def parse_task(name: str, *, param: str = "task") -> Task:
         return Task(name)
     except ValueError:
         raise UnknownTask(f"There is no task {name!r}. Tasks: {', '.join(Task)}.", param=param) from None
+
+
+def parse_policy(name: str) -> Policy:
+    """Raises InvalidRequest, which lists the policies."""
+    try:
+        return Policy(name.strip().lower())
+    except ValueError:
+        raise InvalidRequest(f"There is no policy {name!r}. Policies: {', '.join(Policy)}.", param="policy") from None
 
 
 def task_for(reference: str, wants: Wants) -> tuple[Task, str]:

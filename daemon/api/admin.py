@@ -14,6 +14,7 @@ from daemon.admin import MOST_NOTES, Admin
 from daemon.api.streaming import json_list
 from daemon.bounds import MAX_BYTES, MAX_CONTEXT_TOKENS, MAX_SECONDS
 from daemon.catalog import Catalog
+from daemon.endpoints import EVERY
 from daemon.listing import encode
 from daemon.pool.pool import SessionPool
 from daemon.shapes import Json, session_json
@@ -201,7 +202,7 @@ def sessions_router(catalog: Catalog, pool: SessionPool) -> APIRouter:
 
     @router.post("/load")
     async def load(body: LoadBody) -> Json:
-        resolved = await asyncio.to_thread(catalog.resolve, body.model, is_forced=body.force)
+        resolved = await asyncio.to_thread(catalog.resolve, body.model, is_forced=body.force, serves=EVERY)
         await pool.load(resolved.model, resolved.plan)
         session = next(session_json(s) for s in pool.snapshot() if s.model_id == resolved.model.id)
         return {**session, "warning": FORCED if resolved.plan.is_forced else None}

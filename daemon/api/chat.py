@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from daemon.pool.protocol import Generate, Sampling
-from daemon.wants import Wants, parse_task
+from daemon.wants import Wants, parse_policy, parse_task
 from registry.errors import InvalidRequest, UnsupportedParameter
 from selector.policy import Policy
 
@@ -195,7 +195,7 @@ class ChatRequest(BaseModel):
         return Wants(
             needs_tools=bool(offered),
             task=parse_task(named.strip().lower()) if named is not None else None,
-            policy=_policy(policy) if policy else self.policy,
+            policy=parse_policy(policy) if policy else self.policy,
             thinking=None if self.reasoning_effort is None else self.reasoning_effort not in ("none", "minimal"),
             turns=tuple(m.text for m in self.messages if m.role == "user"),
             context_tokens=sum(map(_estimated_tokens, texts)) + answer_tokens,
@@ -228,10 +228,3 @@ def _estimated_tokens(text: str) -> int:
     """Scripts beyond ASCII have about a token for each character."""
     ascii_only = len(text.encode("ascii", "ignore"))
     return len(text) - ascii_only + ascii_only // CHARACTERS_PER_TOKEN
-
-
-def _policy(name: str) -> Policy:
-    try:
-        return Policy(name.strip().lower())
-    except ValueError:
-        raise InvalidRequest(f"There is no policy {name!r}. Policies: {', '.join(Policy)}.", param="policy") from None

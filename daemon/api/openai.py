@@ -9,7 +9,6 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -18,7 +17,8 @@ from daemon.admin import Admin
 from daemon.answers import Answer, Answers
 from daemon.api.chat import ChatRequest
 from daemon.api.errors import error_body
-from daemon.api.streaming import ClientLeft, EventStream, json_list, or_leave
+from daemon.api.headers import POLICY_HEADER, TASK_HEADER, answer_headers
+from daemon.api.streaming import CLIENT_LEFT, ClientLeft, EventStream, json_list, or_leave
 from daemon.listing import encode
 from daemon.pool.protocol import Finished
 from daemon.shapes import Json
@@ -27,12 +27,6 @@ from registry.errors import GenerationFailed, SlmregError
 from registry.model import Model, Status
 
 log = logging.getLogger("slmreg.api")
-
-# Of an id in a header; everything beyond ASCII is percent-encoded.
-READABLE = " !#$&'()*+,/:;=?@[]~"
-TASK_HEADER = "x-slmreg-task"
-POLICY_HEADER = "x-slmreg-policy"
-CLIENT_LEFT = 499  # nginx's number for it; nobody is there to read it
 
 
 def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRouter:
@@ -62,7 +56,7 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
             return Response(status_code=CLIENT_LEFT)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(answer)
-            headers = _headers(answer)
+            headers = answer_headers(answer.model.id, answer.task, answer.decision_id)
             completion = _Completion(answer, has_tools=bool(generate.tools))
             if body.stream:
                 include_usage = body.stream_options is not None and body.stream_options.include_usage
@@ -76,16 +70,6 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
                 return Response(status_code=CLIENT_LEFT)
 
     return router
-
-
-def _headers(answer: Answer) -> dict[str, str]:
-    """Which model answers; and where slmreg chose it, for which task and where the choice can be looked up."""
-    headers = {"x-slmreg-model": quote(answer.model.id, safe=READABLE)}
-    if answer.task is not None:
-        headers[TASK_HEADER] = answer.task
-    if answer.decision_id is not None:
-        headers["x-slmreg-selection"] = answer.decision_id
-    return headers
 
 
 class _Completion:

@@ -10,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
+CLIENT_LEFT = 499  # nginx's number for it; nobody is there to read it
 
 
 class ClientLeft(Exception):

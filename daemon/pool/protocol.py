@@ -117,10 +117,11 @@ class Generate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embed:
-    """Make a vector of each text, or of each list of token ids."""
+    """Make a vector of each text, or of each list of token ids, and keep its first ``dimensions``; None: all."""
 
     request_id: str
     inputs: list[str | list[int]]
+    dimensions: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from daemon.catalog import Catalog
+from daemon.endpoints import CHATS, EMBEDDINGS, EVERY
 from daemon.machine import Machine
 from daemon.settings import Settings
 from daemon.wants import Wants
 from registry.errors import (
+    InvalidRequest,
     ModelNotFound,
     ModelNotUsable,
     NoModelForTask,
@@ -33,6 +35,7 @@ from registry.model import (
 )
 from registry.store import Registry
 from scripts.model_factory import write_preset
+from scripts.model_factory.text_encoder import write_text_encoder
 from selector.hardware import Cpu, Hardware, Memory
 from selector.policy import Policy
 from selector.selection import SelectionRequest, SessionFacts
@@ -461,3 +464,18 @@ def test_rating_of_a_way_that_a_model_does_not_have_is_refused(scene: Scene) -> 
 
     with pytest.raises(ModelNotUsable, match="never reasons"):
         scene.catalog.add_evaluation("one", rating)
+
+
+def test_an_endpoint_serves_its_tasks_and_names_what_a_model_can_do_instead(scene: Scene) -> None:
+    write_text_encoder(scene.models / "encoder")
+    scene.with_tiny("one")
+    assert scene.catalog.resolve("encoder", serves=EMBEDDINGS).model.id == "encoder:0"
+    assert scene.catalog.resolve("auto:embeddings", serves=EMBEDDINGS).model.id == "encoder:0"
+    assert {scene.catalog.resolve(name, serves=EVERY).model.id for name in ("one", "encoder")} == {"one:0", "encoder:0"}
+    with pytest.raises(ModelNotUsable, match=r"cannot answer a chat\. It can do embeddings"):
+        scene.catalog.resolve("encoder")
+    with pytest.raises(ModelNotUsable, match=r"cannot make embeddings\. It can do chat"):
+        scene.catalog.resolve("one", serves=EMBEDDINGS)
+    for reference, serves in (("auto:embeddings", CHATS), ("auto:chat", EMBEDDINGS)):
+        with pytest.raises(InvalidRequest, match="does not serve"):
+            scene.catalog.resolve(reference, serves=serves)

@@ -16,7 +16,7 @@ import numpy as np
 
 from daemon.pool.protocol import Cancel, Embed, Embedded, Finished, ToDaemon, ToWorker
 from daemon.worker.embedding.encoder import TextEncoder
-from daemon.worker.embedding.pooling import Vectors
+from daemon.worker.embedding.pooling import Vectors, normalized
 from daemon.worker.served import failed, refused
 from registry.errors import ContextLengthExceeded, InvalidRequest, SlmregError
 
@@ -41,6 +41,7 @@ class _Job:
     request_id: str
     texts: list[list[int]]
     left: deque[list[int]]
+    dimensions: int | None = None
     vectors: dict[int, Vectors] = field(default_factory=dict)
 
 
@@ -74,8 +75,9 @@ class EmbeddingEngine:
         places = job.left.popleft()
         try:
             vectors = self._encoder.vectors([job.texts[place] for place in places])
-            job.vectors |= dict(zip(places, vectors, strict=True))
+            vectors = shortened(vectors, job.dimensions)
             _require_transportable(len(job.texts), vectors.shape[-1])
+            job.vectors |= dict(zip(places, vectors, strict=True))
         except SlmregError as error:
             return [failed(job.request_id, error)]
         if job.left:
@@ -91,7 +93,7 @@ class EmbeddingEngine:
         except Exception as error:  # one odd request must not end the others; its text may be in the message
             message = f"The texts could not be turned into tokens: {type(error).__name__}. Check what they hold."
             return [failed(request.request_id, InvalidRequest(message, param="input"))]
-        self._jobs.append(_Job(request.request_id, texts, deque(batches(texts))))
+        self._jobs.append(_Job(request.request_id, texts, deque(batches(texts)), request.dimensions))
         return []
 
     def _texts(self, inputs: Sequence[str | list[int]]) -> list[list[int]]:
@@ -138,6 +140,22 @@ def batches(texts: Sequence[Sequence[int]]) -> list[list[int]]:
         else:
             made.append([place])
     return made
+
+
+def shortened(vectors: Vectors, dimensions: int | None) -> Vectors:
+    """The first ``dimensions`` of each, with the length 1 again, as OpenAI's API gives them; None leaves all.
+
+    Raises InvalidRequest for more than there are.
+    """
+    has = vectors.shape[-1]
+    if dimensions is None or dimensions == has:
+        return vectors
+    if dimensions > has:
+        raise InvalidRequest(
+            f"This model's vectors have {has} dimensions, not {dimensions}. Ask for fewer, or leave 'dimensions' out.",
+            param="dimensions",
+        )
+    return normalized(vectors[:, :dimensions])
 
 
 def _require_transportable(texts: int, dimensions: int) -> None:
