@@ -38,13 +38,15 @@ log = logging.getLogger("slmreg.answers")
 class Answer:
     """An accepted request: the model is loaded and the prompt fits. Iterate for Delta ... Finished.
 
-    ``task`` and ``decision_id`` are there where slmreg chose the model: for what, and where the choice is kept.
+    ``name`` is the model's, with its adapter. ``task`` and ``decision_id`` are there where slmreg chose the model: for
+    what, and where the choice is kept.
     """
 
     def __init__(
         self, resolved: Resolved, prompt_tokens: int, events: AsyncGenerator[Event, None], stack: AsyncExitStack
     ) -> None:
         self.model = resolved.model
+        self.name = resolved.name
         self.task: Task | None = resolved.selection.task if resolved.selection is not None else None
         self.decision_id = resolved.decision_id
         self.prompt_tokens = prompt_tokens
@@ -124,6 +126,7 @@ class Answers:
             log.info("selection.made task=%s id=%s", resolved.selection.task, resolved.model.id)
         if request.thinking is None:
             request = replace(request, thinking=resolved.thinking)
+        request = replace(request, adapter=resolved.adapter)
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._pool.lease(resolved.model, resolved.plan))
             events = self._in_time(self._learned(lease.generate(request), lease))

@@ -19,6 +19,7 @@ from daemon.pool.plan import LoadPlan
 from daemon.settings import Settings
 from daemon.wants import NO_WANTS, Wants, context_for, is_auto, task_for, thinking_for
 from registry.errors import (
+    AdapterNotFound,
     InvalidRequest,
     ModelNotUsable,
     NoModelForTask,
@@ -28,6 +29,7 @@ from registry.errors import (
 )
 from registry.index.recovery import Recovery
 from registry.index.roots import absolute
+from registry.layouts.adapters import adapter_names
 from registry.model import (
     Changes,
     Evaluation,
@@ -52,6 +54,8 @@ from selector.policy import Policy
 from selector.quality import ways_of
 from selector.selection import Selection, SelectionRequest, SessionFacts, Setback
 
+# Between a model and its adapter, in requests and answers.
+ADAPTER_MARK = "@"
 GLOB_CHARACTERS = frozenset("*?[")
 # Of a model that is loaded although it should not fit.
 FORCED_CONTEXT_TOKENS = 2048
@@ -61,7 +65,8 @@ FORCED_CONTEXT_TOKENS = 2048
 class Resolved:
     """A model ready to be leased; ``selection`` is the ledger if slmreg made the choice, kept as ``decision_id``.
 
-    ``thinking``: whether it is to reason before it answers; None is up to its chat template.
+    ``thinking``: whether it is to reason before it answers; None is up to its chat template. ``adapter``: the LoRA
+    adapter that was asked for.
     """
 
     model: Model
@@ -69,6 +74,12 @@ class Resolved:
     selection: Selection | None = None
     thinking: bool | None = None
     decision_id: str | None = None
+    adapter: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the answer calls the model: its id, with the adapter if there is one."""
+        return self.model.id if self.adapter is None else f"{self.model.id}{ADAPTER_MARK}{self.adapter}"
 
 
 class Catalog:
@@ -248,13 +259,16 @@ class Catalog:
     ) -> Resolved:
         """What ``model`` in a request to an endpoint means: an id, name or alias, ``auto``, or ``auto:<task>``.
 
+        Behind a name may stand the LoRA adapter that is to be used: ``name@adapter``.
+
         ``is_forced``: a model that is named is to be loaded although it should not fit.
 
-        Raises ModelNotFound, ModelNotUsable, UnknownTask, NoModelForTask, PinnedModelNotUsable, OutOfBudget.
+        Raises ModelNotFound, AdapterNotFound, ModelNotUsable, UnknownTask, NoModelForTask, PinnedModelNotUsable,
+        OutOfBudget.
         """
         if is_auto(reference):
             return self._resolve_auto(reference.strip().lower(), wants, serves)
-        model = self.get(reference)
+        model, adapter = self._with_adapter(reference)
         require_usable(model, serves)
         rejection = reject_provider(model, self.hardware())
         if rejection is not None:
@@ -266,7 +280,18 @@ class Catalog:
                 param="tools",
             )
         plan = self.plan(model, is_forced=is_forced)
-        return Resolved(model, plan, thinking=thinking_for(model, wants))
+        return Resolved(model, plan, thinking=thinking_for(model, wants), adapter=adapter)
+
+    def _with_adapter(self, reference: str) -> tuple[Model, str | None]:
+        """The model that a name means, and its adapter if one is named. Raises ModelNotFound, AdapterNotFound."""
+        name, mark, adapter = reference.rpartition(ADAPTER_MARK)
+        if not mark or self.candidates(reference) or not self.candidates(name):
+            return self.get(reference), None
+        model = self.get(name)
+        known = adapter_names(model.adapters)
+        if adapter not in known:
+            raise AdapterNotFound(model.id, adapter, tuple(known))
+        return model, adapter
 
     def plan(self, model: Model, *, is_forced: bool = False) -> LoadPlan:
         """Context, threads and expected bytes for loading ``model`` now. Raises OutOfBudget with the numbers.

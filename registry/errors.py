@@ -10,6 +10,7 @@
     |-- InvalidModelFolder        a folder that is not a usable model
     |-- DatabaseError             the registry cannot be opened, read or written
     |-- ModelNotFound
+    |-- AdapterNotFound           the model has no such LoRA adapter
     |-- SelectionNotFound         a recorded choice that is not kept (any more)
     |-- ModelNotUsable            known, but partial, invalid, missing or blocked
     |-- NoModelForTask            nothing on this machine can do the task now
@@ -117,6 +118,15 @@ class ModelNotFound(SlmregError):
         self.param = "model"
         self.reference = reference
         self.suggestions = tuple(suggestions)
+
+
+class AdapterNotFound(SlmregError):
+    code = "adapter_not_found"
+
+    def __init__(self, model_id: str, adapter: str, known: Sequence[str]) -> None:
+        has = f"It has: {', '.join(known)}." if known else "It has none."
+        super().__init__(f"{model_id} has no adapter {adapter!r}. {has} `slmreg show` lists them.")
+        self.param = "model"
 
 
 class SelectionNotFound(SlmregError):

@@ -56,7 +56,7 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
             return Response(status_code=CLIENT_LEFT)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(answer)
-            headers = answer_headers(answer.model.id, answer.task, answer.decision_id)
+            headers = answer_headers(answer.name, answer.task, answer.decision_id)
             completion = _Completion(answer, has_tools=bool(generate.tools))
             if body.stream:
                 include_usage = body.stream_options is not None and body.stream_options.include_usage
@@ -162,7 +162,7 @@ class _Completion:
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
     def _head(self, kind: str) -> Json:
-        return {"id": self._id, "object": kind, "created": self._created, "model": self._answer.model.id}
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._answer.name}
 
     def _chunk(self, delta: Json, finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}

@@ -9,7 +9,7 @@ from daemon.worker.defaults import with_defaults
 from daemon.worker.prompt import ChatTemplate
 from daemon.worker.sampling import Sampler, SamplingParams
 from daemon.worker.scheduler import Job, Scheduler
-from daemon.worker.served import refused
+from daemon.worker.served import failed, refused
 from daemon.worker.text import AnswerText, TextDecoder
 from registry.errors import GenerationFailed, InvalidRequest, SlmregError
 
@@ -21,7 +21,8 @@ class Tokenizer(TextDecoder, Protocol):
 class Engine:
     """Turns each Generate into a job of the scheduler.
 
-    ``end_ids`` are the tokens that end an answer; ``defaults`` count for what a request leaves open.
+    ``end_ids`` are the tokens that end an answer; ``defaults`` count for what a request leaves open;
+    ``adapters`` are the names of the LoRA adapters that there are.
     """
 
     def __init__(
@@ -32,12 +33,14 @@ class Engine:
         template: ChatTemplate,
         end_ids: frozenset[int],
         defaults: SamplingParams,
+        adapters: frozenset[str] = frozenset(),
     ) -> None:
         self._scheduler = scheduler
         self._tokenizer = tokenizer
         self._template = template
         self._end_ids = end_ids
         self._defaults = defaults
+        self._adapters = adapters
 
     @property
     def is_idle(self) -> bool:
@@ -60,7 +63,7 @@ class Engine:
         try:
             job = self._job(request)
         except SlmregError as error:
-            return [Failed(request_id=request.request_id, code=error.code, message=error.message)]
+            return [failed(request.request_id, error)]
         except MemoryError:
             message = "There was no memory left to prepare the request: MemoryError. Unload other models, or ask again."
             return [Failed(request_id=request.request_id, code=GenerationFailed.code, message=message)]
@@ -70,6 +73,10 @@ class Engine:
         return self._scheduler.submit(job)
 
     def _job(self, request: Generate) -> Job:
+        if request.adapter is not None and request.adapter not in self._adapters:
+            raise InvalidRequest(
+                f"There is no adapter {request.adapter!r:.100} in the folder of this model any more.", param="model"
+            )
         text = self._template.render(request.messages, request.tools, thinking=request.thinking)
         try:
             prompt = self._tokenizer.encode(text)
@@ -84,4 +91,5 @@ class Engine:
             end_ids=self._end_ids,
             sampler=Sampler(with_defaults(request.sampling, self._defaults)),
             text=AnswerText(self._tokenizer, request.stop),
+            adapter=request.adapter,
         )

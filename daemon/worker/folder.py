@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from daemon.worker.errors import LoadCode, LoadError
+from registry.files.listing import list_files
+from registry.layouts.adapters import adapter_names
 from registry.layouts.kinds import TRANSFORMERS_CONFIG_FILE
 
 _CONFIG_FILE = "genai_config.json"
@@ -54,6 +56,15 @@ def read_genai_config(folder: Path) -> dict[str, Any]:
             LoadCode.MISSING_FILE, f"{folder} has no tokenizer.json. Copy it from the original model into the folder."
         )
     return config
+
+
+def find_adapters(folder: Path) -> dict[str, Path]:
+    """LoRA adapter files by name, as the registry lists them. Raises LoadError."""
+    try:
+        files = list_files(folder)
+    except OSError as error:
+        raise LoadError(LoadCode.MISSING_FILE, f"{folder} cannot be listed: {error.strerror}.") from error
+    return {name: folder / file for name, file in adapter_names(file.name for file in files).items()}
 
 
 def find_object(path: Path) -> dict[str, Any]:

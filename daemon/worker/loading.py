@@ -15,7 +15,7 @@ from daemon.worker.backends.generator import GeneratorBackend, engine_config
 from daemon.worker.defaults import sampling_defaults
 from daemon.worker.engine import Engine
 from daemon.worker.errors import LoadCode, LoadError
-from daemon.worker.folder import find_genai_config, read_config
+from daemon.worker.folder import find_adapters, find_genai_config, read_config
 from daemon.worker.kinds import EngineKind, kind_of
 from daemon.worker.library import allowed_libraries
 from daemon.worker.prompt import load_chat_template, load_special_tokens
@@ -64,13 +64,17 @@ def _load_generator(load: Load) -> tuple[Engine, Ready]:
     except Exception as error:
         raise explained(folder, str(error)) from error
     context_tokens = min(load.context_tokens, int(config["model"].get("context_length") or load.context_tokens))
-    scheduler = Scheduler(GeneratorBackend(model), context_tokens=context_tokens, max_concurrent=load.max_concurrent)
+    adapters = find_adapters(folder)
+    scheduler = Scheduler(
+        GeneratorBackend(model, adapters), context_tokens=context_tokens, max_concurrent=load.max_concurrent
+    )
     engine = Engine(
         scheduler=scheduler,
         tokenizer=tokenizer,
         template=template,
         end_ids=tokenizer.end_ids,
         defaults=sampling_defaults(folder, config),
+        adapters=frozenset(adapters),
     )
     ready = Ready(
         model_type=str(model.type),
@@ -78,6 +82,7 @@ def _load_generator(load: Load) -> tuple[Engine, Ready]:
         context_tokens=context_tokens,
         load_s=time.monotonic() - started,
         template_source=template.source,
+        adapters=sorted(adapters),
     )
     return engine, ready
 

@@ -37,7 +37,10 @@ FIRST_ANSWER_TOKENS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One request, ready to run. ``max_tokens`` None: to the end of the context. ``end_ids`` end the answer."""
+    """One request, ready to run. ``max_tokens`` None: to the end of the context. ``end_ids`` end the answer.
+
+    ``adapter`` is the LoRA adapter that the model is to have on.
+    """
 
     request_id: str
     prompt: Sequence[int]
@@ -45,6 +48,7 @@ class Job:
     end_ids: frozenset[int]
     sampler: Sampler
     text: AnswerText
+    adapter: str | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -169,7 +173,7 @@ class Scheduler:
             if self.reserved_tokens + request.room_tokens > self._context_tokens:
                 break
             try:
-                request.row = self._backend.open(request.room_tokens)
+                request.row = self._backend.open(request.room_tokens, request.job.adapter)
             except GenerationFailed as error:
                 events += self._fail(request, error)
                 continue

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from registry.layouts.adapters import ADAPTER_SUFFIX
 from registry.layouts.foundry import CatalogEntry
 from registry.layouts.kinds import GENAI_CONFIG_FILE
 from registry.layouts.naming import Identity
@@ -22,7 +23,7 @@ from registry.problems import ProblemCode
 from registry.reading.card import CARD_FILE, Card, read_card
 from registry.reading.content import digest_of
 from registry.reading.families import family_of
-from registry.reading.genai_config import ADAPTER_SUFFIX, GenaiConfig
+from registry.reading.genai_config import GenaiConfig
 from registry.reading.kv_cache import Cache, cache_of
 from registry.reading.reader import FolderReader
 from registry.reading.tasks import Abilities

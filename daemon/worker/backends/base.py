@@ -16,8 +16,11 @@ from registry.errors import GenerationFailed
 class Backend(Protocol):
     """One loaded model."""
 
-    def open(self, room_tokens: int) -> int:
-        """A new, empty row whose cache has room for ``room_tokens``. Raises GenerationFailed."""
+    def open(self, room_tokens: int, adapter: str | None = None) -> int:
+        """A new, empty row whose cache has room for ``room_tokens``, for the model with a LoRA ``adapter`` or without.
+
+        Raises GenerationFailed.
+        """
         ...
 
     def extend(self, row: int, tokens: Sequence[int]) -> Logits:

@@ -52,14 +52,19 @@ def engine_config(folder: Path, settings: Mapping[str, Any], provider: Execution
 
 
 class GeneratorBackend:
-    """Rows of one loaded model."""
+    """Rows of one loaded model.
 
-    def __init__(self, model: og.Model) -> None:
+    ``adapters`` are LoRA adapter files by name. One is read when it is first asked for, and then stays: adapters are
+    small beside the model.
+    """
+
+    def __init__(self, model: og.Model, adapters: Mapping[str, Path] | None = None) -> None:
         self._model = model
+        self._adapters = LoraAdapters(model, adapters or {})
         self._rows: dict[int, og.Generator] = {}
         self._numbers = itertools.count()
 
-    def open(self, room_tokens: int) -> int:
+    def open(self, room_tokens: int, adapter: str | None = None) -> int:
         try:
             params = og.GeneratorParams(self._model)
             # The folder's own search settings must not interfere with one row and sampling outside.
@@ -67,6 +72,8 @@ class GeneratorBackend:
                 max_length=room_tokens, batch_size=1, num_beams=1, num_return_sequences=1, do_sample=False, min_length=0
             )
             generator = og.Generator(self._model, params)
+            if adapter is not None:
+                self._adapters.put_on(generator, adapter)
         except Exception as error:
             raise _converted(error) from error
         row = next(self._numbers)
@@ -94,6 +101,25 @@ class GeneratorBackend:
 
     def close(self, row: int) -> None:
         self._rows.pop(row, None)
+
+
+class LoraAdapters:
+    """The adapters of one model, by name."""
+
+    def __init__(self, model: og.Model, files: Mapping[str, Path]) -> None:
+        self._model = model
+        self._files = files
+        self._read: set[str] = set()
+        self._loaded: og.Adapters | None = None
+
+    def put_on(self, generator: og.Generator, name: str) -> None:
+        """Raises RuntimeError for a file that the library cannot read, or that is not for this model."""
+        if self._loaded is None:
+            self._loaded = og.Adapters(self._model)
+        if name not in self._read:
+            self._loaded.load(str(self._files[name]), name)
+            self._read.add(name)
+        generator.set_active_adapter(self._loaded, name)
 
 
 def _converted(error: Exception) -> GenerationFailed:

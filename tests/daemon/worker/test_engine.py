@@ -16,7 +16,7 @@ from registry.errors import GenerationFailed, InvalidRequest
 class NoBackend:
     """No request gets as far as a row here."""
 
-    def open(self, room_tokens: int) -> int:
+    def open(self, room_tokens: int, adapter: str | None = None) -> int:
         raise GenerationFailed("closed")
 
     def extend(self, row: int, tokens: Sequence[int]) -> Logits:

@@ -42,7 +42,7 @@ class FakeBackend:
         self.most_reserved = 0
         self.opened = 0
 
-    def open(self, room_tokens: int) -> int:
+    def open(self, room_tokens: int, adapter: str | None = None) -> int:
         if room_tokens in self.broken_tokens:
             raise GenerationFailed("no memory")
         row, self.opened = self.opened, self.opened + 1
