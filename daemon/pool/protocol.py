@@ -128,13 +128,15 @@ class Embed:
 class Transcribe:
     """Write down speech. ``audio`` is a WAV, FLAC or MP3 file in base64, ``language`` an ISO 639-1 code or None.
 
-    ``task`` is "transcribe" or "translate" (into English).
+    ``task`` is "transcribe" or "translate" (into English). ``prompt`` is text that the speech goes on from: names and
+    spellings in it are kept.
     """
 
     request_id: str
     audio: str
     language: str | None = None
     task: str = "transcribe"
+    prompt: str = ""
     temperature: float | None = None
     max_tokens: int | None = None
 

@@ -35,6 +35,10 @@ def load_engine(load: Load) -> tuple[ServedModel, Ready]:
             from daemon.worker.embedding.loading import load_embedding
 
             return load_embedding(load, config)
+        case EngineKind.TRANSCRIPTION if config is not None:
+            from daemon.worker.transcription.loading import load_transcription
+
+            return load_transcription(load, config)
         case _:
             return _load_generator(load)
 
