@@ -15,13 +15,13 @@ from typing import Self
 
 from daemon.catalog import Catalog, Resolved
 from daemon.company import Company
-from daemon.endpoints import EMBEDDINGS
+from daemon.endpoints import EMBEDDINGS, TRANSCRIPTIONS
 from daemon.learner import Answered, Learner
 from daemon.pool.failures import FailureKind, kind_of_request
 from daemon.pool.launch import Event
 from daemon.pool.lease import Lease
 from daemon.pool.pool import SessionPool
-from daemon.pool.protocol import Accepted, Delta, Embed, Embedded, Failed, Finished, Generate
+from daemon.pool.protocol import Accepted, Delta, Embed, Embedded, Failed, Finished, Generate, Transcribe
 from daemon.wants import NO_WANTS, Wants
 from registry.errors import (
     AnswerTimedOut,
@@ -126,7 +126,14 @@ class Answers:
             log.info("selection.made task=%s id=%s", resolved.selection.task, resolved.model.id)
         if request.thinking is None:
             request = replace(request, thinking=resolved.thinking)
-        request = replace(request, adapter=resolved.adapter)
+        return await self._start(resolved, replace(request, adapter=resolved.adapter))
+
+    async def transcribe(self, reference: str, request: Transcribe, wants: Wants = NO_WANTS) -> Answer:
+        """Have speech written down by the model that ``reference`` means. Raises SlmregError."""
+        resolved = await asyncio.to_thread(self._catalog.resolve, reference, wants, serves=TRANSCRIPTIONS)
+        return await self._start(resolved, request)
+
+    async def _start(self, resolved: Resolved, request: Generate | Transcribe) -> Answer:
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._pool.lease(resolved.model, resolved.plan))
             events = self._in_time(self._learned(lease.generate(request), lease))

@@ -20,5 +20,6 @@ class Endpoint:
 
 CHATS = Endpoint(TEXT_TASKS, "answer a chat")
 EMBEDDINGS = Endpoint(frozenset({Task.EMBEDDINGS}), "make embeddings")
+TRANSCRIPTIONS = Endpoint(frozenset({Task.TRANSCRIPTION}), "write down speech")
 # What can be loaded, whichever endpoint then asks.
-EVERY = Endpoint(CHATS.tasks | EMBEDDINGS.tasks, "be asked anything")
+EVERY = Endpoint(CHATS.tasks | EMBEDDINGS.tasks | TRANSCRIPTIONS.tasks, "be asked anything")

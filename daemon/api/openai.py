@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -18,7 +16,7 @@ from daemon.answers import Answer, Answers
 from daemon.api.chat import ChatRequest
 from daemon.api.errors import error_body
 from daemon.api.headers import POLICY_HEADER, TASK_HEADER, answer_headers
-from daemon.api.streaming import CLIENT_LEFT, ClientLeft, EventStream, json_list, or_leave
+from daemon.api.streaming import CLIENT_LEFT, ClientLeft, EventStream, event_frame, json_list, or_leave
 from daemon.listing import encode
 from daemon.pool.protocol import Finished
 from daemon.shapes import Json
@@ -120,13 +118,15 @@ class _Completion:
                 yield self._chunk(delta)
             yield self._chunk({}, finish_reason=self._finish_reason(finished))
             if include_usage:
-                yield _frame({**self._head("chat.completion.chunk"), "choices": [], "usage": self._usage(finished)})
+                yield event_frame(
+                    {**self._head("chat.completion.chunk"), "choices": [], "usage": self._usage(finished)}
+                )
             yield b"data: [DONE]\n\n"
         except SlmregError as error:
-            yield _frame(error_body(error))
+            yield event_frame(error_body(error))
         except Exception as error:
             log.exception("stream.bug")
-            yield _frame(error_body(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}.")))
+            yield event_frame(error_body(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}.")))
 
     def _visible(self, text: str) -> str:
         """The part of ``text`` that is not a tool call; calls are put aside."""
@@ -166,12 +166,7 @@ class _Completion:
 
     def _chunk(self, delta: Json, finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return _frame({**self._head("chat.completion.chunk"), "choices": [choice]})
-
-
-def _frame(body: Any) -> bytes:
-    """One event. In ASCII: some clients split lines also at U+2028 and the like, which JSON may hold as they are."""
-    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
+        return event_frame({**self._head("chat.completion.chunk"), "choices": [choice]})
 
 
 def _as_tool_call(call: ToolCall) -> Json:
