@@ -40,6 +40,7 @@ OWNERS = {
     "cpuinfo": ("selector/hardware/",),
     "onnxruntime": ("daemon/worker/",),
     "onnxruntime_genai": ("daemon/worker/",),
+    "PIL": ("daemon/worker/vision/",),
     "tokenizers": ("daemon/worker/",),
     "jinja2": ("daemon/worker/",),
     "fastapi": ("daemon/api/", "daemon/app.py"),

@@ -11,6 +11,8 @@ from daemon.worker.sampling import Sampler, SamplingParams
 from daemon.worker.scheduler import Job, Scheduler
 from daemon.worker.served import failed, refused
 from daemon.worker.text import AnswerText, TextDecoder
+from daemon.worker.vision.images import take_images
+from daemon.worker.vision.sight import Prefill, Sight
 from registry.errors import GenerationFailed, InvalidRequest, SlmregError
 
 
@@ -22,7 +24,8 @@ class Engine:
     """Turns each Generate into a job of the scheduler.
 
     ``end_ids`` are the tokens that end an answer; ``defaults`` count for what a request leaves open;
-    ``adapters`` are the names of the LoRA adapters that there are.
+    ``adapters`` are the names of the LoRA adapters that there are; ``sight`` is
+    for a model that takes pictures.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Engine:
         end_ids: frozenset[int],
         defaults: SamplingParams,
         adapters: frozenset[str] = frozenset(),
+        sight: Sight | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._tokenizer = tokenizer
@@ -41,6 +45,7 @@ class Engine:
         self._end_ids = end_ids
         self._defaults = defaults
         self._adapters = adapters
+        self._sight = sight
 
     @property
     def is_idle(self) -> bool:
@@ -77,11 +82,7 @@ class Engine:
             raise InvalidRequest(
                 f"There is no adapter {request.adapter!r:.100} in the folder of this model any more.", param="model"
             )
-        text = self._template.render(request.messages, request.tools, thinking=request.thinking)
-        try:
-            prompt = self._tokenizer.encode(text)
-        except RuntimeError as error:
-            raise GenerationFailed(f"The model's tokenizer failed at this prompt: {error}") from error
+        prompt, prefill = self._prompt(request)
         if not prompt:
             raise InvalidRequest("The chat makes an empty prompt: there is nothing to answer.", param="messages")
         return Job(
@@ -92,4 +93,23 @@ class Engine:
             sampler=Sampler(with_defaults(request.sampling, self._defaults)),
             text=AnswerText(self._tokenizer, request.stop),
             adapter=request.adapter,
+            prefill=prefill,
         )
+
+    def _prompt(self, request: Generate) -> tuple[list[int], Prefill | None]:
+        """Its tokens, and how they are read where there are pictures among them."""
+        messages, images = take_images(request.messages)
+        if not images:
+            return self._encode(self._template.render(messages, request.tools, thinking=request.thinking)), None
+        if self._sight is None:
+            raise InvalidRequest(
+                "This model takes no images: leave them out, or choose one that can do vision.", param="messages"
+            )
+        text = self._template.render(self._sight.placeholders.put(messages), request.tools, thinking=request.thinking)
+        return self._sight.reader.read(text, images)
+
+    def _encode(self, text: str) -> list[int]:
+        try:
+            return self._tokenizer.encode(text)
+        except RuntimeError as error:
+            raise GenerationFailed(f"The model's tokenizer failed at this prompt: {error}") from error

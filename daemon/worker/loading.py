@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,12 +19,17 @@ from daemon.worker.errors import LoadCode, LoadError
 from daemon.worker.folder import find_adapters, find_genai_config, read_config
 from daemon.worker.kinds import EngineKind, kind_of
 from daemon.worker.library import allowed_libraries
-from daemon.worker.prompt import load_chat_template, load_special_tokens
+from daemon.worker.prompt import ChatTemplate, load_chat_template, load_special_tokens
 from daemon.worker.reasons import explained
 from daemon.worker.scheduler import Scheduler
 from daemon.worker.served import ServedModel
 from daemon.worker.tokenizer import GenaiTokenizer
+from daemon.worker.vision.placeholders import Placeholders
+from daemon.worker.vision.reader import GenaiImageReader
+from daemon.worker.vision.sight import Sight
 from registry.model import ExecutionProvider
+
+_log = logging.getLogger("slmreg.worker")
 
 
 def load_engine(load: Load) -> tuple[ServedModel, Ready]:
@@ -69,9 +75,8 @@ def _load_generator(load: Load) -> tuple[Engine, Ready]:
         raise explained(folder, str(error)) from error
     context_tokens = min(load.context_tokens, int(config["model"].get("context_length") or load.context_tokens))
     adapters = find_adapters(folder)
-    scheduler = Scheduler(
-        GeneratorBackend(model, adapters), context_tokens=context_tokens, max_concurrent=load.max_concurrent
-    )
+    backend = GeneratorBackend(model, adapters)
+    scheduler = Scheduler(backend, context_tokens=context_tokens, max_concurrent=load.max_concurrent)
     engine = Engine(
         scheduler=scheduler,
         tokenizer=tokenizer,
@@ -79,6 +84,7 @@ def _load_generator(load: Load) -> tuple[Engine, Ready]:
         end_ids=tokenizer.end_ids,
         defaults=sampling_defaults(folder, config),
         adapters=frozenset(adapters),
+        sight=_sight(folder, config, model, backend, template),
     )
     ready = Ready(
         model_type=str(model.type),
@@ -89,6 +95,20 @@ def _load_generator(load: Load) -> tuple[Engine, Ready]:
         adapters=sorted(adapters),
     )
     return engine, ready
+
+
+def _sight(
+    folder: Path, config: Mapping[str, Any], model: og.Model, backend: GeneratorBackend, template: ChatTemplate
+) -> Sight | None:
+    """None for a model without a tower for pictures, and for one whose processor this library does not know."""
+    if not isinstance(config["model"].get("vision"), dict):
+        return None
+    try:
+        reader = GenaiImageReader(model, backend, GenaiTokenizer(model), load_special_tokens(folder).get("bos_token"))
+        return Sight(reader, Placeholders(template, str(model.type)))
+    except RuntimeError as error:
+        _log.warning("images will be refused: %s", str(error).splitlines()[0] if str(error) else "no reason given")
+        return None
 
 
 def _laid_over(config: og.Config, overlay: Mapping[str, Any]) -> og.Config:

@@ -39,7 +39,8 @@ FIRST_ANSWER_TOKENS = 256
 class Job:
     """One request, ready to run. ``max_tokens`` None: to the end of the context. ``end_ids`` end the answer.
 
-    ``adapter`` is the LoRA adapter that the model is to have on.
+    ``adapter`` is the LoRA adapter that the model is to have on. ``prefill`` reads the whole prompt into an empty row,
+    in one call, where that takes more than its tokens: pictures. Such a row holds more than its tokens tell.
     """
 
     request_id: str
@@ -49,6 +50,7 @@ class Job:
     sampler: Sampler
     text: AnswerText
     adapter: str | None = None
+    prefill: Callable[[int], Logits] | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -184,18 +186,26 @@ class Scheduler:
         return events
 
     def _prefill(self, request: _Request) -> list[ToDaemon]:
-        chunk = request.tokens[request.prefilled : request.prefilled + self._chunk_tokens]
         try:
-            logits = self._backend.extend(_row(request), chunk)
+            logits = self._read_more(request)
         except GenerationFailed as error:
             return self._fail(request, error)
-        request.prefilled += len(chunk)
         self._prefilling.popleft()
         if request.prefilled < len(request.tokens):
             self._prefilling.append(request)
             return []
         self._decoding.append(request)
         return self._take(request, logits)
+
+    def _read_more(self, request: _Request) -> Logits:
+        """The next chunk of its tokens into its row. Raises GenerationFailed."""
+        row, prefill = _row(request), request.job.prefill
+        if prefill is not None and not request.prefilled:
+            request.prefilled = len(request.job.prompt)
+            return prefill(row)
+        chunk = request.tokens[request.prefilled : request.prefilled + self._chunk_tokens]
+        request.prefilled += len(chunk)
+        return self._backend.extend(row, chunk)
 
     def _decode(self) -> list[ToDaemon]:
         requests = list(self._decoding)

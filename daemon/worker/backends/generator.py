@@ -90,6 +90,20 @@ class GeneratorBackend:
         last: Logits = logits.reshape(-1, logits.shape[-1])[-1]
         return last
 
+    def take_in(self, row: int, inputs: og.NamedTensors) -> Logits:
+        """Read a prompt with pictures, which the model's processor has made, into an empty row, in one call.
+
+        The logits of its last position. Raises GenerationFailed.
+        """
+        generator = self._rows[row]
+        try:
+            generator.set_inputs(inputs)
+            logits = generator.get_logits()
+        except Exception as error:
+            raise _converted(error) from error
+        last: Logits = logits.reshape(-1, logits.shape[-1])[-1]
+        return last
+
     def decode(self, batch: Sequence[tuple[int, int]]) -> list[Logits | GenerationFailed]:
         results: list[Logits | GenerationFailed] = []
         for row, token in batch:
