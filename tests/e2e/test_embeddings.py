@@ -114,3 +114,12 @@ def test_a_client_that_leaves_does_not_keep_the_model_busy(served: Served) -> No
 def test_an_encoder_can_be_loaded_before_it_is_asked(served: Served) -> None:
     served.post("/slmreg/unload", {"model": "encoder"})
     assert served.post("/slmreg/load", {"model": "encoder"}).json()["state"] == "ready"
+
+
+def test_an_encoder_that_is_copied_into_a_root_can_be_asked_soon_after(home: Home) -> None:
+    served = home.start()
+    ask = {"model": "auto", "input": "one"}
+    assert served.post("/v1/embeddings", ask).status_code == 503
+    write_text_encoder(home.models / "late")
+    wait_for(lambda: served.post("/v1/embeddings", ask).status_code == 200, "the encoder to be found")
+    assert served.post("/v1/embeddings", ask).json()["model"] == "late:0"

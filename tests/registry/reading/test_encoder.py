@@ -11,6 +11,7 @@ import pytest
 from registry.layouts.encoder import find_encoder_graph
 from registry.model import Root, ScanReport, Source
 from registry.scan import scan
+from scripts.model_factory.layouts.parts import link
 from scripts.model_factory.text_encoder import write_text_encoder
 
 
@@ -98,3 +99,27 @@ def test_what_is_missing_or_damaged_is_told_as_of_any_model(tmp_path: Path) -> N
 def test_without_a_tokenizer_it_is_a_plain_export(tmp_path: Path) -> None:
     (write_text_encoder(tmp_path / "e") / "tokenizer.json").unlink()
     assert problem(tmp_path) == "not_genai"
+
+
+def test_in_a_hugging_face_cache_its_files_are_links_to_blobs(tmp_path: Path) -> None:
+    whole = write_text_encoder(tmp_path / "written", graph="onnx/model.onnx")
+    repository = tmp_path / "hub" / "models--someone--encoder-small"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    for index, file in enumerate(sorted(path for path in whole.rglob("*") if path.is_file())):
+        blob = repository / "blobs" / f"{index:040}"
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(blob)
+        link(snapshot / file.relative_to(whole), blob)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40, encoding="ascii")
+    report = scan([Root(tmp_path / "hub", Source.HUGGING_FACE)])
+    assert [(model.name, model.tasks, model.refs) for model in report.models] == [
+        ("encoder-small", ("embeddings",), ("main",))
+    ]
+    assert report.problems == ()
+
+
+def test_inside_of_another_model_it_is_a_part_of_that(tmp_path: Path, place_model: Any) -> None:
+    model = place_model(tmp_path / "model")
+    write_text_encoder(model / "retriever")
+    assert [each.path for each in scanned(tmp_path).models] == [model]
