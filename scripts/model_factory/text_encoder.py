@@ -21,6 +21,8 @@ _SPEC = PRESETS["tiny"].spec
 _SIZE = _SPEC.hidden_size
 _HIDDEN: list[int | str] = ["batch_size", "sequence_length", _SIZE]
 _LAYERS = 2
+# Outputs that are one vector for each text.
+_POOLED = ("sentence_embedding", "pooler_output")
 _BEGIN, _END = ("<|im_start|>", 257), ("<|im_end|>", 258)
 
 
@@ -105,8 +107,13 @@ def _graph(output: str) -> Sketch:
     added = _added_mask(sketch, mask)
     for layer in range(_LAYERS):
         hidden = _layer(sketch, f"/encoder/layer.{layer}", hidden, added)
-    sketch.output(output, _HIDDEN)
-    sketch.node("Identity", "/encoder/Identity", [hidden], [output])
+    if output in _POOLED:
+        sketch.output(output, ["batch_size", _SIZE])
+        axis = sketch.constant("pooling.axis", np.array([1], np.int64))
+        sketch.node("ReduceMax", "/pooling/ReduceMax", [hidden, axis], [output], keepdims=0)
+    else:
+        sketch.output(output, _HIDDEN)
+        sketch.node("Identity", "/encoder/Identity", [hidden], [output])
     return sketch
 
 

@@ -65,8 +65,11 @@ class OnnxEncoder:
         return self._finished(given, mask)
 
     def _finished(self, given: npt.NDArray[Any], mask: Mask) -> Vectors:
-        is_pooled = given.ndim == 2
-        vectors = given.astype(np.float32, copy=False) if is_pooled else pooled(given, mask, self.pooling.mode)
+        mode = self.pooling.mode
+        if given.ndim == 3:
+            vectors = pooled(given, mask, mode or PoolingMode.MEAN)
+        else:
+            vectors = given.astype(np.float32, copy=False)
         if not np.isfinite(vectors).all():
             raise GenerationFailed("The model made a vector that holds no numbers. Choose another variant of it.")
         return normalized(vectors) if self.pooling.is_normalized else vectors

@@ -37,14 +37,14 @@ class PoolingMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
-    """``source`` says where it was read."""
+    """``source`` says where it was read. ``mode`` None: the graph has done it."""
 
-    mode: PoolingMode
+    mode: PoolingMode | None
     is_normalized: bool
     source: str
 
     def __str__(self) -> str:
-        return f"{self.mode}{', normalized' if self.is_normalized else ''} ({self.source})"
+        return f"{self.mode or 'graph'}{', normalized' if self.is_normalized else ''} ({self.source})"
 
 
 def read_pooling(folder: Path, *, default: PoolingMode, is_pooled: bool = False) -> Pooling:
@@ -61,12 +61,15 @@ def read_pooling(folder: Path, *, default: PoolingMode, is_pooled: bool = False)
             f"{folder / MODULES_FILE} has modules that are not in the graph: {', '.join(sorted(unknown))}. Export the "
             "whole model, so that the graph gives sentence_embedding.",
         )
+    is_normalized = "Normalize" in kinds or not modules
+    if is_pooled:
+        return Pooling(None, is_normalized, MODULES_FILE if modules else "default")
     path = kinds.get("Pooling", {}).get("path")
     file = f"{path}/config.json" if isinstance(path, str) and path and stays_inside(path) else _POOLING_FILE
     mode = _mode(folder / file)
     return Pooling(
         mode=mode or default,
-        is_normalized="Normalize" in kinds or not modules,
+        is_normalized=is_normalized,
         source=MODULES_FILE if modules else file if mode else "default",
     )
 

@@ -13,6 +13,7 @@ import onnxruntime_genai as og
 from daemon.pool.protocol import Load, Ready
 from daemon.worker.backends.generator import engine_config
 from daemon.worker.errors import LoadCode, LoadError
+from daemon.worker.folder import find_object
 from daemon.worker.kinds import EngineKind
 from daemon.worker.library import allowed_libraries
 from daemon.worker.reasons import explained
@@ -25,6 +26,7 @@ from registry.model import ExecutionProvider
 _WHISPER = "whisper"
 # What Whisper's decoder has positions for (openai/whisper).
 _CONTEXT_TOKENS = 448
+_ENGLISH_VOCABULARY = 51_864
 
 
 def load_transcription(load: Load, config: Mapping[str, Any]) -> tuple[TranscriptionEngine, Ready]:
@@ -33,7 +35,7 @@ def load_transcription(load: Load, config: Mapping[str, Any]) -> tuple[Transcrip
     og.disable_telemetry_events()
     folder = Path(load.path)
     _require_whisper(folder, config)
-    vocabulary = read_vocabulary(folder / "tokenizer.json")
+    vocabulary = read_vocabulary(folder / "tokenizer.json", is_english_only=_is_english_only(folder, config))
     configured = config["model"].get("context_length")
     # The encoder's output does not count: a shorter context than the decoder's saves nothing and cuts texts.
     context_tokens = configured if isinstance(configured, int) and configured > 0 else _CONTEXT_TOKENS
@@ -75,6 +77,12 @@ def _require_whisper(folder: Path, config: Mapping[str, Any]) -> None:
             f"{folder} is a model of type {model_type!r:.60}, and slmreg can only transcribe with Whisper's models. "
             "Choose one of them.",
         )
+
+
+def _is_english_only(folder: Path, config: Mapping[str, Any]) -> bool:
+    """As transformers says it, or by the size of the vocabulary, which is one less (openai/whisper)."""
+    told = find_object(folder / "generation_config.json").get("is_multilingual")
+    return told is False or (told is None and config["model"].get("vocab_size") == _ENGLISH_VOCABULARY)
 
 
 def _configured(load: Load, settings: Mapping[str, Any], overlay: Mapping[str, Any]) -> og.Config:

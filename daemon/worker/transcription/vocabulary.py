@@ -58,8 +58,11 @@ class Vocabulary:
         return frozenset(self.added.values()) - end_ids
 
 
-def read_vocabulary(file: Path) -> Vocabulary:
-    """From a ``tokenizer.json``. Raises LoadError."""
+def read_vocabulary(file: Path, *, is_english_only: bool = False) -> Vocabulary:
+    """From a ``tokenizer.json``; those of models for English only have languages too, which mean nothing to them.
+
+    Raises LoadError.
+    """
     try:
         entries = json.loads(read_text(file))["added_tokens"]
         added = {str(entry["content"]): int(entry["id"]) for entry in entries}
@@ -68,5 +71,7 @@ def read_vocabulary(file: Path) -> Vocabulary:
     if START not in added:
         message = f"{file} has no {START}: slmreg can only transcribe with Whisper's models."
         raise LoadError(LoadCode.UNSUPPORTED, message)
+    if is_english_only:
+        return Vocabulary(added, {})
     found = {match[1]: token for name, token in added.items() if (match := _LANGUAGE.fullmatch(name))}
     return Vocabulary(added, found)

@@ -125,6 +125,16 @@ def test_an_encoder_with_genai_config_is_run_the_same_way(tmp_path: Path) -> Non
     assert vectors(model, "one").shape == (1, 64)
 
 
+def test_a_graph_that_pools_by_itself_is_believed_whatever_its_files_ask_for(tmp_path: Path) -> None:
+    folder = write_text_encoder(tmp_path / "e", output="sentence_embedding")
+    config = {"pooling_mode_weightedmean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    model, ready = load(folder)
+    assert ready.template_source == "graph, normalized (modules.json)"
+    expected = hidden(write_text_encoder(tmp_path / "same"), "one").max(axis=0)
+    assert np.allclose(vectors(model, "one")[0], expected / np.linalg.norm(expected), atol=1e-6)
+
+
 def headless(folder: Path) -> Path:
     """A decoder that gives the hidden states before its head, as the model builder's exclude_lm_head leaves it."""
     import onnx

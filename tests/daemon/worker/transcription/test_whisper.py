@@ -113,6 +113,24 @@ def test_a_model_for_english_only_has_no_languages(tmp_path: Path) -> None:
     assert isinstance(failed, Failed)
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("generation_config.json", {"is_multilingual": False}), ("genai_config.json", {"vocab_size": 51_864})],
+)
+def test_a_model_for_english_only_may_have_languages_in_its_tokenizer(
+    file: str, content: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = write_whisper(tmp_path / "whisper-tiny.en")
+    if file == "genai_config.json":
+        change(folder, **content)
+    else:
+        (folder / file).write_text(json.dumps(content), encoding="utf-8")
+    model, _ = load(folder)
+    (failed,) = model.handle(ask(wav_file(tone(200, 1)), language="de"))
+    assert isinstance(failed, Failed)
+    assert "only writes down English" in failed.message
+
+
 def test_ready_says_what_runs(folder: Path) -> None:
     ready = load(folder)[1]
     assert (ready.engine, ready.model_type, ready.context_tokens) == (
