@@ -153,7 +153,8 @@ class Ready:
     """The model is loaded. ``context_tokens`` is what one request may use here, at most what ``Load`` asked for.
 
     ``engine`` says what runs it: "generator", "paged", "embedding" or "transcription". ``adapters`` are the names that
-    ``Generate.adapter`` may have.
+    ``Generate.adapter`` may have. ``template_source`` is the file of the chat template; of an embedding model, how it
+    makes one vector of a text and where that stands.
     """
 
     model_type: str

@@ -32,6 +32,9 @@ _PROVIDER_NAMES = {
     ExecutionProvider.MIGRAPHX: "MIGraphX",
 }
 
+# Parts of models that hear or see; what is asked once for each token is an embedding table, and no work.
+_SELDOM = ("encoder", "vision", "embedding", "speech")
+
 
 def engine_config(folder: Path, settings: Mapping[str, Any], provider: ExecutionProvider, threads: int) -> og.Config:
     """The folder's configuration, set to run on ``provider`` with ``threads`` intra-op threads.
@@ -41,7 +44,7 @@ def engine_config(folder: Path, settings: Mapping[str, Any], provider: Execution
     The library's default is half the hardware threads, which is half the speed where a core is one thread.
     """
     config = og.Config(str(folder))
-    config.overlay(json.dumps(_thread_overlay(threads)))
+    config.overlay(json.dumps(_thread_overlay(settings, threads)))
     configured = _configured_providers(settings)
     name = _PROVIDER_NAMES.get(provider)
     if name is None or name.lower() not in configured:
@@ -142,9 +145,16 @@ def _converted(error: Exception) -> GenerationFailed:
     return GenerationFailed(f"The engine failed at this request: {reason}")
 
 
-def _thread_overlay(threads: int) -> dict[str, Any]:
-    session_options = {"intra_op_num_threads": threads, "session.intra_op.allow_spinning": "1"}
-    return {"model": {"decoder": {"session_options": session_options}}}
+def _thread_overlay(settings: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    """Every part is a session with threads of its own; those that are seldom asked must not spin beside the decoder."""
+    described = settings.get("model", {})
+    parts = ("decoder", *(part for part in _SELDOM if isinstance(described.get(part), dict)))
+    return {"model": {part: {"session_options": _thread_options(threads, part)} for part in parts}}
+
+
+def _thread_options(threads: int, part: str) -> dict[str, Any]:
+    is_spinning = part not in _SELDOM
+    return {"intra_op_num_threads": threads, "session.intra_op.allow_spinning": str(int(is_spinning))}
 
 
 def _configured_providers(settings: Mapping[str, Any]) -> set[str]:

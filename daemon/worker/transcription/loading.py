@@ -86,11 +86,8 @@ def _is_english_only(folder: Path, config: Mapping[str, Any]) -> bool:
 
 
 def _configured(load: Load, settings: Mapping[str, Any], overlay: Mapping[str, Any]) -> og.Config:
-    """The encoder is a session of its own."""
     provider = ExecutionProvider(load.execution_provider)
     config = engine_config(Path(load.path), settings, provider, load.threads)
-    options = {"intra_op_num_threads": load.threads, "session.intra_op.allow_spinning": str(int(load.is_spinning))}
-    config.overlay(json.dumps({"model": {"encoder": {"session_options": options}}}))
     if overlay:
         config.overlay(json.dumps(overlay))
     return config
