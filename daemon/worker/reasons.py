@@ -1,4 +1,4 @@
-"""From what the native libraries say when they cannot load a model to an error that a person can act on."""
+"""From what the native libraries say when they fail to an error that a person can act on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from daemon.pool.failures import OUT_OF_MEMORY_WORDS
 from daemon.worker.errors import LoadCode, LoadError
+from registry.errors import GenerationFailed
 
 # What onnxruntime 1.31 and onnxruntime-genai 0.18 say, the first match counts. They raise nothing but RuntimeError.
 _REASONS = (
@@ -35,6 +36,14 @@ _ADVICE = {
 def explained(folder: Path, error: str) -> LoadError:
     """A LoadError that says which of the known reasons it was, in the library's words and with what to do."""
     code = next((code for code, pattern in _REASONS if re.search(pattern, error, re.IGNORECASE)), LoadCode.FAILED)
-    # Long messages begin with the place in the library's own source code; the reason stands behind the last mark.
-    reason = (error.rpartition("[ONNXRuntimeError] : ")[2].strip() or "no reason given").splitlines()[0]
-    return LoadError(code, f"{folder} cannot be loaded: {reason.rstrip('.')}. {_ADVICE[code]}")
+    return LoadError(code, f"{folder} cannot be loaded: {_reason(error).rstrip('.')}. {_ADVICE[code]}")
+
+
+def failed_at_request(error: Exception) -> GenerationFailed:
+    """For a model that is loaded, and fails at one request."""
+    return GenerationFailed(f"The engine failed at this request: {_reason(str(error) or type(error).__name__)}")
+
+
+def _reason(text: str) -> str:
+    """Long messages begin with the place in the library's own source code; the reason stands behind the last mark."""
+    return (text.rpartition("[ONNXRuntimeError] : ")[2].strip() or "no reason given").splitlines()[0]

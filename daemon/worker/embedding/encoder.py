@@ -12,6 +12,7 @@ import onnxruntime
 
 from daemon.worker.embedding.pooling import Mask, PoolingMode, Vectors, normalized, pooled, read_pooling
 from daemon.worker.errors import LoadCode, LoadError
+from daemon.worker.reasons import failed_at_request
 from registry.errors import GenerationFailed
 
 # The first of these that a graph has counts; the last one is of BERT's head, which nothing but BERT's training used.
@@ -60,8 +61,7 @@ class OnnxEncoder:
         try:
             (given,) = self._session.run([self._output], {**made, **caches})
         except Exception as error:
-            reason = (str(error).rpartition("[ONNXRuntimeError] : ")[2].strip() or type(error).__name__).splitlines()[0]
-            raise GenerationFailed(f"The engine failed at this request: {reason}") from error
+            raise failed_at_request(error) from error
         return self._finished(given, mask)
 
     def _finished(self, given: npt.NDArray[Any], mask: Mask) -> Vectors:

@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 import onnxruntime_genai as og
 
+from daemon.worker.reasons import failed_at_request
 from daemon.worker.sampling import Logits
-from registry.errors import GenerationFailed, InvalidRequest
+from registry.errors import InvalidRequest
 
 
 class Listener(Protocol):
@@ -57,7 +58,7 @@ class WhisperListener:
             generator.set_inputs(inputs)
             logits = _last(generator)
         except Exception as error:
-            raise _converted(error) from error
+            raise failed_at_request(error) from error
         row = next(self._numbers)
         self._rows[row] = generator
         return row, logits
@@ -68,7 +69,7 @@ class WhisperListener:
             generator.append_tokens(np.asarray(tokens, dtype=np.int32))
             return _last(generator)
         except Exception as error:
-            raise _converted(error) from error
+            raise failed_at_request(error) from error
 
     def close(self, row: int) -> None:
         self._rows.pop(row, None)
@@ -78,8 +79,3 @@ def _last(generator: og.Generator) -> Logits:
     logits = generator.get_logits()
     last: Logits = logits.reshape(-1, logits.shape[-1])[-1]
     return last
-
-
-def _converted(error: Exception) -> GenerationFailed:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return GenerationFailed(f"The engine failed at this request: {reason}")
