@@ -6,21 +6,23 @@ Invariant: whoever gets an ``Answer`` closes it, and closing it stops the genera
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import Self, TypeVar
 
 from daemon.catalog import Catalog, Resolved
 from daemon.company import Company
 from daemon.deadline import Deadline
+from daemon.endpoints import CHATS, EMBEDDINGS, TRANSCRIPTIONS, Endpoint
 from daemon.learner import Answered, Learner
 from daemon.pool.failures import FailureKind, kind_of_request
-from daemon.pool.launch import Event
+from daemon.pool.launch import Ask, Event
 from daemon.pool.lease import Lease
 from daemon.pool.pool import SessionPool
-from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate
+from daemon.pool.protocol import Accepted, Delta, Embed, Embedded, Failed, Finished, Generate, Transcribe
 from daemon.terms import NO_TERMS, Terms
 from daemon.wants import NO_WANTS, Wants
 from registry.errors import (
@@ -32,24 +34,27 @@ from registry.errors import (
     SlmregError,
     WorkerDied,
 )
-from registry.model import Task
+from registry.model import Model, Task
 
 log = logging.getLogger("slmreg.answers")
 
 # Models that slmreg tries for one request before it gives up: each may take a while to fail.
 MOST_TRIED = 3
+First = TypeVar("First", Accepted, Embedded)
 
 
 class Answer:
     """An accepted request: the model is loaded and the prompt fits. Iterate for Delta ... Finished.
 
-    ``task`` and ``decision_id`` are there where slmreg chose the model: for what, and where the choice is kept.
+    ``name`` is the model's, with its adapter. ``task`` and ``decision_id`` are there where slmreg chose the model: for
+    what, and where the choice is kept.
     """
 
     def __init__(
         self, resolved: Resolved, prompt_tokens: int, events: AsyncGenerator[Event, None], stack: AsyncExitStack
     ) -> None:
         self.model = resolved.model
+        self.name = resolved.name
         self.task: Task | None = resolved.selection.task if resolved.selection is not None else None
         self.decision_id = resolved.decision_id
         self.prompt_tokens = prompt_tokens
@@ -97,6 +102,18 @@ class Answer:
         await self.aclose()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedTexts:
+    """``vectors`` are little-endian float32, all in one, ``dimensions`` numbers each; the rest as in ``Answer``."""
+
+    model: Model
+    task: Task | None
+    decision_id: str | None
+    vectors: bytes
+    dimensions: int
+    prompt_tokens: int
+
+
 class Answers:
     """Starts answers, and lets ``learner`` know how they went."""
 
@@ -116,38 +133,87 @@ class Answers:
         cannot be loaded after all, the next best one answers; a model that was named or pinned is never replaced.
         Raises SlmregError.
         """
+
+        def ask(resolved: Resolved) -> Generate:
+            thinking = resolved.thinking if request.thinking is None else request.thinking
+            return replace(request, thinking=thinking, adapter=resolved.adapter)
+
+        resolved, accepted, events, stack = await self._begin(reference, wants, CHATS, terms, ask, Accepted)
+        return Answer(resolved, accepted.prompt_tokens, events, stack)
+
+    async def transcribe(
+        self, reference: str, request: Transcribe, wants: Wants = NO_WANTS, terms: Terms = NO_TERMS
+    ) -> Answer:
+        """Have speech written down by the model that ``reference`` means. As ``start``."""
+        resolved, accepted, events, stack = await self._begin(
+            reference, wants, TRANSCRIPTIONS, terms, lambda _resolved: request, Accepted
+        )
+        return Answer(resolved, accepted.prompt_tokens, events, stack)
+
+    async def embed(
+        self, reference: str, request: Embed, wants: Wants = NO_WANTS, terms: Terms = NO_TERMS
+    ) -> EmbeddedTexts:
+        """Have vectors made by the model that ``reference`` means. As ``start``."""
+        resolved, made, _events, stack = await self._begin(
+            reference, wants, EMBEDDINGS, terms, lambda _resolved: request, Embedded
+        )
+        await stack.aclose()
+        log.info(
+            "answer.embedded model=%s inputs=%d tokens=%d", resolved.model.id, len(request.inputs), made.prompt_tokens
+        )
+        return EmbeddedTexts(
+            model=resolved.model,
+            task=resolved.selection.task if resolved.selection is not None else None,
+            decision_id=resolved.decision_id,
+            vectors=base64.b64decode(made.vectors),
+            dimensions=made.dimensions,
+            prompt_tokens=made.prompt_tokens,
+        )
+
+    async def _begin(
+        self,
+        reference: str,
+        wants: Wants,
+        serves: Endpoint,
+        terms: Terms,
+        ask: Callable[[Resolved], Ask],
+        expected: type[First],
+    ) -> tuple[Resolved, First, AsyncGenerator[Event, None], AsyncExitStack]:
+        """The model that answers, its first event, the others, and what gives everything back when it is closed."""
         deadline = Deadline.of(terms, self._timeout_s)
         first_failure: SlmregError | None = None
         while True:
             try:
-                resolved = await asyncio.to_thread(self._catalog.resolve, reference, wants)
+                resolved = await asyncio.to_thread(self._catalog.resolve, reference, wants, serves=serves)
             except SlmregError as nothing_left:
                 raise first_failure or nothing_left from None
             if resolved.selection is not None:
                 log.info("selection.made task=%s id=%s", resolved.selection.task, resolved.model.id)
             try:
-                return await self._begin(resolved, request, terms, deadline)
+                first, events, stack = await self._ask(resolved, ask(resolved), terms, deadline, expected)
             except (LoadFailed, OutOfBudget, WorkerDied) as failure:
                 first_failure = first_failure or failure
                 if not _may_be_replaced(resolved) or len(wants.not_these) + 1 >= MOST_TRIED:
                     raise first_failure from None
                 log.warning("selection.next_best instead_of=%s code=%s", resolved.model.id, failure.code)
                 wants = replace(wants, not_these=(*wants.not_these, resolved.model.id))
+            else:
+                return resolved, first, events, stack
 
-    async def _begin(self, resolved: Resolved, request: Generate, terms: Terms, deadline: Deadline) -> Answer:
+    async def _ask(
+        self, resolved: Resolved, request: Ask, terms: Terms, deadline: Deadline, expected: type[First]
+    ) -> tuple[First, AsyncGenerator[Event, None], AsyncExitStack]:
         plan = resolved.plan
         if terms.keep_alive is not None:
             plan = replace(plan, keep_alive_s=terms.keep_alive.seconds)
-        if request.thinking is None:
-            request = replace(request, thinking=resolved.thinking)
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._pool.lease(resolved.model, plan, within_s=deadline.wait_s()))
             events = self._in_time(self._learned(lease.generate(request), lease), deadline)
             stack.push_async_callback(events.aclose)
             first = await anext(events)
-            if not isinstance(first, Accepted):
+            if not isinstance(first, expected):
                 raise as_error(first)
-            return Answer(resolved, first.prompt_tokens, events, stack.pop_all())
+            return first, events, stack.pop_all()
         raise AssertionError("an exit stack swallows nothing")
 
     async def _learned(self, events: AsyncGenerator[Event, None], lease: Lease) -> AsyncGenerator[Event, None]:
@@ -210,7 +276,8 @@ def as_error(event: Event) -> SlmregError:
     if not isinstance(event, Failed):
         return GenerationFailed(f"The worker answered {type(event).__name__} out of turn.")
     if event.prompt_tokens is not None and event.context_tokens is not None:
-        return ContextLengthExceeded(event.prompt_tokens, event.context_tokens)
+        param = event.param or "messages"
+        return ContextLengthExceeded(event.prompt_tokens, event.context_tokens, message=event.message, param=param)
     if event.code == InvalidRequest.code:
         return InvalidRequest(event.message, param=event.param or "messages")
     return GenerationFailed(event.message)

@@ -21,6 +21,8 @@ from daemon.admin import Admin
 from daemon.announce import Announcer
 from daemon.answers import Answers
 from daemon.api.admin import choice_router, registry_router, sessions_router
+from daemon.api.audio import TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH, audio_router
+from daemon.api.embeddings import embeddings_router
 from daemon.api.errors import install_error_handlers
 from daemon.api.events import events_router
 from daemon.api.openai import openai_router
@@ -247,9 +249,12 @@ def create_app(
     # The interactive pages load their scripts from a CDN: not on an offline machine.
     app = FastAPI(title="slmreg", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.begin_stop = daemon.begin_stop
-    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
+    forms = frozenset({TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH})
+    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, form_paths=forms)
     install_error_handlers(app)
     app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=settings.max_messages))
+    app.include_router(audio_router(daemon.answers))
+    app.include_router(embeddings_router(daemon.answers))
     app.include_router(registry_router(daemon.admin, daemon.status))
     app.include_router(choice_router(daemon.admin))
     app.include_router(events_router(daemon.events, heartbeat_s=settings.heartbeat_s))

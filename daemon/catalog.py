@@ -14,11 +14,13 @@ from typing import NoReturn
 
 from daemon.choosing import Chooser, memory_budget
 from daemon.decisions import Decisions
+from daemon.endpoints import CHATS, Endpoint
 from daemon.machine import Machine
 from daemon.pool.plan import LoadPlan
 from daemon.settings import Settings
 from daemon.wants import NO_WANTS, Wants, context_for, is_auto, task_for, thinking_for
 from registry.errors import (
+    AdapterNotFound,
     InvalidRequest,
     ModelNotUsable,
     NoModelForTask,
@@ -28,6 +30,7 @@ from registry.errors import (
 )
 from registry.index.recovery import Recovery
 from registry.index.roots import absolute
+from registry.layouts.adapters import adapter_names
 from registry.model import (
     Changes,
     Evaluation,
@@ -52,9 +55,9 @@ from selector.policy import Policy
 from selector.quality import ways_of
 from selector.selection import HeldBack, Selection, SelectionRequest, SessionFacts, Setback
 
+# Between a model and its adapter, in requests and answers.
+ADAPTER_MARK = "@"
 GLOB_CHARACTERS = frozenset("*?[")
-# What a chat completion can be asked of; the others have endpoints of their own.
-TEXT_TASKS = frozenset({Task.CHAT, Task.CODE, Task.REASONING, Task.MATH, Task.TOOLS, Task.VISION})
 # Of a model that is loaded although it should not fit.
 FORCED_CONTEXT_TOKENS = 2048
 
@@ -63,7 +66,8 @@ FORCED_CONTEXT_TOKENS = 2048
 class Resolved:
     """A model ready to be leased; ``selection`` is the ledger if slmreg made the choice, kept as ``decision_id``.
 
-    ``thinking``: whether it is to reason before it answers; None is up to its chat template.
+    ``thinking``: whether it is to reason before it answers; None is up to its chat template. ``adapter``: the LoRA
+    adapter that was asked for.
     """
 
     model: Model
@@ -71,6 +75,12 @@ class Resolved:
     selection: Selection | None = None
     thinking: bool | None = None
     decision_id: str | None = None
+    adapter: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the answer calls the model: its id, with the adapter if there is one."""
+        return self.model.id if self.adapter is None else f"{self.model.id}{ADAPTER_MARK}{self.adapter}"
 
 
 class Catalog:
@@ -257,17 +267,22 @@ class Catalog:
 
     # -- from a name in a request to a model that can be loaded
 
-    def resolve(self, reference: str, wants: Wants = NO_WANTS, *, is_forced: bool = False) -> Resolved:
-        """What ``model`` in a request means: an id, name or alias, ``auto``, or ``auto:<task>``.
+    def resolve(
+        self, reference: str, wants: Wants = NO_WANTS, *, is_forced: bool = False, serves: Endpoint = CHATS
+    ) -> Resolved:
+        """What ``model`` in a request to an endpoint means: an id, name or alias, ``auto``, or ``auto:<task>``.
+
+        Behind a name may stand the LoRA adapter that is to be used: ``name@adapter``.
 
         ``is_forced``: a model that is named is to be loaded although it should not fit.
 
-        Raises ModelNotFound, ModelNotUsable, UnknownTask, NoModelForTask, PinnedModelNotUsable, OutOfBudget.
+        Raises ModelNotFound, AdapterNotFound, ModelNotUsable, UnknownTask, NoModelForTask, PinnedModelNotUsable,
+        OutOfBudget.
         """
         if is_auto(reference):
-            return self._resolve_auto(reference.strip().lower(), wants)
-        model = self.get(reference)
-        require_usable(model)
+            return self._resolve_auto(reference.strip().lower(), wants, serves)
+        model, adapter = self._with_adapter(reference)
+        require_usable(model, serves)
         rejection = reject_provider(model, self.hardware())
         if rejection is not None:
             raise ModelNotUsable(f"{model.id} {rejection.message}.")
@@ -282,7 +297,18 @@ class Catalog:
                 param="tools",
             )
         plan = self.plan(model, wants.task, is_forced=is_forced)
-        return Resolved(model, plan, thinking=thinking_for(model, wants))
+        return Resolved(model, plan, thinking=thinking_for(model, wants), adapter=adapter)
+
+    def _with_adapter(self, reference: str) -> tuple[Model, str | None]:
+        """The model that a name means, and its adapter if one is named. Raises ModelNotFound, AdapterNotFound."""
+        name, mark, adapter = reference.rpartition(ADAPTER_MARK)
+        if not mark or self.candidates(reference) or not self.candidates(name):
+            return self.get(reference), None
+        model = self.get(name)
+        known = adapter_names(model.adapters)
+        if adapter not in known:
+            raise AdapterNotFound(model.id, adapter, tuple(known))
+        return model, adapter
 
     def plan(self, model: Model, task: Task | None = None, *, is_forced: bool = False) -> LoadPlan:
         """Context, threads and expected bytes for loading ``model`` now, and how long it stays after a ``task``.
@@ -337,8 +363,11 @@ class Catalog:
         """SHA-256 digests, for a model that has a library of custom operators."""
         return tuple(sorted(self._registry.allowed_libraries())) if model.custom_ops_library is not None else ()
 
-    def _resolve_auto(self, reference: str, wants: Wants) -> Resolved:
+    def _resolve_auto(self, reference: str, wants: Wants, serves: Endpoint) -> Resolved:
         task, because = task_for(reference, wants)
+        if task not in serves.tasks:
+            tasks = ", ".join(sorted(serves.tasks))
+            raise InvalidRequest(f"This endpoint does not serve {task}, only {tasks}.", param="model")
         request = SelectionRequest(
             task,
             context_tokens=context_for(task, wants, self._settings.max_context_tokens),
@@ -355,8 +384,6 @@ class Catalog:
         if selection.pick is None:
             self._refuse(selection)
         model = self.get(selection.pick.model_id)
-        if task not in TEXT_TASKS:
-            raise InvalidRequest(f"{model.id} can do {task}, but no endpoint serves that yet.", param="model")
         decision_id = self.decisions.record(reference, because, selection)
         return Resolved(
             model, self.plan(model, task), selection, thinking=selection.pick.thinking, decision_id=decision_id
@@ -398,8 +425,8 @@ class Catalog:
         raise NoModelForTask(selection.reason, retry_after_s=self.chooser.setback_s())
 
 
-def require_usable(model: Model) -> None:
-    """Raises ModelNotUsable with the reason if ``model`` cannot be loaded or cannot answer a chat."""
+def require_usable(model: Model, serves: Endpoint = CHATS) -> None:
+    """Raises ModelNotUsable with the reason if ``model`` cannot be loaded, or do anything that an endpoint serves."""
     if model.status is Status.MISSING:
         raise ModelNotUsable(
             f"{model.id} is missing: there is no usable model at {model.path} any more. Put it back, or take another."
@@ -407,7 +434,7 @@ def require_usable(model: Model) -> None:
     if model.status is not Status.READY:
         why = " ".join(problem.message for problem in model.problems) or "See `slmreg show`."
         raise ModelNotUsable(f"{model.id} is {model.status}: {why}")
-    if not TEXT_TASKS.intersection(model.tasks):
+    if not serves.tasks.intersection(model.tasks):
         can = f"It can do {', '.join(model.tasks)}." if model.tasks else ""
         why = " ".join(problem.message for problem in model.problems)
-        raise ModelNotUsable(f"{model.id} cannot answer a chat. {can or why}".strip())
+        raise ModelNotUsable(f"{model.id} cannot {serves.deed}. {can or why}".strip())

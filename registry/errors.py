@@ -10,6 +10,7 @@
     |-- InvalidModelFolder        a folder that is not a usable model
     |-- DatabaseError             the registry cannot be opened, read or written
     |-- ModelNotFound
+    |-- AdapterNotFound           the model has no such LoRA adapter
     |-- SelectionNotFound         a recorded choice that is not kept (any more)
     |-- ModelNotUsable            known, but partial, invalid, missing or blocked
     |-- NoModelForTask            nothing on this machine can do the task now
@@ -65,15 +66,21 @@ class UnsupportedParameter(InvalidRequest):
 
 
 class ContextLengthExceeded(InvalidRequest):
-    """The prompt does not leave room for one token in the context of the loaded session."""
+    """The prompt does not leave room for one token in the context of the loaded session.
+
+    ``message`` and ``param`` are for what is no chat: a text to make a vector of.
+    """
 
     code = "context_length_exceeded"
 
-    def __init__(self, prompt_tokens: int, context_tokens: int) -> None:
+    def __init__(
+        self, prompt_tokens: int, context_tokens: int, *, message: str | None = None, param: str = "messages"
+    ) -> None:
         super().__init__(
-            f"The prompt has {prompt_tokens} tokens, and this model takes at most {context_tokens} tokens of "
+            message
+            or f"The prompt has {prompt_tokens} tokens, and this model takes at most {context_tokens} tokens of "
             "prompt and answer together. Shorten the messages, or choose a model with a longer context.",
-            param="messages",
+            param=param,
         )
         self.prompt_tokens = prompt_tokens
         self.context_tokens = context_tokens
@@ -113,6 +120,15 @@ class ModelNotFound(SlmregError):
         self.param = "model"
         self.reference = reference
         self.suggestions = tuple(suggestions)
+
+
+class AdapterNotFound(SlmregError):
+    code = "adapter_not_found"
+
+    def __init__(self, model_id: str, adapter: str, known: Sequence[str]) -> None:
+        has = f"It has: {', '.join(known)}." if known else "It has none."
+        super().__init__(f"{model_id} has no adapter {adapter!r}. {has} `slmreg show` lists them.")
+        self.param = "model"
 
 
 class SelectionNotFound(SlmregError):

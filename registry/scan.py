@@ -10,6 +10,7 @@ from pathlib import Path
 from registry.errors import InvalidModelFolder
 from registry.files.listing import MODEL_MARKERS, exists, is_downloading, is_text, resolved
 from registry.files.system_folders import system_folders
+from registry.layouts.encoder import MODULES_FILE
 from registry.layouts.foundry import Catalog, read_catalog
 from registry.layouts.hub import HubRepository, is_other_repository_name, is_repository_name
 from registry.layouts.kinds import PACKAGE_MANIFEST_FILE, TRANSFORMERS_CONFIG_FILE
@@ -25,7 +26,7 @@ _NO_MODELS: Mapping[Path, Model] = {}
 # Sources whose roots may hold Foundry's files.
 _FOUNDRY_LIKE = (Source.FOUNDRY, Source.FOLDER)
 # A folder with one of these means something only together with those below it.
-_WHOLES = (*MODEL_MARKERS, PACKAGE_MANIFEST_FILE)
+_WHOLES = (*MODEL_MARKERS, PACKAGE_MANIFEST_FILE, MODULES_FILE)
 
 
 def scan(

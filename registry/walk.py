@@ -19,18 +19,20 @@ from registry.files.listing import (
     FileStat,
     exists,
     files_of,
+    fingerprint,
     folders_of,
     is_link,
     is_text,
 )
 from registry.files.open_file import unreadable
+from registry.layouts.encoder import ENCODER_TOKENIZER_FILE, find_encoder_graph
 from registry.layouts.hub import HubRepository, is_other_repository_name, is_repository_name
 from registry.layouts.kinds import Layout, layout_of
 from registry.layouts.unusable import problem_of
 from registry.model import FolderProblem, Model, Root
 from registry.place import Place, unfinished_download
 from registry.problems import ProblemCode, status_of
-from registry.reading.folder import read_model_folder
+from registry.reading.folder import is_plain_encoder, read_model_folder
 
 # Under one root. A home directory with everything that developers keep there has some hundred thousand.
 MAX_DIRECTORIES = 500_000
@@ -104,6 +106,9 @@ class Walk:
         folders = folders_of(entries)
         is_model = found = layout is Layout.GENAI
         if is_model:
+            self._model(path, entries, folders, place)
+        elif layout is Layout.PLAIN_ONNX and not place.is_inside_model and self._is_encoder(path, entries, folders):
+            is_model = found = True
             self._model(path, entries, folders, place)
         elif layout is not None and not place.is_inside_model:
             found = self._other(path, layout, place)
@@ -214,6 +219,21 @@ class Walk:
             self.models[path] = place.named(model)
         except InvalidModelFolder as error:
             self.report(path, place.explained(error, folder))
+
+    def _is_encoder(self, path: str, entries: _Entries, folders: _Entries) -> bool:
+        """Whether a folder without genai_config.json is a text encoder; a known one is asked by its files alone."""
+        if ENCODER_TOKENIZER_FILE not in {entry.name for entry in entries}:
+            return False
+        try:
+            files = tuple(map(FileStat._make, files_of(entries, folders, self._apart)))
+        except OSError:
+            return False  # said where the folder is walked as any other
+        if find_encoder_graph({file.name for file in files}) is None:
+            return False
+        known = self._known.get(path)
+        if known is not None and known[1].fingerprint.partition("-")[0] == fingerprint(files):
+            return True
+        return is_plain_encoder(Path(path), files)
 
     def _other(self, path: str, layout: Layout, place: Place) -> bool:
         """Something that looks like a model and is none; True if that deserves a word."""

@@ -40,6 +40,8 @@ OWNERS = {
     "cpuinfo": ("selector/hardware/",),
     "onnxruntime": ("daemon/worker/",),
     "onnxruntime_genai": ("daemon/worker/",),
+    "PIL": ("daemon/worker/vision/",),
+    "tokenizers": ("daemon/worker/",),
     "jinja2": ("daemon/worker/",),
     "llguidance": ("daemon/worker/",),
     "fastapi": ("daemon/api/", "daemon/app.py"),

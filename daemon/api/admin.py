@@ -16,6 +16,7 @@ from daemon.api.fields import KeepAliveField
 from daemon.api.streaming import json_list
 from daemon.bounds import MAX_BYTES, MAX_CONTEXT_TOKENS, MAX_SECONDS
 from daemon.catalog import Catalog
+from daemon.endpoints import EVERY
 from daemon.listing import encode
 from daemon.pool.pool import SessionPool
 from daemon.shapes import Json, session_json
@@ -217,7 +218,7 @@ def sessions_router(catalog: Catalog, pool: SessionPool) -> APIRouter:
 
     @router.post("/load")
     async def load(body: LoadBody) -> Json:
-        resolved = await asyncio.to_thread(catalog.resolve, body.model, is_forced=body.force)
+        resolved = await asyncio.to_thread(catalog.resolve, body.model, is_forced=body.force, serves=EVERY)
         plan = resolved.plan
         if body.keep_alive is not None:
             plan = replace(plan, keep_alive_s=body.keep_alive.seconds)

@@ -96,7 +96,7 @@ class Completion:
         }
 
     def _head(self, kind: str) -> Json:
-        return {"id": self._id, "object": kind, "created": self._created, "model": self._answer.model.id}
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._answer.name}
 
 
 def _finish_reason(end: Finished, index: int) -> str:

@@ -31,6 +31,7 @@ STATUS: dict[type[errors.SlmregError], int] = {
     errors.InvalidModelFolder: 409,
     errors.DatabaseError: 500,
     errors.ModelNotFound: 404,
+    errors.AdapterNotFound: 404,
     errors.SelectionNotFound: 404,
     errors.ModelNotUsable: 409,
     errors.NoModelForTask: 503,

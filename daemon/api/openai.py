@@ -54,7 +54,7 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
             raise
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(answer)
-            headers = answer_headers(answer.model.id, answer.task, answer.decision_id)
+            headers = answer_headers(answer.name, answer.task, answer.decision_id)
             completion = Completion(answer, choices=body.n, has_logprobs=body.logprobs)
             if body.stream:
                 include_usage = body.stream_options is not None and body.stream_options.include_usage

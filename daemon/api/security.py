@@ -2,7 +2,9 @@
 
 A page on the internet can make the browser send requests to 127.0.0.1. So, before any handler: the Host must be one of
 ours (against DNS rebinding), the Origin, if there is one, must be local (against cross-site requests), a body must say
-that it is JSON (text/plain would skip the browser's preflight), and it must not be larger than the limit.
+that it is JSON (text/plain would skip the browser's preflight), and it must not be larger than the limit. Where a file
+is uploaded, the body is a form, which skips the preflight as well: there, a request that the browser itself calls
+cross-site is refused too.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 class Guard:
     """Pure ASGI middleware: wraps every route there is, also those that do not exist."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, form_paths: frozenset[str] = frozenset()) -> None:
+        """``form_paths`` are those whose bodies are forms (multipart/form-data)."""
         self._app = app
+        self._form_paths = form_paths
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,14 +37,14 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        refusal = self._refusal(scope["method"], scope["path"], Headers(scope=scope))
         if refusal is not None:
             status, code, message = refusal
             await plain_error(message, status=status, code=code)(scope, receive, send)
             return
         await self._run_with_limit(scope, receive, send)
 
-    def _refusal(self, method: str, headers: Headers) -> tuple[int, str, str] | None:
+    def _refusal(self, method: str, path: str, headers: Headers) -> tuple[int, str, str] | None:
         host = _host_name(headers.get("host", ""))
         if not _is_this_machine(host):
             return 403, "host_not_allowed", f"The Host {host!r} is not this machine. Use http://127.0.0.1 or localhost."
@@ -51,7 +55,10 @@ class Guard:
             return None
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        if kind != "application/json" and (has_body or kind):
+        is_form = path in self._form_paths and kind == "multipart/form-data"
+        if is_form and headers.get("sec-fetch-site") == "cross-site":
+            return 403, "origin_not_allowed", "Pages of other sites may not use this server."
+        if not is_form and kind != "application/json" and (has_body or kind):
             return 415, "json_required", "Send the body with Content-Type: application/json."
         if _number(headers.get("content-length")) > self._max_body_bytes:
             return 413, "body_too_large", self._too_large()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -59,6 +60,11 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
         except TimeoutError:
             raise ClientLeft from None
+
+
+def event_frame(body: Any) -> bytes:
+    """One event. In ASCII: some clients split lines also at U+2028 and the like, which JSON may hold as they are."""
+    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
 
 
 def json_list(head: bytes, parts: Iterator[Sequence[bytes]], tail: bytes) -> StreamingResponse:

@@ -121,23 +121,26 @@ class Generate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embed:
-    """Make a vector of each text, or of each list of token ids."""
+    """Make a vector of each text, or of each list of token ids, and keep its first ``dimensions``; None: all."""
 
     request_id: str
     inputs: list[str | list[int]]
+    dimensions: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcribe:
     """Write down speech. ``audio`` is a WAV, FLAC or MP3 file in base64, ``language`` an ISO 639-1 code or None.
 
-    ``task`` is "transcribe" or "translate" (into English).
+    ``task`` is "transcribe" or "translate" (into English). ``prompt`` is text that the speech goes on from: names and
+    spellings in it are kept.
     """
 
     request_id: str
     audio: str
     language: str | None = None
     task: str = "transcribe"
+    prompt: str = ""
     temperature: float | None = None
     max_tokens: int | None = None
 
@@ -154,7 +157,8 @@ class Ready:
     """The model is loaded. ``context_tokens`` is what one request may use here, at most what ``Load`` asked for.
 
     ``engine`` says what runs it: "generator", "paged", "embedding" or "transcription". ``adapters`` are the names that
-    ``Generate.adapter`` may have.
+    ``Generate.adapter`` may have. ``template_source`` is the file of the chat template; of an embedding model, how it
+    makes one vector of a text and where that stands.
     """
 
     model_type: str

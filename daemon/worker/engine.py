@@ -12,6 +12,9 @@ from daemon.worker.logprobs import Logprobs, TokenBytes
 from daemon.worker.prompt import ChatTemplate
 from daemon.worker.request import Job
 from daemon.worker.sampling import Sampler, SamplingParams
+from daemon.worker.served import failed, refused
+from daemon.worker.vision.images import take_images
+from daemon.worker.vision.sight import Prefill, Sight
 from registry.errors import GenerationFailed, InvalidRequest, SlmregError
 
 
@@ -19,7 +22,8 @@ class Engine:
     """Turns each Generate into a job of the scheduler.
 
     ``answers`` says how the model writes; ``end_ids`` are the tokens that end an answer; ``defaults`` count for what a
-    request leaves open. ``vocabulary`` tells the bytes of the tokens, of which there are ``vocab_size``.
+    request leaves open. ``vocabulary`` tells the bytes of the tokens, of which there are ``vocab_size``. ``adapters``
+    are the names of the LoRA adapters that there are; ``sight`` is for a model that takes pictures.
     """
 
     def __init__(
@@ -33,6 +37,8 @@ class Engine:
         defaults: SamplingParams,
         vocabulary: TokenBytes,
         vocab_size: int,
+        adapters: frozenset[str] = frozenset(),
+        sight: Sight | None = None,
     ) -> None:
         self._choices = Choices(scheduler)
         self._tokenizer = tokenizer
@@ -42,6 +48,8 @@ class Engine:
         self._defaults = defaults
         self._vocabulary = vocabulary
         self._vocab_size = vocab_size
+        self._adapters = adapters
+        self._sight = sight
 
     @property
     def is_idle(self) -> bool:
@@ -58,14 +66,13 @@ class Engine:
             case Cancel(request_id):
                 return self._choices.cancel(request_id)
             case _:
-                return []
+                return refused(message, "answers chats")
 
     def _submit(self, request: Generate) -> list[ToDaemon]:
         try:
             jobs = self._jobs(request)
         except SlmregError as error:
-            param = error.param if isinstance(error, InvalidRequest) else None
-            return [Failed(request_id=request.request_id, code=error.code, message=error.message, param=param)]
+            return [failed(request.request_id, error)]
         except MemoryError:
             message = "There was no memory left to prepare the request: MemoryError. Unload other models, or ask again."
             return [Failed(request_id=request.request_id, code=GenerationFailed.code, message=message)]
@@ -76,17 +83,16 @@ class Engine:
 
     def _jobs(self, request: Generate) -> list[Job]:
         """One job for each answer that is wanted."""
-        tools = [] if request.tool_choice == "none" else request.tools
-        asked = self._template.render(request.messages, tools, thinking=request.thinking)
-        try:
-            prompt = self._tokenizer.encode(asked)
-        except RuntimeError as error:
-            raise GenerationFailed(f"The model's tokenizer failed at this prompt: {error}") from error
+        if request.adapter is not None and request.adapter not in self._adapters:
+            raise InvalidRequest(
+                f"There is no adapter {request.adapter!r:.100} in the folder of this model any more.", param="model"
+            )
+        asked, prompt, prefill = self._prompt(request)
         if not prompt:
             raise InvalidRequest("The chat makes an empty prompt: there is nothing to answer.", param="messages")
-        return [self._job(request, asked, prompt, choice) for choice in range(request.choices)]
+        return [self._job(request, asked, prompt, prefill, choice) for choice in range(request.choices)]
 
-    def _job(self, request: Generate, asked: str, prompt: list[int], choice: int) -> Job:
+    def _job(self, request: Generate, asked: str, prompt: list[int], prefill: Prefill | None, choice: int) -> Job:
         params = with_defaults(request.sampling, self._defaults, vocab_size=self._vocab_size)
         if params.seed is not None:
             params = replace(params, seed=params.seed + choice)
@@ -107,5 +113,27 @@ class Engine:
             sampler=sampler,
             text=text,
             adapter=request.adapter,
+            can_reuse=prefill is None,
+            prefill=prefill,
             logprobs=None if request.top_logprobs is None else Logprobs(self._vocabulary, request.top_logprobs),
         )
+
+    def _prompt(self, request: Generate) -> tuple[str, list[int], Prefill | None]:
+        """Its text and tokens, and how these are read where there are pictures among them."""
+        messages, images = take_images(request.messages)
+        tools = [] if request.tool_choice == "none" else request.tools
+        if not images:
+            asked = self._template.render(messages, tools, thinking=request.thinking)
+            return asked, self._encode(asked), None
+        if self._sight is None:
+            raise InvalidRequest(
+                "This model takes no images: leave them out, or choose one that can do vision.", param="messages"
+            )
+        asked = self._template.render(self._sight.placeholders.put(messages), tools, thinking=request.thinking)
+        return asked, *self._sight.reader.read(asked, images)
+
+    def _encode(self, text: str) -> list[int]:
+        try:
+            return self._tokenizer.encode(text)
+        except RuntimeError as error:
+            raise GenerationFailed(f"The model's tokenizer failed at this prompt: {error}") from error

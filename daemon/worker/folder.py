@@ -12,6 +12,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from daemon.worker.errors import LoadCode, LoadError
+from registry.files.listing import list_files
+from registry.layouts.adapters import adapter_names
+from registry.layouts.kinds import TRANSFORMERS_CONFIG_FILE
 
 _CONFIG_FILE = "genai_config.json"
 _MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -20,7 +23,23 @@ _LIBRARY_KEYS = frozenset({"backend_path", "library_path"})
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The checked ``genai_config.json`` of a folder. Raises LoadError."""
+    """The checked ``genai_config.json`` of a folder with a decoder and a tokenizer. Raises LoadError."""
+    config = read_genai_config(folder)
+    if not isinstance(config["model"].get("decoder"), dict):
+        raise LoadError(
+            LoadCode.UNSUPPORTED, f"{folder / _CONFIG_FILE} describes no decoder: this model cannot answer chats."
+        )
+    return config
+
+
+def find_genai_config(folder: Path) -> dict[str, Any] | None:
+    """``read_genai_config``, or None for a folder that has only transformers' own, as text encoders have."""
+    is_plain = (folder / TRANSFORMERS_CONFIG_FILE).is_file() and not (folder / _CONFIG_FILE).exists()
+    return None if is_plain else read_genai_config(folder)
+
+
+def read_genai_config(folder: Path) -> dict[str, Any]:
+    """The checked ``genai_config.json`` of any model folder with a tokenizer. Raises LoadError."""
     if not folder.is_dir():
         raise LoadError(LoadCode.MISSING_FILE, f"{folder} is not a folder. Scan again: `slmreg scan`.")
     config = _read_json(folder / _CONFIG_FILE, pairs=_each_once)
@@ -28,12 +47,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise LoadError(
             LoadCode.INVALID_FILE, f"{folder / _CONFIG_FILE} does not hold a JSON object. Copy the file again."
         )
-    model = config.get("model")
-    decoder = model.get("decoder") if isinstance(model, dict) else None
-    if not isinstance(decoder, dict):
-        raise LoadError(
-            LoadCode.UNSUPPORTED, f"{folder / _CONFIG_FILE} describes no decoder: this model cannot answer chats."
-        )
+    if not isinstance(config.get("model"), dict):
+        raise LoadError(LoadCode.UNSUPPORTED, f"{folder / _CONFIG_FILE} describes no model. Copy the file again.")
     for key, value in _settings(config):
         _check_setting(folder, key, value)
     if not (folder / "tokenizer.json").is_file():
@@ -43,10 +58,25 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def find_adapters(folder: Path) -> dict[str, Path]:
+    """LoRA adapter files by name, as the registry lists them. Raises LoadError."""
+    try:
+        files = list_files(folder)
+    except OSError as error:
+        raise LoadError(LoadCode.MISSING_FILE, f"{folder} cannot be listed: {error.strerror}.") from error
+    return {name: folder / file for name, file in adapter_names(file.name for file in files).items()}
+
+
 def find_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty if there is no file, or something else in it. Raises LoadError."""
     value = _read_json(path) if path.is_file() else None
     return value if isinstance(value, dict) else {}
+
+
+def find_list(path: Path) -> list[Any]:
+    """The JSON list in a file; empty if there is no file, or something else in it. Raises LoadError."""
+    value = _read_json(path) if path.is_file() else None
+    return value if isinstance(value, list) else []
 
 
 def read_text(path: Path) -> str:

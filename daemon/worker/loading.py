@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +12,6 @@ from typing import Any
 
 import onnxruntime_genai as og
 
-from daemon.pool.failures import OUT_OF_MEMORY_WORDS
 from daemon.pool.protocol import Load, Ready
 from daemon.worker.answer_format import AnswerFormat
 from daemon.worker.backends.generator import GeneratorBackend, engine_config
@@ -21,46 +20,56 @@ from daemon.worker.choices import JobScheduler
 from daemon.worker.defaults import sampling_defaults
 from daemon.worker.engine import Engine
 from daemon.worker.errors import LoadCode, LoadError
-from daemon.worker.folder import read_config
+from daemon.worker.folder import find_adapters, find_genai_config, read_config
 from daemon.worker.guidance import Guidance
+from daemon.worker.kinds import EngineKind, kind_of
 from daemon.worker.library import allowed_libraries
 from daemon.worker.paged import PagedScheduler
+from daemon.worker.prompt import ChatTemplate
 from daemon.worker.reasoning import reasoning_markers
+from daemon.worker.reasons import explained
 from daemon.worker.scheduler import Scheduler
+from daemon.worker.served import ServedModel
 from daemon.worker.template_source import FoundTemplate, load_chat_template, load_special_tokens
 from daemon.worker.tokenizer import GenaiTokenizer
 from daemon.worker.tools.forms import forms_of
+from daemon.worker.vision.placeholders import Placeholders
+from daemon.worker.vision.reader import GenaiImageReader
+from daemon.worker.vision.sight import Sight
 from daemon.worker.vocabulary import Vocabulary
 from registry.model import ExecutionProvider, Markers
 
-# What onnxruntime 1.31 and onnxruntime-genai 0.18 say, the first match counts. They raise nothing but RuntimeError.
-_REASONS = (
-    (LoadCode.OUT_OF_MEMORY, OUT_OF_MEMORY_WORDS),
-    (
-        LoadCode.PROVIDER_MISSING,
-        r"interface not available|not been built with|provider is not supported|unknown provider|provider.*not found",
-    ),
-    (
-        LoadCode.UNSUPPORTED,
-        r"unsupported model_type|not.implemented|not a registered function|no op registered|unsupported",
-    ),
-    (LoadCode.MISSING_FILE, r"does(n't| not) exist|no such file|error opening"),
-    (LoadCode.INVALID_FILE, r"protobuf parsing failed|out of bounds|parsing|invalid file|failed to get model node"),
-)
-_ADVICE = {
-    LoadCode.OUT_OF_MEMORY: "Unload other models, or choose a smaller model or context.",
-    LoadCode.PROVIDER_MISSING: "Install the onnxruntime-genai package for that device, or choose a CPU variant.",
-    LoadCode.UNSUPPORTED: "Choose another model, or install a newer onnxruntime-genai.",
-    LoadCode.MISSING_FILE: "Copy the folder again.",
-    LoadCode.INVALID_FILE: "A file is damaged or unfinished: copy the folder again.",
-    LoadCode.FAILED: "Choose another variant of the model.",
-}
+_log = logging.getLogger("slmreg.worker")
+
 # A configuration that does not say how many tokens there are.
 _ANY_TOKEN = 2**31
 
 
-def load_engine(load: Load) -> tuple[Engine, Ready]:
-    """The engine for a model folder, and what to tell about it. Raises LoadError."""
+def load_engine(load: Load) -> tuple[ServedModel, Ready]:
+    """The engine for a model folder of whatever kind, and what to tell about it. Raises LoadError."""
+    folder = Path(load.path)
+    config = find_genai_config(folder)
+    match _kind_of(folder, config):
+        case EngineKind.EMBEDDING:
+            from daemon.worker.embedding.loading import load_embedding
+
+            return load_embedding(load, config)
+        case EngineKind.TRANSCRIPTION if config is not None:
+            from daemon.worker.transcription.loading import load_transcription
+
+            return load_transcription(load, config)
+        case _:
+            return _load_generator(load)
+
+
+def _kind_of(folder: Path, config: Mapping[str, Any] | None) -> EngineKind:
+    try:
+        return kind_of(folder, config)
+    except Exception as error:
+        raise explained(folder, str(error)) from error
+
+
+def _load_generator(load: Load) -> tuple[Engine, Ready]:
     started = time.monotonic()
     og.disable_telemetry_events()
     folder = Path(load.path)
@@ -75,17 +84,19 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
     except LoadError:
         raise
     except MemoryError as error:
-        raise _explained(folder, "out of memory") from error
+        raise explained(folder, "out of memory") from error
     except Exception as error:
-        raise _explained(folder, str(error)) from error
+        raise explained(folder, str(error)) from error
     context_tokens = min(load.context_tokens, int(config["model"].get("context_length") or load.context_tokens))
     end_ids = tokenizer.end_ids | tokenizer.single_ids(found.end_of_turn)
     is_paged = bool((config.get("engine") or {}).get("dynamic_batching"))
     defaults = sampling_defaults(folder, config)
     if is_paged:  # its engine has no min-p
         defaults = replace(defaults, min_p=0.0)
+    adapters = find_adapters(folder)
+    backend = GeneratorBackend(model, adapters)
     engine = Engine(
-        scheduler=_scheduler(model, load, context_tokens, is_paged=is_paged),
+        scheduler=_scheduler(backend, model, load, context_tokens, is_paged=is_paged),
         tokenizer=tokenizer,
         template=found.template,
         answers=_answer_format(load, found, end_ids, tokenizer),
@@ -93,6 +104,8 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
         defaults=defaults,
         vocabulary=Vocabulary(folder, tokenizer.text_of),
         vocab_size=int(config["model"].get("vocab_size") or _ANY_TOKEN),
+        adapters=frozenset(adapters),
+        sight=None if is_paged else _sight(folder, config, model, backend, found.template),
     )
     ready = Ready(
         model_type=str(model.type),
@@ -101,6 +114,7 @@ def load_engine(load: Load) -> tuple[Engine, Ready]:
         load_s=time.monotonic() - started,
         template_source=found.source,
         engine="paged" if is_paged else "generator",
+        adapters=sorted(adapters),
     )
     return engine, ready
 
@@ -126,10 +140,12 @@ def _markers(pair: list[str]) -> Markers | None:
     return Markers(*pair) if len(pair) == 2 and all(pair) else None
 
 
-def _scheduler(model: og.Model, load: Load, context_tokens: int, *, is_paged: bool) -> JobScheduler:
+def _scheduler(
+    backend: GeneratorBackend, model: og.Model, load: Load, context_tokens: int, *, is_paged: bool
+) -> JobScheduler:
     if not is_paged:
         return Scheduler(
-            GeneratorBackend(model),
+            backend,
             context_tokens=context_tokens,
             max_concurrent=load.max_concurrent,
             prefill_chunk_tokens=load.prefill_chunk_tokens,
@@ -138,8 +154,22 @@ def _scheduler(model: og.Model, load: Load, context_tokens: int, *, is_paged: bo
     try:
         turns = EngineTurns(model)
     except Exception as error:
-        raise _explained(Path(load.path), str(error)) from error
+        raise explained(Path(load.path), str(error)) from error
     return PagedScheduler(turns, context_tokens=context_tokens, max_concurrent=load.max_concurrent)
+
+
+def _sight(
+    folder: Path, config: Mapping[str, Any], model: og.Model, backend: GeneratorBackend, template: ChatTemplate
+) -> Sight | None:
+    """None for a model without a tower for pictures, and for one whose processor this library does not know."""
+    if not isinstance(config["model"].get("vision"), dict):
+        return None
+    try:
+        reader = GenaiImageReader(model, backend, GenaiTokenizer(model), load_special_tokens(folder).get("bos_token"))
+        return Sight(reader, Placeholders(template, str(model.type)))
+    except RuntimeError as error:
+        _log.warning("images will be refused: %s", str(error).splitlines()[0] if str(error) else "no reason given")
+        return None
 
 
 def _laid_over(config: og.Config, overlay: Mapping[str, Any]) -> og.Config:
@@ -153,11 +183,3 @@ def _provider(name: str) -> ExecutionProvider:
         return ExecutionProvider(name)
     except ValueError as error:
         raise LoadError(LoadCode.PROVIDER_MISSING, f"There is no execution provider {name!r}.") from error
-
-
-def _explained(folder: Path, error: str) -> LoadError:
-    """A LoadError that says which of the known reasons it was, in the library's words and with what to do."""
-    code = next((code for code, pattern in _REASONS if re.search(pattern, error, re.IGNORECASE)), LoadCode.FAILED)
-    # Long messages begin with the place in the library's own source code; the reason stands behind the last mark.
-    reason = (error.rpartition("[ONNXRuntimeError] : ")[2].strip() or "no reason given").splitlines()[0]
-    return LoadError(code, f"{folder} cannot be loaded: {reason.rstrip('.')}. {_ADVICE[code]}")

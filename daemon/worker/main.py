@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn
 
 from daemon.pool.failures import speaks_of_memory
 from daemon.pool.protocol import (
@@ -36,9 +36,7 @@ from daemon.pool.protocol import (
 )
 from daemon.worker.cores import Cores
 from daemon.worker.errors import LoadCode, LoadError
-
-if TYPE_CHECKING:
-    from daemon.worker.engine import Engine
+from daemon.worker.served import ServedModel
 
 EXIT_OK = 0
 EXIT_LOAD_FAILED = 1
@@ -124,7 +122,7 @@ def _import_ahead() -> None:
         _log.warning("import failed: %s", error)
 
 
-def _load(load: Load, cores: Cores, output: Output) -> Engine | None:
+def _load(load: Load, cores: Cores, output: Output) -> ServedModel | None:
     """The engine, or None after telling why there is none."""
     cores.use(load.cores)
     try:
@@ -151,7 +149,7 @@ def _code_of(error: Exception, reason: str) -> LoadCode:
     return LoadCode.PROVIDER_MISSING if isinstance(error, ImportError) else LoadCode.FAILED
 
 
-def _turn(engine: Engine, cores: Cores, inbox: _Inbox, output: Output) -> None:
+def _turn(engine: ServedModel, cores: Cores, inbox: _Inbox, output: Output) -> None:
     """Take in what has arrived, waiting for something if there is nothing to do, and advance by one step.
 
     The signs of life come from here and not from a thread of their own: that would go on while this loop hangs.
@@ -165,7 +163,7 @@ def _turn(engine: Engine, cores: Cores, inbox: _Inbox, output: Output) -> None:
     output.send(engine.step())
 
 
-def _answered(engine: Engine, cores: Cores, message: ToWorker) -> list[ToDaemon]:
+def _answered(engine: ServedModel, cores: Cores, message: ToWorker) -> list[ToDaemon]:
     if isinstance(message, UseCores):
         cores.use(message.cores)
         return []

@@ -47,7 +47,7 @@ class JinjaTemplate:
         template = self._named.get("tool_use" if tools else "default")
         if template is None:
             template = self._named.get("default") or next(iter(self._named.values()))
-        normal = [_normalized(message, self._roles) for message in messages]
+        normal = [_normalized(message, self._roles, takes_images=True) for message in messages]
         variables = {
             **self._tokens,
             "messages": normal,
@@ -129,11 +129,16 @@ def _fill(template: str, content: str) -> str:
     return template.replace("{Content}", content).replace("{Tool}", content)
 
 
-def _normalized(message: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, Any]:
-    """A message as templates expect it: text content, arguments of tool calls as objects, nothing that is null."""
+def _normalized(message: Mapping[str, Any], roles: Mapping[str, str], *, takes_images: bool = False) -> dict[str, Any]:
+    """A message as templates expect it: text content, arguments of tool calls as objects, nothing that is null.
+
+    Content with an image in it (``{"type": "image"}``) stays a list of parts where the template may take that.
+    """
     normal = {key: value for key, value in message.items() if value is not None}
     normal["role"] = roles.get(str(message.get("role")), message.get("role"))
-    normal["content"] = _flattened(message.get("content"))
+    content = message.get("content")
+    has_images = takes_images and isinstance(content, list) and {"type": "image"} in content
+    normal["content"] = content if has_images else _flattened(content)
     if "tool_calls" in normal:
         normal["tool_calls"] = [_with_object_arguments(call) for call in normal["tool_calls"]]
     return normal

@@ -30,6 +30,11 @@ _SHORT_NAMES = {
 _NEEDS_GENAI = {ExecutionProvider.CUDA: "is_cuda_available", ExecutionProvider.DIRECTML: "is_dml_available"}
 
 
+def full_name(provider: str) -> str:
+    """ONNX Runtime's name of a provider; the short one where there is none."""
+    return next((name for name, short in _SHORT_NAMES.items() if short == provider), provider)
+
+
 def short_names(names: Iterable[str]) -> list[ExecutionProvider]:
     """The known ones among ONNX Runtime's ``names``, each once, in the order of ``ExecutionProvider``."""
     known = {_SHORT_NAMES[name] for name in names if name in _SHORT_NAMES}

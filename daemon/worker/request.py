@@ -10,6 +10,7 @@ from daemon.worker.answer import AnswerText, Pieces
 from daemon.worker.logprobs import Logprobs
 from daemon.worker.rows import Row
 from daemon.worker.sampling import Sampler
+from daemon.worker.vision.sight import Prefill
 from registry.errors import ContextLengthExceeded, SlmregError
 
 
@@ -18,7 +19,8 @@ class Job:
     """One request, ready to run. ``max_tokens`` None: to the end of the context. ``end_ids`` end the answer.
 
     ``adapter`` is the LoRA adapter to run with. ``can_reuse``: the tokens alone say what is read, so that a row may be
-    used for another prompt that begins with the same ones (not so with images). ``logprobs`` None: none are told.
+    used for another prompt that begins with the same ones. ``prefill`` reads the whole prompt into an empty row, in one
+    call, where that takes more than its tokens: pictures. ``logprobs`` None: none are told.
     """
 
     request_id: str
@@ -29,6 +31,7 @@ class Job:
     text: AnswerText
     adapter: str | None = None
     can_reuse: bool = True
+    prefill: Prefill | None = None
     logprobs: Logprobs | None = None
 
 

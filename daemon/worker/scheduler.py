@@ -149,21 +149,29 @@ class Scheduler:
         )
 
     def _prefill(self, request: Request) -> list[ToDaemon]:
-        size = self._pace.piece(len(request.tokens) - request.fed)
-        piece = request.tokens[request.fed : request.fed + size]
-        started = self._clock()
         try:
-            logits = self._backend.extend(request.open_row.number, piece)
+            logits = self._read_more(request)
         except GenerationFailed as error:
             return self._fail(request, error)
-        self._pace.record(size, self._clock() - started)
-        request.fed += size
         self._prefilling.popleft()
         if request.fed < len(request.tokens):
             self._prefilling.append(request)
             return []
         self._decoding.append(request)
         return self._take(request, logits)
+
+    def _read_more(self, request: Request) -> Logits:
+        """The next piece of its tokens into its row. Raises GenerationFailed."""
+        row, prefill = request.open_row.number, request.job.prefill
+        if prefill is not None and not request.fed:
+            request.fed = len(request.job.prompt)
+            return prefill(row)
+        size = self._pace.piece(len(request.tokens) - request.fed)
+        started = self._clock()
+        logits = self._backend.extend(row, request.tokens[request.fed : request.fed + size])
+        self._pace.record(size, self._clock() - started)
+        request.fed += size
+        return logits
 
     def _decode(self) -> list[ToDaemon]:
         requests = list(self._decoding)

@@ -12,6 +12,11 @@ import onnxruntime_genai as og
 _UNENCODABLE = re.compile("[\0\ud800-\udfff]")
 
 
+def encodable(text: str) -> str:
+    """``text`` as the library's C strings can carry it."""
+    return _UNENCODABLE.sub("\ufffd", text)
+
+
 class GenaiTokenizer:
     """onnxruntime-genai's tokenizer, without special tokens of its own accord: the chat template writes them."""
 
@@ -25,7 +30,7 @@ class GenaiTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of ``text``; special tokens written out in it become their ids."""
-        ids: list[int] = self._tokenizer.encode(_UNENCODABLE.sub("\ufffd", text)).tolist()
+        ids: list[int] = self._tokenizer.encode(encodable(text)).tolist()
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -21,7 +21,8 @@ class Layout(StrEnum):
 
     GENAI = "genai"  # a model of onnxruntime-genai, or one that Foundry means to be
     PACKAGE = "package"  # an ONNX Runtime model package: a manifest, and each variant a GENAI folder of its own
-    PLAIN_ONNX = "plain_onnx"  # graphs for ONNX Runtime alone, as Optimum writes them
+    # Graphs for ONNX Runtime alone, as Optimum writes them; a text encoder among them is a model all the same.
+    PLAIN_ONNX = "plain_onnx"
 
 
 def layout_of(names: Collection[str]) -> Layout | None:

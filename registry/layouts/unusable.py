@@ -1,7 +1,7 @@
 """Folders that look like a model and are none for onnxruntime-genai: what they are, and what would make them usable.
 
-* A plain ONNX export, as Optimum writes it: graphs and the original's ``config.json``. It cannot be turned into a
-  GenAI model; the original can.
+* A plain ONNX export of a model that writes, as Optimum makes it: graphs and the original's ``config.json``. It cannot
+  be turned into a GenAI model; the original can. (Text encoders are models as they are: ``registry.reading.encoder``.)
 * A model package none of whose variants is for onnxruntime-genai, or that is broken.
 """
 

@@ -10,19 +10,20 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from registry.layouts.adapters import ADAPTER_SUFFIX
 from registry.layouts.foundry import CatalogEntry
 from registry.layouts.kinds import GENAI_CONFIG_FILE
 from registry.layouts.naming import Identity
 from registry.layouts.olive import MODEL_CONFIG_FILE, OliveOutput
 from registry.layouts.providers import default_device
-from registry.model import Device, ExecutionProvider, Model, Precision, Source, Status
+from registry.model import Device, ExecutionProvider, Model, Precision, Source, Status, Task
 from registry.notes import Notes
 from registry.onnx.graph import GraphFacts
 from registry.problems import ProblemCode
 from registry.reading.card import CARD_FILE, Card, read_card
 from registry.reading.content import digest_of
-from registry.reading.families import family_of, is_encoder, is_transcriber
-from registry.reading.genai_config import ADAPTER_SUFFIX, GenaiConfig
+from registry.reading.families import family_of
+from registry.reading.genai_config import GenaiConfig
 from registry.reading.kv_cache import Cache, cache_of
 from registry.reading.reader import FolderReader
 from registry.reading.tasks import Abilities
@@ -30,6 +31,8 @@ from registry.reading.weights import Weights
 
 _DEFAULT_CONTEXT_TOKENS = 2048
 _CATALOG = "Foundry's catalog"
+# Models that can do nothing else may have no cache at all.
+_WITHOUT_CACHE = ((Task.EMBEDDINGS,), (Task.TRANSCRIPTION,))
 # Whisper's models for many languages begin at 51865 tokens, and the others are called something.en (openai/whisper).
 _WHISPER = "whisper"
 _ENGLISH_WHISPER_VOCABULARY = 51864
@@ -163,7 +166,7 @@ def _sliding_window(parts: Parts) -> int | None:
 
 def _cache(parts: Parts) -> Cache:
     config = parts.config
-    is_text = not (is_transcriber(config.model_type) or is_encoder(config.model_type))
+    is_text = parts.able.tasks not in _WITHOUT_CACHE
     cache = cache_of(config.cache, parts.decoder_graphs, parts.weights.main.precision, is_text=is_text)
     if cache.guess is not None:
         parts.notes.guessed("kv_bytes_per_token", cache.guess)

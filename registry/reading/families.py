@@ -34,7 +34,12 @@ _FAMILIES = {
 }
 _TRANSCRIBERS = ("whisper", "parakeet", "nemotron_speech", "streaming_enc_dec_asr", "moonshine", "cohere_asr")
 _LISTENERS = ("lfm2_audio", "phi4mm", "gemma4_unified", "gemma3n")
-_ENCODERS = ("bert", "distilbert", "roberta", "xlm_roberta", "xlm-roberta", "nomic_bert", "modernbert", "embedding")
+_ENCODERS = frozenset(
+    {
+        *("bert", "distilbert", "roberta", "xlm_roberta", "xlm-roberta", "camembert", "mpnet", "electra", "albert"),
+        *("deberta", "deberta-v2", "nomic_bert", "modernbert", "new", "gte", "embedding"),
+    }
+)
 _TRANSLATORS = ("marian",)
 
 

@@ -1,8 +1,8 @@
 """``read_model_folder``: one folder in, one Model out, or InvalidModelFolder with a code and what to do.
 
 Everything is read from files, nothing is loaded: genai_config.json, Foundry's files, templates, and the ONNX graph's
-own description. What is missing but not needed becomes a Problem of the model; each guess is noted in
-``Model.evidence``.
+own description. A text encoder needs no genai_config.json: its own ``config.json`` and graph say as much. What is
+missing but not needed becomes a Problem of the model; each guess is noted in ``Model.evidence``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from registry.problems import ProblemCode
 from registry.reading.assemble import Parts, assemble
 from registry.reading.content import belongs_to_model
 from registry.reading.custom_ops import first_library
+from registry.reading.encoder import plain_encoder
 from registry.reading.genai_config import GenaiConfig, parse_genai_config
 from registry.reading.identify import identify
 from registry.reading.reader import FolderReader
@@ -68,9 +69,10 @@ def read_model_folder(path: Path, surroundings: Surroundings, files: tuple[FileS
 
 def _read(path: Path, surroundings: Surroundings, files: tuple[FileStat, ...]) -> Model:
     reader = FolderReader(path, files, _link_places(surroundings))
-    _require_whole(reader, surroundings)
+    encoder = plain_encoder(reader) if GENAI_CONFIG_FILE not in reader else None
+    _require_whole(reader, surroundings, is_encoder=encoder is not None)
     reader.require_links_inside(filter(belongs_to_model, reader.sizes))
-    config = _genai_config(reader)
+    config = encoder or _genai_config(reader)
     _require_tokenizer(reader, config)
     notes = Notes()
     library = first_library(reader, config.libraries, config.system_libraries, surroundings.allowed_libraries, notes)
@@ -111,7 +113,15 @@ def _link_places(surroundings: Surroundings) -> frozenset[Path]:
     return surroundings.roots | {hub.path} if hub and surroundings.roots else surroundings.roots
 
 
-def _require_whole(reader: FolderReader, surroundings: Surroundings) -> None:
+def is_plain_encoder(path: Path, files: tuple[FileStat, ...]) -> bool:
+    """Whether ``path``, which has no genai_config.json, is for ``read_model_folder`` nevertheless."""
+    try:
+        return plain_encoder(FolderReader(path, files)) is not None
+    except InvalidModelFolder:
+        return True  # a damaged one, which ``read_model_folder`` explains
+
+
+def _require_whole(reader: FolderReader, surroundings: Surroundings, *, is_encoder: bool) -> None:
     partial = min((name for name in reader.sizes if is_partial_name(name)), default=None)
     if partial or surroundings.is_downloading:
         raise InvalidModelFolder(
@@ -120,7 +130,7 @@ def _require_whole(reader: FolderReader, surroundings: Surroundings) -> None:
             "again; if the model is complete, delete that file.",
             file=partial,
         )
-    if GENAI_CONFIG_FILE not in reader:
+    if GENAI_CONFIG_FILE not in reader and not is_encoder:
         raise InvalidModelFolder(
             ProblemCode.GENAI_CONFIG_MISSING,
             f"There is no {GENAI_CONFIG_FILE}, which onnxruntime-genai needs. Copy it here, or convert the model again "

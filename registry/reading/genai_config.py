@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from registry.errors import InvalidModelFolder
 from registry.files.documents import Fields
 from registry.files.inside import inside
+from registry.layouts.adapters import ADAPTER_SUFFIX
 from registry.layouts.kinds import GENAI_CONFIG_FILE
 from registry.layouts.providers import default_device, execution_provider
 from registry.model import Device, ExecutionProvider
 from registry.problems import ProblemCode
 
-ADAPTER_SUFFIX = ".onnx_adapter"
 _MAX_DEPTH = 8  # model.decoder.pipeline[0].stage.session_options.provider_options[0].cuda is seven
 # Graphs that guess ahead for the decoder: their weights are loaded, but they are not the model's own.
 _DRAFTERS = ("mtp", "dflash2", "dspark", "draft")

@@ -9,6 +9,7 @@ from registry.model import Markers, Modality, Task
 from registry.notes import Notes
 from registry.onnx.graph import GraphFacts
 from registry.problems import ProblemCode
+from registry.reading.encoder import gives_vectors
 from registry.reading.families import is_encoder, is_listener, is_transcriber, is_translator
 from registry.reading.family_template import source_of
 from registry.reading.genai_config import GenaiConfig
@@ -19,9 +20,6 @@ _CATALOG_EMBEDDINGS = "embeddings"
 _CATALOG = "Foundry's catalog"
 _TEMPLATE = "chat template"
 _TOKENS = "tokens named in genai_config.json"
-# What a graph gives that turns a text into one vector, and what one gives that writes.
-_VECTOR_OUTPUTS = frozenset({"sentence_embedding", "sentence_embeddings", "pooler_output", "last_hidden_state"})
-_LOGITS = "logits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ def _is_embedder(evidence: Evidence, notes: Notes) -> bool:
         notes.guessed("tasks", _CATALOG)
         return True
     outputs = {name for graph in evidence.decoder_graphs for name in graph.outputs}
-    if outputs & _VECTOR_OUTPUTS and _LOGITS not in outputs and len(evidence.decoder_graphs) == 1:
+    if gives_vectors(outputs) and len(evidence.decoder_graphs) == 1:
         notes.guessed("tasks", "the graph gives a vector")
         return True
     return False

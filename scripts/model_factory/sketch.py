@@ -26,7 +26,13 @@ _ALIGNMENT = 1 << 8  # nothing maps these files: they stay small
 class Sketch:
     """One graph in the making. ``element`` is the type of activations and of weights that are not quantized."""
 
-    def __init__(self, quantization: Quantization = Quantization.FP32, element: type[np.generic] = np.float32) -> None:
+    def __init__(
+        self,
+        quantization: Quantization = Quantization.FP32,
+        element: type[np.generic] = np.float32,
+        *,
+        seed: int = 0,
+    ) -> None:
         self.parameters = 0
         self.quantization = quantization
         self.element = element
@@ -34,7 +40,7 @@ class Sketch:
         self._outputs: list[ValueInfoProto] = []
         self._nodes: list[Any] = []
         self._arrays: dict[str, np.ndarray] = {}
-        self._random = np.random.default_rng(0)
+        self._random = np.random.default_rng(seed)
 
     def input(self, name: str, element: type[np.generic], shape: Sequence[int | str]) -> str:
         self._inputs.append(_value(name, element, shape))

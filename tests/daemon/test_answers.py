@@ -12,6 +12,7 @@ import pytest
 
 from daemon.answers import Answers
 from daemon.catalog import Catalog, Resolved
+from daemon.endpoints import CHATS, Endpoint
 from daemon.learner import Learner
 from daemon.pool.budget import MemoryMeter
 from daemon.pool.launch import Ask, Event
@@ -37,7 +38,7 @@ class Names:
     resolved: dict[str, Resolved]
     wanted: list[Wants] = field(default_factory=list)
 
-    def resolve(self, reference: str, wants: Wants) -> Resolved:
+    def resolve(self, reference: str, wants: Wants, *, serves: Endpoint = CHATS) -> Resolved:
         self.wanted.append(wants)
         return self.resolved[reference]
 
@@ -224,7 +225,7 @@ class Chooses(Names):
 
     is_pinned = False
 
-    def resolve(self, reference: str, wants: Wants) -> Resolved:
+    def resolve(self, reference: str, wants: Wants, *, serves: Endpoint = CHATS) -> Resolved:
         self.wanted.append(wants)
         if reference != "auto":
             return self.resolved[reference]

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from daemon.catalog import Catalog
+from daemon.endpoints import CHATS, EMBEDDINGS, EVERY
 from daemon.machine import Machine
 from daemon.settings import Settings
 from daemon.wants import Wants
 from registry.errors import (
+    InvalidRequest,
     ModelNotFound,
     ModelNotUsable,
     NoModelForTask,
@@ -34,6 +36,7 @@ from registry.model import (
 )
 from registry.store import Registry
 from scripts.model_factory import write_preset
+from scripts.model_factory.text_encoder import write_text_encoder
 from selector.hardware import Cpu, Hardware, Memory
 from selector.policy import Policy
 from selector.selection import SelectionRequest, SessionFacts
@@ -182,7 +185,10 @@ def test_what_cannot_be_resolved_says_why(scene: Scene) -> None:
 
 
 def test_a_folder_without_a_template_cannot_answer_and_says_so(scene: Scene) -> None:
-    write_preset("tiny", scene.models / "base").joinpath("chat_template.jinja").unlink()
+    folder = write_preset("tiny", scene.models / "base")
+    folder.joinpath("chat_template.jinja").unlink()
+    for file in (folder / "tokenizer.json", folder / "tokenizer_config.json"):  # no marks of a family either
+        file.write_text(file.read_text(encoding="utf-8").replace("im_start", "begin"), encoding="utf-8")
     scene.catalog.scan()
     with pytest.raises(ModelNotUsable, match="chat template"):
         scene.catalog.resolve("base")
@@ -492,3 +498,18 @@ def test_rating_of_a_way_that_a_model_does_not_have_is_refused(scene: Scene) -> 
 
     with pytest.raises(ModelNotUsable, match="never reasons"):
         scene.catalog.add_evaluation("one", rating)
+
+
+def test_an_endpoint_serves_its_tasks_and_names_what_a_model_can_do_instead(scene: Scene) -> None:
+    write_text_encoder(scene.models / "encoder")
+    scene.with_tiny("one")
+    assert scene.catalog.resolve("encoder", serves=EMBEDDINGS).model.id == "encoder:0"
+    assert scene.catalog.resolve("auto:embeddings", serves=EMBEDDINGS).model.id == "encoder:0"
+    assert {scene.catalog.resolve(name, serves=EVERY).model.id for name in ("one", "encoder")} == {"one:0", "encoder:0"}
+    with pytest.raises(ModelNotUsable, match=r"cannot answer a chat\. It can do embeddings"):
+        scene.catalog.resolve("encoder")
+    with pytest.raises(ModelNotUsable, match=r"cannot make embeddings\. It can do chat"):
+        scene.catalog.resolve("one", serves=EMBEDDINGS)
+    for reference, serves in (("auto:embeddings", CHATS), ("auto:chat", EMBEDDINGS)):
+        with pytest.raises(InvalidRequest, match="does not serve"):
+            scene.catalog.resolve(reference, serves=serves)

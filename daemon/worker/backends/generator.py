@@ -32,6 +32,9 @@ _PROVIDER_NAMES = {
     ExecutionProvider.MIGRAPHX: "MIGraphX",
 }
 
+# Parts of models that hear or see; what is asked once for each token is an embedding table, and no work.
+_SELDOM = ("encoder", "vision", "embedding", "speech")
+
 
 def engine_config(
     folder: Path, settings: Mapping[str, Any], provider: ExecutionProvider, threads: int, *, is_spinning: bool = True
@@ -44,7 +47,7 @@ def engine_config(
     The library's default is half the hardware threads, which is half the speed where a core is one thread.
     """
     config = og.Config(str(folder))
-    config.overlay(json.dumps(_thread_overlay(threads, is_spinning=is_spinning)))
+    config.overlay(json.dumps(_thread_overlay(settings, threads, is_spinning=is_spinning)))
     configured = _configured_providers(settings)
     name = _PROVIDER_NAMES.get(provider)
     if name is None or name.lower() not in configured:
@@ -89,6 +92,20 @@ class GeneratorBackend:
         generator = self._rows[row]
         try:
             generator.append_tokens(np.asarray(tokens, dtype=np.int32))
+            logits = generator.get_logits()
+        except Exception as error:
+            raise _converted(error) from error
+        last: Logits = logits.reshape(-1, logits.shape[-1])[-1]
+        return last
+
+    def take_in(self, row: int, inputs: og.NamedTensors) -> Logits:
+        """Read a prompt with pictures, which the model's processor has made, into an empty row, in one call.
+
+        The logits of its last position. Raises GenerationFailed.
+        """
+        generator = self._rows[row]
+        try:
+            generator.set_inputs(inputs)
             logits = generator.get_logits()
         except Exception as error:
             raise _converted(error) from error
@@ -142,12 +159,16 @@ def _converted(error: Exception) -> GenerationFailed:
     return GenerationFailed(f"The engine failed at this request: {reason}")
 
 
-def _thread_overlay(threads: int, *, is_spinning: bool) -> dict[str, Any]:
-    session_options = {
-        "intra_op_num_threads": threads,
-        "session.intra_op.allow_spinning": "1" if is_spinning else "0",
-    }
-    return {"model": {"decoder": {"session_options": session_options}}}
+def _thread_overlay(settings: Mapping[str, Any], threads: int, *, is_spinning: bool) -> dict[str, Any]:
+    """Every part is a session with threads of its own; those that are seldom asked must not spin beside the decoder."""
+    described = settings.get("model", {})
+    parts = ("decoder", *(part for part in _SELDOM if isinstance(described.get(part), dict)))
+    options = {part: _thread_options(threads, is_spinning and part not in _SELDOM) for part in parts}
+    return {"model": {part: {"session_options": of_part} for part, of_part in options.items()}}
+
+
+def _thread_options(threads: int, is_spinning: bool) -> dict[str, Any]:
+    return {"intra_op_num_threads": threads, "session.intra_op.allow_spinning": str(int(is_spinning))}
 
 
 def _configured_providers(settings: Mapping[str, Any]) -> set[str]:

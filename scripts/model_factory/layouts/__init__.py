@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scripts.model_factory.layouts.converted import lone_adapter, model_package, olive_output, optimum_export
 from scripts.model_factory.layouts.decoders import decoders, unusual_decoders
+from scripts.model_factory.layouts.encoders import sentence_transformers
 from scripts.model_factory.layouts.expectation import Expectation
 from scripts.model_factory.layouts.foundry import foundry_cache, foundry_cache_at_root, foundry_registration
 from scripts.model_factory.layouts.hugging_face import hugging_face_cache
@@ -25,6 +26,7 @@ FOLDERS: Mapping[str, Layout] = {
     "olive_output": olive_output,
     "model_package": model_package,
     "optimum_export": optimum_export,
+    "sentence_transformers": sentence_transformers,
     "lone_adapter": lone_adapter,
 }
 """Layouts of a folder that a person adds."""
@@ -43,6 +45,7 @@ __all__ = [
     "multimodal",
     "olive_output",
     "optimum_export",
+    "sentence_transformers",
     "special",
     "unusual_decoders",
     "with_encoders",

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from daemon.api.admin import sessions_router
 from daemon.api.errors import install_error_handlers
 from daemon.catalog import Catalog, Resolved
+from daemon.endpoints import Endpoint
 from daemon.pool.account import SessionSnapshot
 from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import SessionPool
@@ -46,7 +47,7 @@ SESSION = SessionSnapshot(
 
 
 class OneModel:
-    def resolve(self, _reference: str, *, is_forced: bool) -> Resolved:
+    def resolve(self, _reference: str, *, is_forced: bool, serves: Endpoint) -> Resolved:
         return Resolved(MODEL, replace(PLAN, is_forced=is_forced))
 
     def candidates(self, _reference: str) -> tuple[Model, ...]:

@@ -94,6 +94,7 @@ def engine_of(scheduler: Scheduler) -> Engine:
         defaults=SamplingParams(),
         vocabulary=Characters(),
         vocab_size=128,
+        adapters=frozenset({"style"}),
     )
 
 

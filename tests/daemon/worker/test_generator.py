@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from daemon.worker.tokenizer import GenaiTokenizer
 from daemon.worker.vocabulary import Vocabulary
 from registry.errors import GenerationFailed
 from registry.model import ExecutionProvider
+from scripts.model_factory.vision import write_vision_model
 
 PROMPT = [int(token) for token in np.random.default_rng(3).integers(0, 250, 300)]
 
@@ -198,3 +200,33 @@ def test_end_tokens_come_from_the_engine_and_the_tokenizer(model: og.Model) -> N
 def test_characters_that_c_strings_cannot_carry_do_not_cut_the_text(model: og.Model) -> None:
     tokenizer = GenaiTokenizer(model)
     assert tokenizer.decode(tokenizer.encode("a\0b\ud800c")) == "a\ufffdb\ufffdc"
+
+
+def test_every_part_of_a_model_gets_the_threads_and_only_the_decoder_spins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_vision_model(tmp_path / "vision")
+    laid: list[str] = []
+
+    class Config:
+        """The library's own has no way to look into it."""
+
+        def __init__(self, path: str) -> None:
+            self._config = real(path)
+
+        def overlay(self, text: str) -> None:
+            laid.append(text)
+            self._config.overlay(text)
+
+        def clear_providers(self) -> None:
+            self._config.clear_providers()
+
+    real = og.Config
+    monkeypatch.setattr(og, "Config", Config)
+    engine_config(folder, read_config(folder), ExecutionProvider.CPU, threads=3)
+    parts = json.loads(laid[0])["model"]
+    options = {part: parts[part]["session_options"] for part in parts}
+    assert {part: each["intra_op_num_threads"] for part, each in options.items()} == dict.fromkeys(
+        ("decoder", "vision", "embedding"), 3
+    )
+    assert [part for part, each in options.items() if each["session.intra_op.allow_spinning"] == "1"] == ["decoder"]

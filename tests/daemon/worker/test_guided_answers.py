@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from daemon.pool.protocol import Delta, Failed, Finished, Generate, Guide, Load, Sampling
-from daemon.worker.engine import Engine
 from daemon.worker.loading import load_engine
+from daemon.worker.served import ServedModel
 from tests.daemon.worker.drawn import DEMO
 from tests.daemon.worker.tools.written import Calls, joined
 
@@ -40,22 +40,22 @@ PERSON = {
 }
 
 
-def loaded(folder: Path) -> Engine:
+def loaded(folder: Path) -> ServedModel:
     load = Load(path=str(folder), execution_provider="cpu", threads=1, context_tokens=1024, max_concurrent=4)
     return load_engine(load)[0]
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_model: Path) -> Iterator[Engine]:
+def tiny(tiny_model: Path) -> Iterator[ServedModel]:
     yield loaded(tiny_model)
 
 
 @pytest.fixture(scope="module")
-def demo() -> Iterator[Engine]:
+def demo() -> Iterator[ServedModel]:
     yield loaded(DEMO)
 
 
-def answer(engine: Engine, content: str = "Hello", **fields: Any) -> tuple[str, Calls, Finished]:
+def answer(engine: ServedModel, content: str = "Hello", **fields: Any) -> tuple[str, Calls, Finished]:
     given: dict[str, Any] = {"max_tokens": 300, "sampling": Sampling(temperature=1, seed=0), **fields}
     request = Generate(request_id="r", messages=[{"role": "user", "content": content}], **given)
     events = engine.handle(request)
@@ -69,7 +69,7 @@ def answer(engine: Engine, content: str = "Hello", **fields: Any) -> tuple[str, 
 
 @pytest.mark.parametrize("temperature", [0, 1])
 @pytest.mark.parametrize("seed", range(3))
-def test_random_weights_keep_a_schema(tiny: Engine, temperature: float, seed: int) -> None:
+def test_random_weights_keep_a_schema(tiny: ServedModel, temperature: float, seed: int) -> None:
     guide = Guide(kind="json_schema", text=json.dumps(PERSON))
     text, _, end = answer(tiny, guide=guide, sampling=Sampling(temperature=temperature, seed=seed))
     value = json.loads(text)
@@ -80,25 +80,25 @@ def test_random_weights_keep_a_schema(tiny: Engine, temperature: float, seed: in
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_random_weights_keep_an_expression(tiny: Engine, seed: int) -> None:
+def test_random_weights_keep_an_expression(tiny: ServedModel, seed: int) -> None:
     guide = Guide(kind="regex", text="(red|green) [0-9]{2,4}")
     text, _, end = answer(tiny, guide=guide, sampling=Sampling(seed=seed))
     assert re.fullmatch(guide.text, text)
     assert end.finish_reason == "stop"
 
 
-def test_json_mode_gives_an_object_or_the_beginning_of_one(tiny: Engine) -> None:
+def test_json_mode_gives_an_object_or_the_beginning_of_one(tiny: ServedModel) -> None:
     text, _, end = answer(tiny, guide=Guide(kind="json_object"))
     assert text.startswith("{")
     assert end.finish_reason == "length" or isinstance(json.loads(text), dict)
 
 
-def test_a_form_that_does_not_fit_ends_at_its_length(tiny: Engine) -> None:
+def test_a_form_that_does_not_fit_ends_at_its_length(tiny: ServedModel) -> None:
     text, _, end = answer(tiny, guide=Guide(kind="regex", text="a{200}"), max_tokens=5)
     assert set(text) == {"a"} and end.finish_reason == "length"
 
 
-def test_forms_and_plain_answers_run_beside_each_other(tiny: Engine) -> None:
+def test_forms_and_plain_answers_run_beside_each_other(tiny: ServedModel) -> None:
     alone, _, _ = answer(tiny, max_tokens=20)
     for request_id, guide in (("plain", None), ("guided", Guide(kind="regex", text="[ab]{12}"))):
         sampling = Sampling(temperature=1, seed=0)
@@ -113,7 +113,7 @@ def test_forms_and_plain_answers_run_beside_each_other(tiny: Engine) -> None:
     assert re.fullmatch("[ab]{12}", texts["guided"])
 
 
-def test_an_impossible_schema_is_refused_before_anything_is_generated(tiny: Engine) -> None:
+def test_an_impossible_schema_is_refused_before_anything_is_generated(tiny: ServedModel) -> None:
     guide = Guide(kind="json_schema", text='{"type": "string", "minLength": 2, "maxLength": 1}')
     (failed,) = tiny.handle(Generate(request_id="r", messages=[{"role": "user", "content": "Hi"}], guide=guide))
     assert isinstance(failed, Failed)
@@ -122,14 +122,14 @@ def test_an_impossible_schema_is_refused_before_anything_is_generated(tiny: Engi
 
 
 @pytest.mark.parametrize("choice", [{"tool_choice": "required"}, {"tool_choice": "function", "tool_name": "paint"}])
-def test_random_weights_make_the_call_that_is_demanded(tiny: Engine, choice: dict[str, Any]) -> None:
+def test_random_weights_make_the_call_that_is_demanded(tiny: ServedModel, choice: dict[str, Any]) -> None:
     text, calls, end = answer(tiny, tools=[COLOUR], has_parallel_calls=False, **choice)
     ((name, arguments),) = calls
     assert (text, name, end.finish_reason) == ("", "paint", "tool_calls")
     assert json.loads(arguments)["in"] in ("red", "blue")
 
 
-def test_the_demo_model_calls_a_tool(demo: Engine) -> None:
+def test_the_demo_model_calls_a_tool(demo: ServedModel) -> None:
     greedy = Sampling(temperature=0)
     text, calls, end = answer(demo, "What is the weather in Paris?", tools=[CITY], sampling=greedy)
     ((name, arguments),) = calls
@@ -137,13 +137,13 @@ def test_the_demo_model_calls_a_tool(demo: Engine) -> None:
     assert end.finish_reason == "tool_calls"
 
 
-def test_without_tools_the_demo_models_call_is_not_looked_for(demo: Engine) -> None:
+def test_without_tools_the_demo_models_call_is_not_looked_for(demo: ServedModel) -> None:
     fields: dict[str, Any] = {"tools": [CITY], "tool_choice": "none", "sampling": Sampling(temperature=0)}
     _, calls, end = answer(demo, "What is the weather in Paris?", **fields)
     assert (calls, end.finish_reason) == ([], "stop")
 
 
-def test_a_demanded_call_of_the_demo_model_has_the_arguments_that_it_means(demo: Engine) -> None:
+def test_a_demanded_call_of_the_demo_model_has_the_arguments_that_it_means(demo: ServedModel) -> None:
     fields: dict[str, Any] = {"tool_choice": "function", "tool_name": "get_weather", "tools": [CITY, COLOUR]}
     _, calls, end = answer(demo, "What is the weather in Paris?", sampling=Sampling(temperature=0), **fields)
     ((name, arguments),) = calls
