@@ -47,6 +47,9 @@ class PrefixCache:
         """Room of all kept rows together."""
         return sum(kept.room_tokens for kept in self._rows)
 
+    def __contains__(self, kept: KeptRow) -> bool:
+        return kept in self._rows
+
     def matches(self, tokens: Sequence[int], adapter: str | None) -> list[Match]:
         """The rows that begin like ``tokens``, the longest common beginning first, the shorter row of two alike."""
         prompt = np.asarray(tokens, dtype=np.int64)

@@ -85,6 +85,8 @@ class RowBudget:
 
     def _reused(self, tokens: Sequence[int], room: Room, adapter: str | None) -> Row | None:
         for match in self._kept.matches(tokens[:-REREAD_TOKENS], adapter):
+            if match.kept not in self._kept:
+                continue  # it had to make way for a copy that then failed
             row = self._copied(match, room) or self._taken(match, room)
             if row is not None:
                 return row

@@ -62,6 +62,8 @@ class Scheduler:
         self._prefilling: deque[Request] = deque()
         self._decoding: list[Request] = []
         self._is_decode_turn = False
+        # The next in line found no room, and nobody has left since: looking for it again each step would cost.
+        self._is_full = False
         self._arrivals = itertools.count()
 
     @property
@@ -117,7 +119,7 @@ class Scheduler:
     def _admit(self) -> list[ToDaemon]:
         """Open rows for those who waited longest, as long as the next in line fits."""
         events: list[ToDaemon] = []
-        while self._waiting and self._running() < self._rooms.max_concurrent:
+        while self._waiting and not self._is_full and self._running() < self._rooms.max_concurrent:
             request = self._waiting[0]
             job = request.job
             try:
@@ -126,6 +128,7 @@ class Scheduler:
                 events += self._fail(request, error)
                 continue
             if row is None:
+                self._is_full = True
                 break
             self._waiting.popleft()
             self._prefilling.append(request)
@@ -230,6 +233,7 @@ class Scheduler:
         return request.fail(error)
 
     def _leave(self, request: Request) -> None:
+        self._is_full = False
         for queue in (self._waiting, self._prefilling, self._decoding):
             if request in queue:
                 queue.remove(request)

@@ -45,6 +45,7 @@ class HashingBackend:
         self.opened = 0
         self.most_reserved = 0
         self.room_that_fails: int | None = None
+        self.copies_fail = False
 
     def open(self, room_tokens: int, adapter: str | None = None) -> int:
         if self.room_that_fails is not None and sum(self.rooms.values()) + room_tokens > self.room_that_fails:
@@ -75,6 +76,8 @@ class HashingBackend:
         del self.rows[row][length:]
 
     def copy(self, row: int, length: int, room_tokens: int) -> int:
+        if self.copies_fail:
+            raise GenerationFailed("no memory for a copy")
         copy = self.open(room_tokens, self.adapters[row])
         self.rows[copy] = self.rows[row][:length]
         return copy
@@ -332,6 +335,17 @@ def test_a_backend_that_copies_shares_one_beginning_with_several_at_once() -> No
         assert tokens_of(events, name) == cold(job(name, [*system, *prompt_of(20, seed=seed)]))
 
 
+def test_a_copy_that_fails_costs_only_the_reading() -> None:
+    backend = HashingBackend(can_copy=True)
+    subject = scheduler(backend, context=1024, concurrent=1)
+    prompt = prompt_of(100)
+    for seed in range(3):
+        answer(subject, job(str(seed), [*prompt, *prompt_of(10 + seed, seed=seed)]))
+    backend.copies_fail = True
+    tokens, _ = answer(subject, job("a", prompt, 600))
+    assert tokens == cold(job("a", prompt, 600))
+
+
 def test_a_copying_backend_begins_a_larger_row_with_the_one_that_was_outgrown() -> None:
     backend = HashingBackend(can_copy=True)
     subject = scheduler(backend, context=3072)
@@ -411,6 +425,7 @@ actions = st.lists(
     kept_rows=st.integers(0, 3),
     can_copy=st.booleans(),
     can_rewind=st.booleans(),
+    copies_fail=st.booleans(),
 )
 def test_whatever_is_kept_answers_are_those_without_and_the_budget_holds(
     actions: list[tuple[str, int] | tuple[str, int, int, int, int]],
@@ -418,8 +433,10 @@ def test_whatever_is_kept_answers_are_those_without_and_the_budget_holds(
     kept_rows: int,
     can_copy: bool,
     can_rewind: bool,
+    copies_fail: bool,
 ) -> None:
     backend = HashingBackend(can_copy=can_copy, can_rewind=can_rewind)
+    backend.copies_fail = copies_fail
     context = 1024
     subject = scheduler(backend, kept_rows=kept_rows, context=context, concurrent=concurrent)
     events: list[ToDaemon] = []
