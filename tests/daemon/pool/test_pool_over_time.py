@@ -9,8 +9,9 @@ import pytest
 
 from daemon.pool.failures import FailureKind
 from daemon.pool.plan import LoadPlan
-from daemon.pool.pool import MAX_LOAD_BACKOFF_S
+from daemon.pool.pool import RELOAD_IDLE_S
 from daemon.pool.protocol import Generate
+from daemon.pool.sessions import MAX_LOAD_BACKOFF_S
 from daemon.pool.timing import ABANDONED_AFTER_S, SPARED_UNDER_PRESSURE_S, TO_SHARE_S, TO_SPIN_S
 from registry.errors import AnswerTimedOut, LoadFailed, ModelUnloaded, OutOfBudget, Overloaded, TooBusy, WorkerDied
 from registry.model import Device, Task
@@ -370,13 +371,20 @@ async def test_a_successor_that_fails_leaves_the_one_that_serves_alone() -> None
 
 
 @on_loop
-async def test_nothing_is_loaded_anew_where_memory_does_not_allow_both() -> None:
+async def test_where_memory_does_not_allow_both_a_model_is_loaded_anew_only_when_it_is_idle() -> None:
     bench = Bench(FakeLauncher(total_bytes=2500))
-    await bench.use(A)
+    await bench.pool.load(A, PLAN, is_kept=True)
     await bench.use(B)
-    await later(bench, 0)
-    await later(bench, 10 * TO_SHARE_S)
+    async with bench.pool.lease(A, PLAN):
+        await later(bench, 0)
+        await later(bench, 10 * RELOAD_IDLE_S)
+        assert len(bench.launcher.workers) == 2
+    await later(bench, RELOAD_IDLE_S - 1)
     assert len(bench.launcher.workers) == 2
+    await later(bench, TO_SHARE_S)
+    await bench.until({"a:1": "ready", "b:1": "ready"})
+    assert (spins(bench), bench.pool.snapshot()[0].is_kept) == ([True, False, False], True)
+    assert bench.pool.snapshot()[0].active == 0
     await bench.pool.close()
 
 

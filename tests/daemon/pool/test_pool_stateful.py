@@ -193,7 +193,7 @@ class PoolMachine(RuleBasedStateMachine):
         new, self.started = self.launcher.workers[self.started :] if self.is_made() else [], self.count()
         if not new:
             return
-        in_line = [waiter for waiter in self.bench.pool._waiters if not waiter.is_background]
+        in_line = [waiter for waiter in self.bench.pool._queue if not waiter.is_background]
         for worker in new:
             places = [place for place, w in enumerate(in_line) if w.model.name == self.name_of(worker)]
             for earlier in in_line[: places[0]] if places else []:
