@@ -266,8 +266,9 @@ def _lesson(end: Finished, lease: Lease, *, is_alone: bool) -> Answered:
         completion_tokens=end.completion_tokens,
         ttft_s=max(0.0, end.ttft_s - end.queue_s),
         decode_s=end.decode_s,
-        is_alone=is_alone,
+        is_alone=is_alone and len(end.finish_reasons) <= 1,  # several answers ran beside each other
         peak_bytes=lease.peak_bytes(),
+        cached_tokens=end.cached_tokens,
     )
 
 

@@ -36,7 +36,8 @@ _Key = tuple[str, str, Device, int]
 class Answered:
     """A finished answer. ``ttft_s`` is from the moment that the engine took it up, ``decode_s`` from there to the end.
 
-    ``is_alone``: nothing else was answered or loaded meanwhile. ``peak_bytes`` is the process's, None if not known.
+    ``is_alone``: nothing else was answered or loaded meanwhile. ``cached_tokens`` of the prompt were not read again.
+    ``peak_bytes`` is the process's, None if not known.
     """
 
     model: Model
@@ -47,6 +48,7 @@ class Answered:
     decode_s: float
     is_alone: bool
     peak_bytes: int | None = None
+    cached_tokens: int = 0
 
 
 class Learner:
@@ -124,6 +126,7 @@ class Learner:
                 decode_s=answer.decode_s,
                 is_alone=answer.is_alone,
                 peak_bytes=answer.peak_bytes,
+                cached_tokens=answer.cached_tokens,
                 now_s=self._now(),
             )
             self._learn(after)

@@ -56,11 +56,14 @@ def after_answer(
     is_alone: bool,
     now_s: float,
     peak_bytes: int | None = None,
+    cached_tokens: int = 0,
 ) -> Measurement:
     """With one more answer. ``is_alone``: nothing else was answered at the time, or its speed says nothing.
 
-    ``decode_s`` is from the first token to the last. A request that reused nothing has to read its whole prompt.
+    ``decode_s`` is from the first token to the last. ``cached_tokens`` of the prompt did not have to be read again: how
+    long the first token took then says how fast the others were read, and nothing about a whole prompt.
     """
+    read_tokens = prompt_tokens - cached_tokens
     after = replace(
         before,
         measured_s=now_s,
@@ -73,8 +76,8 @@ def after_answer(
     rate = prompt_rate = None
     if completion_tokens >= LEAST_COMPLETION_TOKENS and decode_s > 0:
         rate = (completion_tokens - 1) / decode_s
-    if prompt_tokens >= LEAST_PROMPT_TOKENS and ttft_s > 0:
-        prompt_rate = prompt_tokens / ttft_s
+    if read_tokens >= LEAST_PROMPT_TOKENS and ttft_s > 0:
+        prompt_rate = read_tokens / ttft_s
     if rate is None and prompt_rate is None:
         return after
     return replace(
@@ -82,7 +85,7 @@ def after_answer(
         answers=before.answers + 1,
         tokens_per_second=_averaged(before.tokens_per_second, rate, before.answers),
         prompt_tokens_per_second=_averaged(before.prompt_tokens_per_second, prompt_rate, before.answers),
-        ttft_s=_averaged(before.ttft_s, ttft_s, before.answers),
+        ttft_s=_averaged(before.ttft_s, None if cached_tokens else ttft_s, before.answers),
     )
 
 

@@ -129,6 +129,25 @@ async def test_a_finished_answer_teaches_its_speed_without_the_time_in_the_queue
 
 
 @on_loop
+async def test_tokens_that_were_not_read_again_teach_nothing_about_reading_a_prompt() -> None:
+    bench = Bench(finished(cached_tokens=60))
+    await bench.ask()
+    learned = bench.learned()
+    assert learned.prompt_tokens == 100
+    assert learned.prompt_tokens_per_second == pytest.approx(100)  # 40 tokens in 0.4 s
+    assert learned.ttft_s is None
+    await bench.pool.close()
+
+
+@on_loop
+async def test_several_answers_to_one_request_teach_no_speed() -> None:
+    bench = Bench(finished(finish_reasons=["stop", "length"]))
+    await bench.ask()
+    assert bench.learned().answers == 0
+    await bench.pool.close()
+
+
+@on_loop
 async def test_answers_side_by_side_teach_no_speed_and_the_next_one_alone_does() -> None:
     bench = Bench(finished())
     await bench.pool.load(A, PLAN)
