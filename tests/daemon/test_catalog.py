@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ class FixedMachine(Machine):
 class Scene:
     """A catalog over real folders in a real registry."""
 
-    def __init__(self, home: Path, available_bytes: int = 8 * GIB, **settings: int) -> None:
+    def __init__(self, home: Path, available_bytes: int = 8 * GIB, **settings: Any) -> None:
         self.models = home / "models"
         self.models.mkdir()
         self.database = home / "registry.db"
@@ -67,7 +68,15 @@ class Scene:
         self.machine = FixedMachine(available_bytes)
         self.sessions: Sequence[SessionFacts] = ()
         environment = {"SLMREG_FOUNDRY_CACHES": "", "SLMREG_HF_CACHE": ""}
-        self.catalog = Catalog(self.registry, self.machine, Settings(**settings), environment, lambda: self.sessions)
+        self.stand_in: str | None = None
+        self.catalog = Catalog(
+            self.registry,
+            self.machine,
+            Settings(**settings),
+            environment,
+            lambda: self.sessions,
+            stand_in=lambda task, _coming: self.stand_in if task is Task.CHAT else None,
+        )
 
     def with_tiny(self, *names: str) -> Scene:
         for name in names:
@@ -83,7 +92,7 @@ MakeScene = Callable[..., Scene]
 def make_scene(tmp_path: Path) -> Iterator[MakeScene]:
     with ExitStack() as stack:
 
-        def make(**arguments: int) -> Scene:
+        def make(**arguments: Any) -> Scene:
             scene = Scene(tmp_path, **arguments)
             stack.callback(scene.registry.close)
             return scene
@@ -102,6 +111,56 @@ def test_a_name_becomes_a_model_and_a_plan_sized_by_machine_model_and_settings(s
     assert (resolved.plan.context_tokens, resolved.plan.threads) == (2048, 3)
     assert resolved.plan.need_bytes > 0
     assert resolved.selection is None
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "seconds"),
+    [("one", None, 60.0), ("one", Task.CODE, 30.0), ("one", Task.CHAT, 60.0), ("big-one", Task.CODE, None)],
+)
+def test_how_long_a_model_stays_is_as_its_own_setting_says_else_its_tasks_else_that_of_all(
+    make_scene: MakeScene, name: str, task: Task | None, seconds: float | None
+) -> None:
+    scene = make_scene(keep_alive="1m", keep_alive_models={"BIG-*": -1}, keep_alive_tasks={"code": "30s"})
+    wants = Wants(task=task)
+    assert scene.with_tiny(name).catalog.resolve(name, wants).plan.keep_alive_s == seconds
+    if task is not None:
+        assert scene.catalog.resolve(f"auto:{task}").plan.keep_alive_s == seconds
+
+
+@pytest.mark.parametrize("setting", [{"memory_share": 0.001}, {"memory_reserve_bytes": 8 * GIB}])
+def test_a_share_of_the_memory_and_a_reserve_bound_what_can_be_loaded(
+    make_scene: MakeScene, setting: dict[str, Any]
+) -> None:
+    scene = make_scene(**setting).with_tiny("one")
+    with pytest.raises(OutOfBudget, match="one:0 needs"):
+        scene.catalog.resolve("one")
+    with pytest.raises(NoModelForTask):
+        scene.catalog.resolve("auto:chat")
+
+
+def test_while_a_better_model_is_loaded_the_one_that_has_the_task_answers(make_scene: MakeScene) -> None:
+    scene = make_scene(model_points={"better": 20})
+    scene.with_tiny("better", "present")
+    scene.stand_in = "present:0"
+    resolved = scene.catalog.resolve("auto:chat")
+    assert resolved.model.id == "present:0"
+    assert resolved.selection is not None
+    assert resolved.selection.reason == "better:0 is being loaded; until then present:0 answers."
+    assert scene.catalog.resolve("auto:code").model.id == "better:0"
+    scene.stand_in = "gone:0"
+    assert scene.catalog.resolve("auto:chat").model.id == "better:0"
+    scene.stand_in = "present:0"
+    scene.catalog.pin(Task.CHAT, "better")
+    assert scene.catalog.resolve("auto:chat").model.id == "better:0"
+
+
+def test_a_model_that_was_tried_already_is_not_chosen_again(scene: Scene) -> None:
+    scene.with_tiny("one", "two[1]")
+    first = scene.catalog.resolve("auto:chat").model.id
+    second = scene.catalog.resolve("auto:chat", Wants(not_these=(first,))).model.id
+    assert {first, second} == {"one:0", "two[1]:0"}
+    with pytest.raises(NoModelForTask):
+        scene.catalog.resolve("auto:chat", Wants(not_these=(first, second)))
 
 
 def test_settings_bound_the_plan(make_scene: MakeScene) -> None:

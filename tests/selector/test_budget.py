@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from registry.model import Device, ExecutionProvider
-from selector.budget import accelerator_bytes, available_bytes
+from selector.budget import accelerator_bytes, available_bytes, headroom_bytes
 from selector.footprint import GIB
 from selector.hardware import Accelerator
 from selector.selection import SessionFacts
@@ -34,6 +36,21 @@ def test_budget_is_shared_with_what_busy_sessions_hold() -> None:
     machine = make_machine()
     assert available_bytes(machine, [BUSY, IDLE], memory_budget_bytes=5 * GB) == 3 * GB
     assert available_bytes(machine, [BUSY, IDLE], for_model="busy:1", memory_budget_bytes=5 * GB) == 5 * GB
+
+
+def test_what_busy_sessions_were_promised_is_theirs_and_what_idle_ones_were_is_not() -> None:
+    machine = make_machine()
+    busy, idle = replace(BUSY, promised_bytes=GB), replace(IDLE, promised_bytes=GB)
+    assert available_bytes(machine, [busy, idle]) == available_bytes(machine, [BUSY, IDLE]) - 1 * GB
+    assert available_bytes(machine, [busy], for_model="busy:1") == available_bytes(machine, [BUSY], for_model="busy:1")
+    assert available_bytes(machine, [busy, idle], memory_budget_bytes=5 * GB) == 2 * GB
+
+
+def test_the_reserve_can_be_said_and_the_headroom_may_be_below_nothing() -> None:
+    machine = make_machine(available_gb=3, total_gb=16)
+    assert available_bytes(machine, memory_reserve_bytes=1 * GB) == 2 * GB
+    assert headroom_bytes(machine, 4 * GB) == -1 * GB
+    assert available_bytes(machine, memory_reserve_bytes=4 * GB) == 0
 
 
 def test_nothing_is_less_than_nothing() -> None:

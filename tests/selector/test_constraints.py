@@ -7,7 +7,7 @@ import pytest
 
 from registry.model import Device, Fallback, Modality, Model, Pin, Task
 from selector.policy import Policy
-from selector.selection import Preferences, Rejected, Selection, SelectionRequest, SessionFacts, Setback
+from selector.selection import HeldBack, Preferences, Rejected, Selection, SelectionRequest, SessionFacts, Setback
 from tests.selector.samples import GB, choose, make_machine, make_model
 
 CHAT = SelectionRequest(Task.CHAT)
@@ -122,6 +122,17 @@ def test_model_that_ran_out_of_memory_and_all_that_need_as_much_are_left_alone()
     assert (code_of(selection, MEDIUM), code_of(selection, LARGE)) == ("quarantine", "quarantine")
     told = next(r for r in selection.rejected if r.model_id == LARGE.id).message
     assert "qwen2.5-1.5b-instruct:1 ran out of memory with 2.0 GB; tried again in 42 s" in told
+
+
+def test_model_that_could_not_be_loaded_is_left_alone_and_no_other_is() -> None:
+    held_back = HeldBack(LARGE.id, "model.onnx is missing.", 42.0)
+    selection = choose(CHAT, ALL, make_machine(available_gb=14, total_gb=32), held_back=[held_back])
+    assert selection.chosen == MEDIUM.id
+    (told,) = [r for r in selection.rejected if r.model_id == LARGE.id]
+    assert (told.code, told.message) == (
+        "load_failed",
+        "could not be loaded: model.onnx is missing; tried again in 42 s",
+    )
 
 
 def test_setback_on_a_card_says_nothing_about_ram() -> None:

@@ -8,6 +8,8 @@ import pytest
 from selector.hardware.cores import (
     CoreCounts,
     affinity,
+    core_groups,
+    linux_core_groups,
     linux_cores,
     mac_cores,
     parse_sysctl,
@@ -33,6 +35,23 @@ def test_usable_cores_are_the_smallest_of_affinity_quota_and_physical_cores(
     allowed_cpus: int, quota: float | None, physical: int, expected: int
 ) -> None:
     assert usable_cores(CoreCounts(physical=physical, logical=8, affinity=allowed_cpus), quota) == expected
+
+
+def test_the_logical_cpus_of_each_core_that_may_be_used_are_told_together(tmp_path: Path) -> None:
+    root = plant(tmp_path, "linux-hybrid-laptop")
+    counts = linux_cores(root, range(4))
+    groups = linux_core_groups(root, range(4))
+    assert counts is not None
+    assert len(groups) == counts.allowed
+    assert sorted(cpu for group in groups for cpu in group) == [0, 1, 2, 3]
+    assert linux_core_groups(root, [1]) == ((1,),)
+    assert linux_core_groups(tmp_path / "nothing", [0]) == ()
+
+
+def test_cores_are_not_divided_where_a_quota_leaves_less_than_there_are(tmp_path: Path) -> None:
+    root = plant(tmp_path, "linux-hybrid-laptop")
+    groups = core_groups(99, root)
+    assert groups == ()
 
 
 def test_two_threads_of_one_core_are_one_usable_core(tmp_path: Path) -> None:
