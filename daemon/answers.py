@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
-from daemon.catalog import Catalog, Resolved
+from daemon.catalog import Catalog
 from daemon.company import Company
 from daemon.deadline import Deadline
 from daemon.endpoints import CHATS, EMBEDDINGS, TRANSCRIPTIONS, Endpoint
@@ -23,6 +23,7 @@ from daemon.pool.launch import Ask, Event
 from daemon.pool.lease import Lease
 from daemon.pool.pool import SessionPool
 from daemon.pool.protocol import Accepted, Delta, Embed, Embedded, Failed, Finished, Generate, Transcribe
+from daemon.resolving import Resolved
 from daemon.terms import NO_TERMS, Terms
 from daemon.wants import NO_WANTS, Wants
 from registry.errors import (

@@ -5,32 +5,22 @@ Every method is synchronous and safe to call from several threads: the API runs 
 
 from __future__ import annotations
 
-import glob
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
-from daemon.choosing import Chooser, memory_budget
+from daemon.choosing import Chooser
 from daemon.decisions import Decisions
-from daemon.endpoints import CHATS, Endpoint
 from daemon.machine import Machine
-from daemon.pool.plan import LoadPlan
+from daemon.planning import Planner
+from daemon.resolving import Resolver
 from daemon.settings import Settings
-from daemon.wants import NO_WANTS, Wants, context_for, is_auto, task_for, thinking_for
 from registry.errors import (
-    AdapterNotFound,
-    InvalidRequest,
     ModelNotUsable,
-    NoModelForTask,
-    OutOfBudget,
-    PinnedModelNotUsable,
-    UnsupportedParameter,
 )
 from registry.index.recovery import Recovery
 from registry.index.roots import absolute
-from registry.layouts.adapters import adapter_names
 from registry.model import (
     Changes,
     Evaluation,
@@ -41,46 +31,17 @@ from registry.model import (
     Pin,
     Root,
     ScanReport,
-    Status,
     Task,
 )
 from registry.scan import scan
 from registry.sources import find_roots
 from registry.store import Registry
-from selector.budget import accelerator_bytes, available_bytes
-from selector.filters import is_meant, reject_provider
-from selector.footprint import CONTEXT_STEP, footprint, format_bytes, longest_context, need_bytes
 from selector.hardware import Hardware
 from selector.policy import Policy
 from selector.quality import ways_of
 from selector.selection import HeldBack, Selection, SelectionRequest, SessionFacts, Setback
 
-# Between a model and its adapter, in requests and answers.
-ADAPTER_MARK = "@"
 GLOB_CHARACTERS = frozenset("*?[")
-# Of a model that is loaded although it should not fit.
-FORCED_CONTEXT_TOKENS = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A model ready to be leased; ``selection`` is the ledger if slmreg made the choice, kept as ``decision_id``.
-
-    ``thinking``: whether it is to reason before it answers; None is up to its chat template. ``adapter``: the LoRA
-    adapter that was asked for.
-    """
-
-    model: Model
-    plan: LoadPlan
-    selection: Selection | None = None
-    thinking: bool | None = None
-    decision_id: str | None = None
-    adapter: str | None = None
-
-    @property
-    def name(self) -> str:
-        """What the answer calls the model: its id, with the adapter if there is one."""
-        return self.model.id if self.adapter is None else f"{self.model.id}{ADAPTER_MARK}{self.adapter}"
 
 
 class Catalog:
@@ -100,14 +61,14 @@ class Catalog:
         held_back: Callable[[], tuple[HeldBack, ...]] = tuple,
         stand_in: Callable[[Task, str], str | None] = lambda _task, _coming: None,
     ) -> None:
-        """``measurements``: None asks the registry; for these see ``Chooser``. ``stand_in``: which model has a task
-        while another one is being loaded for it.
+        """``measurements``: None asks the registry; for these see ``Chooser``, for ``stand_in`` ``Resolver``.
+
+        ``resolve`` and ``plan`` are those of ``daemon.resolving`` and ``daemon.planning``.
         """
         self._registry = registry
         self._machine = machine
         self._settings = settings
         self._environment = environment
-        self._stand_in = stand_in
         self._scanning = threading.Lock()
         self.chooser = Chooser(
             registry,
@@ -120,6 +81,18 @@ class Catalog:
             held_back=held_back,
         )
         self.decisions = Decisions(settings.max_selections)
+        planner = Planner(registry, machine, settings, self.chooser)
+        self.plan = planner.plan
+        self.resolve = Resolver(
+            registry,
+            machine,
+            settings,
+            self.chooser,
+            planner,
+            self.decisions,
+            get=self.get,
+            stand_in=stand_in,
+        ).resolve
 
     # -- what is here
 
@@ -264,177 +237,3 @@ class Catalog:
     def select(self, request: SelectionRequest) -> Selection:
         """Choose for a task among everything that is here; nothing is loaded or remembered."""
         return self.chooser.select(request)
-
-    # -- from a name in a request to a model that can be loaded
-
-    def resolve(
-        self, reference: str, wants: Wants = NO_WANTS, *, is_forced: bool = False, serves: Endpoint = CHATS
-    ) -> Resolved:
-        """What ``model`` in a request to an endpoint means: an id, name or alias, ``auto``, or ``auto:<task>``.
-
-        Behind a name may stand the LoRA adapter that is to be used: ``name@adapter``.
-
-        ``is_forced``: a model that is named is to be loaded although it should not fit.
-
-        Raises ModelNotFound, AdapterNotFound, ModelNotUsable, UnknownTask, NoModelForTask, PinnedModelNotUsable,
-        OutOfBudget.
-        """
-        if is_auto(reference):
-            return self._resolve_auto(reference.strip().lower(), wants, serves)
-        model, adapter = self._with_adapter(reference)
-        require_usable(model, serves)
-        rejection = reject_provider(model, self.hardware())
-        if rejection is not None:
-            raise ModelNotUsable(f"{model.id} {rejection.message}.")
-        if wants.needs_vision and Task.VISION not in model.tasks:
-            raise UnsupportedParameter(
-                f"{model.id} takes no pictures. Leave them out, or ask for auto:vision.", param="messages"
-            )
-        if wants.needs_tools and Task.TOOLS not in model.tasks:
-            raise UnsupportedParameter(
-                f"{model.id} cannot call tools: its chat template has no place for them. Leave 'tools' out, or ask for "
-                "auto:tools.",
-                param="tools",
-            )
-        plan = self.plan(model, wants.task, is_forced=is_forced)
-        return Resolved(model, plan, thinking=thinking_for(model, wants), adapter=adapter)
-
-    def _with_adapter(self, reference: str) -> tuple[Model, str | None]:
-        """The model that a name means, and its adapter if one is named. Raises ModelNotFound, AdapterNotFound."""
-        name, mark, adapter = reference.rpartition(ADAPTER_MARK)
-        if not mark or self.candidates(reference) or not self.candidates(name):
-            return self.get(reference), None
-        model = self.get(name)
-        known = adapter_names(model.adapters)
-        if adapter not in known:
-            raise AdapterNotFound(model.id, adapter, tuple(known))
-        return model, adapter
-
-    def plan(self, model: Model, task: Task | None = None, *, is_forced: bool = False) -> LoadPlan:
-        """Context, threads and expected bytes for loading ``model`` now, and how long it stays after a ``task``.
-
-        Raises OutOfBudget with the numbers.
-
-        A model that is loaded is never out of budget: its memory is there already. ``is_forced``: load it, at the least
-        context, although the estimate says that it does not fit.
-        """
-        hardware, sessions = self.hardware(), self.chooser.sessions()
-        threads = self.chooser.threads_on(hardware)
-        loaded_bytes = self.chooser.loaded_bytes(model, threads)
-        available = accelerator_bytes(hardware, model)
-        if available is None:
-            available = available_bytes(
-                hardware,
-                sessions,
-                for_model=model.id,
-                memory_budget_bytes=memory_budget(self._settings, lambda: hardware),
-                memory_reserve_bytes=self._settings.memory_reserve_bytes,
-            )
-        context = min(longest_context(model, available, loaded_bytes=loaded_bytes), self._settings.max_context_tokens)
-        does_fit = context > 0 or any(session.model_id == model.id for session in sessions)
-        if not does_fit and not is_forced:
-            need = footprint(model, CONTEXT_STEP, loaded_bytes=loaded_bytes)
-            raise OutOfBudget(
-                f"{model.id} needs {need}; {format_bytes(available)} are available beside the reserve. Close other "
-                "programs, raise memory_budget_bytes, choose a smaller model, or `slmreg load --force` it."
-            )
-        if not does_fit:
-            context = min(FORCED_CONTEXT_TOKENS, self._settings.max_context_tokens, model.context_tokens)
-        return LoadPlan(
-            # A loaded session that goes away before it is used is loaded again with this.
-            context_tokens=max(context, min(CONTEXT_STEP, model.context_tokens)),
-            threads=threads,
-            need_bytes=need_bytes(model, context, loaded_bytes=loaded_bytes),
-            allowed_libraries=self._allowed_libraries(model),
-            is_forced=is_forced and not does_fit,
-            keep_alive_s=self._keep_alive_s(model, task),
-        )
-
-    def _keep_alive_s(self, model: Model, task: Task | None) -> float | None:
-        """By the model, else by the task, else as for all; None is for ever."""
-        for pattern, seconds in self._settings.keep_alive_models.items():
-            if is_meant(model, pattern):
-                return seconds
-        if task in self._settings.keep_alive_tasks:
-            return self._settings.keep_alive_tasks[task]
-        return self._settings.keep_alive
-
-    def _allowed_libraries(self, model: Model) -> tuple[str, ...]:
-        """SHA-256 digests, for a model that has a library of custom operators."""
-        return tuple(sorted(self._registry.allowed_libraries())) if model.custom_ops_library is not None else ()
-
-    def _resolve_auto(self, reference: str, wants: Wants, serves: Endpoint) -> Resolved:
-        task, because = task_for(reference, wants)
-        if task not in serves.tasks:
-            tasks = ", ".join(sorted(serves.tasks))
-            raise InvalidRequest(f"This endpoint does not serve {task}, only {tasks}.", param="model")
-        request = SelectionRequest(
-            task,
-            context_tokens=context_for(task, wants, self._settings.max_context_tokens),
-            needs_tools=wants.needs_tools,
-            needs_vision=wants.needs_vision,
-            policy=wants.policy or self._settings.policy,
-            thinking=wants.thinking,
-            is_in_tool_loop=wants.is_in_tool_loop,
-            deny=tuple(map(glob.escape, wants.not_these)),
-        )
-        selection = self._taken(request)
-        if selection.pick is not None:
-            selection = self._until_it_is_loaded(request, selection)
-        if selection.pick is None:
-            self._refuse(selection)
-        model = self.get(selection.pick.model_id)
-        decision_id = self.decisions.record(reference, because, selection)
-        return Resolved(
-            model, self.plan(model, task), selection, thinking=selection.pick.thinking, decision_id=decision_id
-        )
-
-    def _taken(self, request: SelectionRequest) -> Selection:
-        """The context is an estimate of the prompt: it says which models are better off, and refuses none.
-
-        Whether a prompt fits is for the model itself to count.
-        """
-        if request.context_tokens is not None:
-            selection = self.chooser.select(request)
-            if selection.pick is None or selection.is_fallback:
-                request = replace(request, context_tokens=None)
-        return self.chooser.take(request)
-
-    def _until_it_is_loaded(self, request: SelectionRequest, selection: Selection) -> Selection:
-        """While the choice is being loaded to take over a task, the model that has it answers, if it can."""
-        coming = selection.chosen
-        present = self._stand_in(request.task, coming) if coming is not None and not selection.pinned else None
-        models = self._registry.candidates(present) if present is not None else ()
-        pick = self.chooser.select_among(request, models).pick if models else None
-        if pick is None:
-            return selection
-        return replace(selection, pick=pick, reason=f"{coming} is being loaded; until then {pick.model_id} answers.")
-
-    def _refuse(self, selection: Selection) -> NoReturn:
-        request = selection.request
-        if request.thinking is not None:
-            either = self.chooser.select(replace(request, thinking=None))
-            if either.chosen is not None:
-                does = "reasons before it answers" if request.thinking else "answers without reasoning first"
-                raise UnsupportedParameter(
-                    f"No model here that can do {request.task} {does}. Leave 'reasoning_effort' out.",
-                    param="reasoning_effort",
-                )
-        if selection.pinned:
-            raise PinnedModelNotUsable(selection.reason)
-        raise NoModelForTask(selection.reason, retry_after_s=self.chooser.setback_s())
-
-
-def require_usable(model: Model, serves: Endpoint = CHATS) -> None:
-    """Raises ModelNotUsable with the reason if ``model`` cannot be loaded, or do anything that an endpoint serves."""
-    if model.status is Status.MISSING:
-        raise ModelNotUsable(
-            f"{model.id} is missing: there is no usable model at {model.path} any more. Put it back, or take another."
-        )
-    if model.status is not Status.READY:
-        why = " ".join(problem.message for problem in model.problems) or "See `slmreg show`."
-        raise ModelNotUsable(f"{model.id} is {model.status}: {why}")
-    if not serves.tasks.intersection(model.tasks):
-        can = f"It can do {', '.join(model.tasks)}." if model.tasks else ""
-        why = " ".join(problem.message for problem in model.problems)
-        raise ModelNotUsable(f"{model.id} cannot {serves.deed}. {can or why}".strip())

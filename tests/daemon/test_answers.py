@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from daemon.answers import Answers
-from daemon.catalog import Catalog, Resolved
+from daemon.catalog import Catalog
 from daemon.endpoints import CHATS, Endpoint
 from daemon.learner import Learner
 from daemon.pool.budget import MemoryMeter
@@ -20,6 +20,7 @@ from daemon.pool.limits import PoolLimits
 from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import SessionPool
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate, Load, Ready
+from daemon.resolving import Resolved
 from daemon.terms import NO_TERMS, KeepAlive, Terms
 from daemon.wants import NO_WANTS, Wants
 from registry.errors import AnswerTimedOut, GenerationFailed, InvalidRequest, LoadFailed, NoModelForTask

@@ -11,12 +11,13 @@ from fastapi import FastAPI
 
 from daemon.api.admin import sessions_router
 from daemon.api.errors import install_error_handlers
-from daemon.catalog import Catalog, Resolved
+from daemon.catalog import Catalog
 from daemon.endpoints import Endpoint
 from daemon.pool.account import SessionSnapshot
 from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import SessionPool
 from daemon.pool.session import SessionState
+from daemon.resolving import Resolved
 from registry.model import Model, Task
 from tests.fakes import a_model, on_loop
 

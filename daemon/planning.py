@@ -1,0 +1,80 @@
+"""How a model would be loaded now: context, threads, expected bytes, and how long it stays."""
+
+from __future__ import annotations
+
+from daemon.choosing import Chooser, memory_budget
+from daemon.machine import Machine
+from daemon.pool.plan import LoadPlan
+from daemon.settings import Settings
+from registry.errors import OutOfBudget
+from registry.model import Model, Task
+from registry.store import Registry
+from selector.budget import accelerator_bytes, available_bytes
+from selector.filters import is_meant
+from selector.footprint import CONTEXT_STEP, footprint, format_bytes, longest_context, need_bytes
+
+# Of a model that is loaded although it should not fit.
+FORCED_CONTEXT_TOKENS = 2048
+
+
+class Planner:
+    """Safe to use from several threads."""
+
+    def __init__(self, registry: Registry, machine: Machine, settings: Settings, chooser: Chooser) -> None:
+        self._registry = registry
+        self._machine = machine
+        self._settings = settings
+        self._chooser = chooser
+
+    def plan(self, model: Model, task: Task | None = None, *, is_forced: bool = False) -> LoadPlan:
+        """Context, threads and expected bytes for loading ``model`` now, and how long it stays after a ``task``.
+
+        Raises OutOfBudget with the numbers.
+
+        A model that is loaded is never out of budget: its memory is there already. ``is_forced``: load it, at the least
+        context, although the estimate says that it does not fit.
+        """
+        hardware, sessions = self._machine.hardware(), self._chooser.sessions()
+        threads = self._chooser.threads_on(hardware)
+        loaded_bytes = self._chooser.loaded_bytes(model, threads)
+        available = accelerator_bytes(hardware, model)
+        if available is None:
+            available = available_bytes(
+                hardware,
+                sessions,
+                for_model=model.id,
+                memory_budget_bytes=memory_budget(self._settings, lambda: hardware),
+                memory_reserve_bytes=self._settings.memory_reserve_bytes,
+            )
+        context = min(longest_context(model, available, loaded_bytes=loaded_bytes), self._settings.max_context_tokens)
+        does_fit = context > 0 or any(session.model_id == model.id for session in sessions)
+        if not does_fit and not is_forced:
+            need = footprint(model, CONTEXT_STEP, loaded_bytes=loaded_bytes)
+            raise OutOfBudget(
+                f"{model.id} needs {need}; {format_bytes(available)} are available beside the reserve. Close other "
+                "programs, raise memory_budget_bytes, choose a smaller model, or `slmreg load --force` it."
+            )
+        if not does_fit:
+            context = min(FORCED_CONTEXT_TOKENS, self._settings.max_context_tokens, model.context_tokens)
+        return LoadPlan(
+            # A loaded session that goes away before it is used is loaded again with this.
+            context_tokens=max(context, min(CONTEXT_STEP, model.context_tokens)),
+            threads=threads,
+            need_bytes=need_bytes(model, context, loaded_bytes=loaded_bytes),
+            allowed_libraries=self._allowed_libraries(model),
+            is_forced=is_forced and not does_fit,
+            keep_alive_s=self._keep_alive_s(model, task),
+        )
+
+    def _keep_alive_s(self, model: Model, task: Task | None) -> float | None:
+        """By the model, else by the task, else as for all; None is for ever."""
+        for pattern, seconds in self._settings.keep_alive_models.items():
+            if is_meant(model, pattern):
+                return seconds
+        if task in self._settings.keep_alive_tasks:
+            return self._settings.keep_alive_tasks[task]
+        return self._settings.keep_alive
+
+    def _allowed_libraries(self, model: Model) -> tuple[str, ...]:
+        """SHA-256 digests, for a model that has a library of custom operators."""
+        return tuple(sorted(self._registry.allowed_libraries())) if model.custom_ops_library is not None else ()
