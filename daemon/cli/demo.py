@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,10 +105,10 @@ class _Demo:
             self._title(f"The daemon runs at {url} and has indexed them, in place")
             self._list(backend)
             chosen = self._select(backend)
-            self._ask(url, chosen)
+            self._ask(backend, url, chosen)
             dropped = self._drop(backend)
             self._pin(backend, url, dropped)
-            self._ps(backend, {chosen, dropped})
+            self._ps(backend, dropped, gone=chosen)
 
     def _list(self, backend: HttpBackend) -> None:
         models = backend.models()
@@ -131,8 +132,9 @@ class _Demo:
         self._check(selection["chosen"] is not None, "nothing was chosen")
         return str(selection["chosen"])
 
-    def _ask(self, url: str, expected: str) -> None:
-        self._title('An app asks "auto" through the OpenAI endpoint: the model is hot-loaded and answers')
+    def _ask(self, backend: HttpBackend, url: str, expected: str) -> None:
+        self._title('An app asks "auto" through the OpenAI endpoint: the best model is loaded already, and answers')
+        self._wait(lambda: self._is_loaded(backend, expected), f"{expected} was not loaded by itself")
         self._say(f"[dim]POST {url}/v1/chat/completions  model=auto  {QUESTION!r}[/]")
         started_s = time.monotonic()
         answer = StreamedAnswer(url, {"model": "auto", "messages": [{"role": "user", "content": QUESTION}]})
@@ -145,16 +147,14 @@ class _Demo:
         self._check(first_s is not None and answer.finish_reason == "stop", "the answer did not end by itself")
         self._check(answer.model == expected, f"{answer.model} answered, not {expected}")
         tokens = answer.usage["completion_tokens"]
-        self._say(f"[dim]{answer.model}: {tokens} tokens, the first after {first_s:.2f} s, loading included[/]")
+        self._say(f"[dim]{answer.model}: {tokens} tokens, the first after {first_s:.2f} s[/]")
 
     def _drop(self, backend: HttpBackend) -> str:
         self._title("One more model is copied into the folder: the daemon notices by itself")
         self._copy(self._models / "new-arrival", None)
         copied_s = time.monotonic()
         model_id = "new-arrival:0"
-        while not self._is_ranked(backend, model_id):
-            self._check(time.monotonic() - copied_s < NOTICE_TIMEOUT_S, f"{model_id} was not noticed")
-            time.sleep(POLL_S)
+        self._wait(lambda: self._is_ranked(backend, model_id), f"{model_id} was not noticed")
         self._say(f"[cyan]{model_id}[/] can be selected {time.monotonic() - copied_s:.1f} s after the copy")
         return model_id
 
@@ -168,15 +168,25 @@ class _Demo:
         self._say(f"[dim]auto is now[/] [bold green]{answer.model}[/][dim]:[/]")
         self._console.print(f"  {text}", style="bold", markup=False)
 
-    def _ps(self, backend: HttpBackend, expected: set[str]) -> None:
-        self._title("What is loaded  (slmreg ps)")
+    def _ps(self, backend: HttpBackend, expected: str, *, gone: str) -> None:
+        self._title("It has taken over, and the other one is unloaded  (slmreg ps)")
+        self._wait(lambda: not self._is_loaded(backend, gone), f"{gone} is still loaded")
         sessions = backend.sessions()
         for session in sessions:
             memory, state = gigabytes(session["resident_bytes"]), session["state"]
             self._say(
                 f"[cyan]{session['id']:32}[/] {state}  {memory}  pid {session['pid']}  {session['threads']} threads"
             )
-        self._check(expected <= {session["id"] for session in sessions}, "a session is missing")
+        self._check(expected in {session["id"] for session in sessions}, f"{expected} is not loaded")
+
+    def _wait(self, is_so: Callable[[], bool], otherwise: str) -> None:
+        started_s = time.monotonic()
+        while not is_so():
+            self._check(time.monotonic() - started_s < NOTICE_TIMEOUT_S, otherwise)
+            time.sleep(POLL_S)
+
+    def _is_loaded(self, backend: HttpBackend, model_id: str) -> bool:
+        return any(s["id"] == model_id and s["state"] == "ready" for s in backend.sessions())
 
     def _is_ranked(self, backend: HttpBackend, model_id: str) -> bool:
         return any(candidate["id"] == model_id for candidate in backend.select(Task.CHAT)["ranking"])
