@@ -116,6 +116,11 @@ def _import_ahead() -> None:
     """What a load needs, while there is time. What cannot be imported is told when there is a load to fail."""
     # numpy only samples here, and its library for linear algebra would hold a thread for every core.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError):  # the C library asks for it when a thread ends, and aborts without it
+            ctypes.CDLL("libgcc_s.so.1")
     try:
         import_module("daemon.worker.loading")
     except Exception as error:

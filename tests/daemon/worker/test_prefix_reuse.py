@@ -59,7 +59,7 @@ class HashingBackend:
         self.read_tokens += len(tokens)
         self.rows[row] += tokens
         assert len(self.rows[row]) <= self.rooms[row]
-        seed = zlib.crc32(bytes(self.rows[row]), hash(self.adapters[row]) % 97)
+        seed = zlib.crc32(bytes(self.rows[row]), zlib.crc32(repr(self.adapters[row]).encode()) % 97)
         logits: Logits = np.random.RandomState(seed).standard_normal(VOCAB).astype(np.float32)
         return logits
 
