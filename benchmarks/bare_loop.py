@@ -1,6 +1,9 @@
 """A bare onnxruntime-genai loop, driven by lines of JSON: the limit that serving is measured against.
 
-python -m benchmarks.bare_loop FOLDER THREADS
+    python -m benchmarks.bare_loop FOLDER THREADS
+
+It says ``{}`` when everything is imported, loads the model at the line ``{"load": true}``, and then answers prompts.
+Its threads spin while they wait, as those of a model do that the daemon has loaded alone.
 """
 
 from __future__ import annotations
@@ -10,6 +13,14 @@ import sys
 import time
 
 import onnxruntime_genai as og
+
+
+def load(folder: str, threads: int) -> tuple[og.Model, og.Tokenizer]:
+    config = og.Config(folder)
+    options = {"intra_op_num_threads": threads, "session.intra_op.allow_spinning": "1"}
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+    model = og.Model(config)
+    return model, og.Tokenizer(model)
 
 
 def answer(model: og.Model, tokenizer: og.Tokenizer, prompt: str, tokens: int) -> dict[str, float]:
@@ -28,20 +39,28 @@ def answer(model: og.Model, tokenizer: og.Tokenizer, prompt: str, tokens: int) -
         generator.generate_next_token()
         count += 1
     seconds = time.perf_counter() - first_s
-    return {"ttft_s": first_s - started_s, "tokens_per_second": (count - 1) / seconds}
+    return {
+        "ttft_s": first_s - started_s,
+        "tokens_per_second": (count - 1) / seconds,
+        "prompt_tokens": len(ids),
+        "completion_tokens": count,
+    }
+
+
+def say(words: dict[str, float]) -> None:
+    print(json.dumps(words), flush=True)
 
 
 def main() -> None:
     folder, threads = sys.argv[1], int(sys.argv[2])
+    say({})
+    sys.stdin.readline()
     started_s = time.perf_counter()
-    config = og.Config(folder)
-    config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}))
-    model = og.Model(config)
-    tokenizer = og.Tokenizer(model)
-    print(json.dumps({"load_s": time.perf_counter() - started_s}), flush=True)
+    model, tokenizer = load(folder, threads)
+    say({"load_s": time.perf_counter() - started_s})
     for line in sys.stdin:
         question = json.loads(line)
-        print(json.dumps(answer(model, tokenizer, question["prompt"], question["tokens"])), flush=True)
+        say(answer(model, tokenizer, question["prompt"], question["tokens"]))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.markup import escape
 
 from daemon.cli.backend import HttpBackend
 from daemon.cli.background import BackgroundDaemon, start_daemon, stop_daemon
@@ -117,7 +116,7 @@ class _Demo:
             self._say(f"[cyan]{model['id']:32}[/] {model['precision']:5} {gigabytes(model['size_bytes']):>7}  {kind}")
         problems = backend.problems()
         for problem in problems:
-            self._say(f"[red]{Path(problem['path']).name}[/]: {escape(problem['message'])}")
+            self._say(f"[red]{Path(problem['path']).name}[/]: {_plain(problem['message'])}")
         ids = {model["id"] for model in models}
         self._check({"demo-chat-generic-cpu:1", "my-finetune:0"} <= ids, f"indexed only {sorted(ids)}")
         self._check(len(problems) == 1, "the broken folder was not reported")
@@ -126,9 +125,9 @@ class _Demo:
         self._title("Which one is best for chat on this machine?  (slmreg select chat)")
         selection = backend.select(Task.CHAT)
         self._say(f"[bold green]{selection['chosen']}[/]")
-        self._say(escape(selection["reason"]))
+        self._say(_plain(selection["reason"]))
         for rejected in selection["rejected"]:
-            self._say(f"[dim]not {rejected['id']}: {escape(rejected['message'])}[/]")
+            self._say(f"[dim]not {rejected['id']}: {_plain(rejected['message'])}[/]")
         self._check(selection["chosen"] is not None, "nothing was chosen")
         return str(selection["chosen"])
 
@@ -216,6 +215,13 @@ def _explain_keep(console: Console, home: Path, daemon: BackgroundDaemon) -> Non
     console.print(f"The daemon keeps running at [bold]{daemon.url}[/] (pid {pid}); its files are in {home}.")
     console.print(f"Try:  SLMREG_HOME={home} slmreg list", soft_wrap=True)
     console.print(f"End:  kill {pid} && rm -r {home}", soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    """With every bracket as it stands, where others are marks of colour."""
+    from rich.markup import escape  # 3 MB, which the daemon would hold as well
+
+    return escape(text)
 
 
 COMMANDS = (demo,)
