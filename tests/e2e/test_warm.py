@@ -9,12 +9,10 @@ from typing import Any, Self
 
 import httpx
 import psutil
-import pytest
 
 from tests.e2e.conftest import Home, Served, put, put_broken, wait_for
 from tests.e2e.follower import Follower
 from tests.e2e.test_cli import as_json, slmreg
-from tests.e2e.test_lifecycle import ids
 
 BETTER = '{"better*": 20}'
 ANSWER_TOKENS = 60
@@ -23,9 +21,7 @@ ANSWER_TOKENS = 60
 def warm_for(served: Served) -> dict[str, list[str]]:
     """The models that are loaded, with what each is kept for."""
     return {
-        model_id: session["warm_for"]
-        for model_id, session in served.sessions().items()
-        if session["state"] == "ready"
+        model_id: session["warm_for"] for model_id, session in served.sessions().items() if session["state"] == "ready"
     }
 
 
@@ -147,9 +143,7 @@ def test_a_pin_moves_the_warm_model(home: Home, tiny: Path) -> None:
     wait_until_warm(served, "other:0")
 
 
-def test_a_better_model_that_cannot_be_loaded_leaves_the_old_one_serving_and_is_shown(
-    home: Home, tiny: Path
-) -> None:
+def test_a_better_model_that_cannot_be_loaded_leaves_the_old_one_serving_and_is_shown(home: Home, tiny: Path) -> None:
     put(tiny, home.models / "old")
     served = home.start(warm_tasks="chat", model_points=BETTER)
     old = wait_until_warm(served, "old:0")
