@@ -49,12 +49,12 @@ class Announcer:
         self._seen = self._view()
 
     def look(self) -> bool:
-        """True if the models are not what they were. Takes about a millisecond where nothing was written."""
+        """True if models or pins are not what they were. Takes about a millisecond where nothing was written."""
         with self._looking:
-            before, self._seen = self._seen, self._view()
-            is_different = self._seen.models != before.models
-            self._tell(differences(before, self._seen))
-            return is_different
+            before, now = self._seen, self._view()
+            self._seen = now
+            self._tell(differences(before, now))
+            return now.models != before.models or now.pins != before.pins
 
     def _tell(self, news: Iterator[News]) -> None:
         first = tuple(islice(news, self._events.max_events + 1))

@@ -120,9 +120,7 @@ class Daemon:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._close()
-            if self._closing is not None:
-                await self._closing
+            await self.stopped()
             await self._launcher.close()
             await asyncio.to_thread(self.learner.write)
             self.registry.close()
@@ -142,18 +140,23 @@ class Daemon:
         await self.warm.run(self.catalog)
 
     def begin_stop(self) -> None:
-        """Any thread, also a signal handler: refuse new requests and drain from now on. ``running`` waits for the end.
+        """Any thread, also a signal handler: refuse new requests and drain from now on. ``stopped`` waits for the end.
 
         The web server waits for running responses before it ends the application, so this cannot wait for that.
         """
         self._on_loop(self._close)
 
-    def _close(self) -> None:
+    async def stopped(self) -> None:
+        """Begin to stop, and return when the last answer is done and every model's process has ended."""
+        await asyncio.shield(self._close())
+
+    def _close(self) -> asyncio.Task[None]:
         self.events.close()
         if self._closing is None:
             answers = sum(session.active for session in self.pool.snapshot())
             log.info("daemon.stopping answers=%d at_most_s=%g", answers, self.settings.drain_timeout_s)
             self._closing = asyncio.create_task(self.pool.close(), name="drain")
+        return self._closing
 
     def status(self) -> Json:
         """The part of the status that the process itself knows; the address is the command line's to add."""
@@ -236,7 +239,8 @@ def create_app(
 ) -> FastAPI:
     """The whole daemon as an ASGI app. Raises DatabaseError if the registry cannot be opened.
 
-    ``app.state.begin_stop`` is for whoever runs it to call as soon as it is asked to stop.
+    ``app.state.begin_stop`` is for whoever runs it to call as soon as it is asked to stop, ``app.state.stopped`` to
+    wait for until it stops listening.
     """
     launcher = launcher or ProcessLauncher(keeps_spare=settings.spare_worker, hang_timeout_s=settings.hang_timeout_s)
     daemon = Daemon(settings, paths, environment, launcher)
@@ -248,7 +252,7 @@ def create_app(
 
     # The interactive pages load their scripts from a CDN: not on an offline machine.
     app = FastAPI(title="slmreg", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.begin_stop = daemon.begin_stop
+    app.state.begin_stop, app.state.stopped = daemon.begin_stop, daemon.stopped
     forms = frozenset({TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH})
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, form_paths=forms)
     install_error_handlers(app)

@@ -220,6 +220,7 @@ def session_json(session: SessionSnapshot) -> Json:
     """``expires_s``: when an idle session goes by itself, in seconds from now; None: not for its age alone.
 
     ``pinned``: in memory, until somebody unloads it. ``warm_for``: the tasks whose best model it is kept warm as.
+    ``cores``: the logical CPUs it is held to while others answer too; empty: it may use all.
     """
     return {
         "id": session.model_id,
@@ -230,6 +231,7 @@ def session_json(session: SessionSnapshot) -> Json:
         "queued": session.queued,
         "device": session.device,
         "threads": session.threads,
+        "cores": list(session.cores),
         "context_tokens": session.context_tokens,
         "engine": session.engine,
         "template_source": session.template_source,

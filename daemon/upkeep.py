@@ -57,7 +57,7 @@ class Upkeep:
         rescan_s: float,
     ) -> None:
         """``make_watcher`` gets what to call with a folder to scan; ``on_models`` is told what there is after each scan
-        and each change; ``is_busy`` is asked on the event loop whether an answer is running.
+        and each change of models or pins; ``is_busy`` is asked on the event loop whether an answer is running.
         """
         self._catalog = catalog
         self._announcer = announcer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ from registry.errors import AddressInUse, DaemonAlreadyRunning
 
 BACKLOG = 128
 STOP_MARGIN_S = 10
+FORCED_POLL_S = 0.05
 
 
 @click.command()
@@ -61,7 +63,16 @@ def _serve(settings: Settings, paths: Paths, listener: socket.socket) -> None:
             app.state.begin_stop()
             if self.should_exit:  # the second time: what is cut off now was meant to be, and needs no stack in the log
                 logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+                self.force_exit = True  # uvicorn itself does so for Ctrl-C only
             super().handle_exit(sig, frame)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """Not before the last answer is done: until then, whoever comes is told that it stops."""
+            stopped = asyncio.ensure_future(app.state.stopped())
+            while not (stopped.done() or self.force_exit):
+                await asyncio.wait({stopped}, timeout=FORCED_POLL_S)
+            stopped.cancel()
+            await super().shutdown(sockets)
 
     app = create_app(settings, paths)
     config = uvicorn.Config(
@@ -69,8 +80,7 @@ def _serve(settings: Settings, paths: Paths, listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        # The pool ends its answers after drain_timeout_s; this is for clients that do not read the end.
-        timeout_graceful_shutdown=int(settings.drain_timeout_s) + STOP_MARGIN_S,
+        timeout_graceful_shutdown=STOP_MARGIN_S,  # for clients that do not read the ends of their answers
     )
     running = RunningDaemon(os.getpid(), _url(settings.host, listener), __version__)
     # uvicorn stops gracefully and then raises the signal again for whoever was there before it: that is us, and we end

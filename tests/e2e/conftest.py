@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import onnx
 import openai
 import pytest
 
@@ -107,6 +108,15 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def put(model: Path, folder: Path) -> Path:
     return Path(shutil.copytree(model, folder))
+
+
+def put_broken(model: Path, folder: Path) -> Path:
+    """Nothing that a scan can see is wrong with it, but its graph has an operator that nobody knows."""
+    put(model, folder)
+    graph = onnx.load(folder / "model.onnx", load_external_data=False)
+    graph.graph.node[-1].op_type = "NoSuchOperator"
+    onnx.save(graph, folder / "model.onnx")
+    return folder
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ RANKING_KEYS = {
 }
 SESSION_KEYS = {
     *("id", "state", "pid", "resident_bytes", "active", "queued", "device", "threads", "engine"),
-    *("idle_s", "expires_s", "pinned", "template_source", "warm_for", "failure"),
+    *("cores", "idle_s", "expires_s", "pinned", "template_source", "warm_for", "failure"),
 }
 
 
