@@ -33,6 +33,7 @@ from registry.errors import (
     LoadFailed,
     OutOfBudget,
     SlmregError,
+    UnsupportedParameter,
     WorkerDied,
 )
 from registry.model import Model, Task
@@ -280,6 +281,8 @@ def as_error(event: Event) -> SlmregError:
     if event.prompt_tokens is not None and event.context_tokens is not None:
         param = event.param or "messages"
         return ContextLengthExceeded(event.prompt_tokens, event.context_tokens, message=event.message, param=param)
+    if event.code == UnsupportedParameter.code:
+        return UnsupportedParameter(event.message, param=event.param)
     if event.code == InvalidRequest.code:
         return InvalidRequest(event.message, param=event.param or "messages")
     return GenerationFailed(event.message)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from daemon.answers import Answers
+from daemon.answers import Answers, as_error
 from daemon.catalog import Catalog
 from daemon.endpoints import CHATS, Endpoint
 from daemon.learner import Learner
@@ -23,7 +23,15 @@ from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate, Lo
 from daemon.resolving import Resolved
 from daemon.terms import NO_TERMS, KeepAlive, Terms
 from daemon.wants import NO_WANTS, Wants
-from registry.errors import AnswerTimedOut, GenerationFailed, InvalidRequest, LoadFailed, NoModelForTask
+from registry.errors import (
+    AnswerTimedOut,
+    GenerationFailed,
+    InvalidRequest,
+    LoadFailed,
+    NoModelForTask,
+    SlmregError,
+    UnsupportedParameter,
+)
 from registry.model import Task
 from selector.selection import Selection
 from tests.fakes import FakeLauncher, FakeWorker, a_model, on_loop
@@ -327,3 +335,24 @@ async def test_a_request_s_own_deadline_ends_the_wait_and_the_answer() -> None:
     with pytest.raises(AnswerTimedOut, match=r"0\.05 s that the request allows"):
         await bench.answered_by("a", Terms(deadline_s=0.05))
     await bench.pool.close()
+
+
+@pytest.mark.parametrize(
+    ("failed", "error", "param"),
+    [
+        (Failed(request_id="r", code="invalid_request", message="no"), InvalidRequest, "messages"),
+        (Failed(request_id="r", code="invalid_request", message="no", param="tools"), InvalidRequest, "tools"),
+        (
+            Failed(request_id="r", code="unsupported_parameter", message="no", param="min_p"),
+            UnsupportedParameter,
+            "min_p",
+        ),
+        (Failed(request_id="r", code="generation_failed", message="no"), GenerationFailed, None),
+    ],
+)
+def test_what_a_worker_refuses_is_the_error_that_it_says_and_names_what_is_to_blame(
+    failed: Failed, error: type[SlmregError], param: str | None
+) -> None:
+    made = as_error(failed)
+    assert type(made) is error
+    assert getattr(made, "param", None) == param
