@@ -49,7 +49,7 @@ class Announcer:
         self._seen = self._view()
 
     def look(self) -> bool:
-        """True if the models or the pins are not what they were. Takes about a millisecond where nothing was written."""
+        """True if the models or the pins are not what they were. Takes a millisecond if nothing was written."""
         with self._looking:
             before, now = self._seen, self._view()
             self._seen = now

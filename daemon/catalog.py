@@ -308,9 +308,11 @@ class Catalog:
         does_fit = context > 0 or any(session.model_id == model.id for session in sessions)
         if not does_fit and not is_forced:
             need = footprint(model, CONTEXT_STEP, loaded_bytes=loaded_bytes)
+            held = ", ".join(sorted(session.model_id for session in sessions if not session.is_reclaimable))
             raise OutOfBudget(
-                f"{model.id} needs {need}; {format_bytes(available)} are available beside the reserve. Close other "
-                "programs, raise memory_budget_bytes, choose a smaller model, or `slmreg load --force` it."
+                f"{model.id} needs {need}; {format_bytes(available)} are available beside the reserve"
+                f"{f' and what is busy or kept loaded ({held})' if held else ''}. Close other programs, raise "
+                "memory_budget_bytes, choose a smaller model, or `slmreg load --force` it."
             )
         if not does_fit:
             context = min(FORCED_CONTEXT_TOKENS, self._settings.max_context_tokens, model.context_tokens)

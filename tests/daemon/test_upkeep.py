@@ -116,16 +116,16 @@ async def test_what_others_write_is_noticed_without_a_scan(bench: Bench) -> None
     assert [(kind, data["id"]) for kind, data in await bench.news() if data["source"] != "demo"] == [
         ("model.added", "one:0")
     ]
-    bench.models = ()
+    bench.models = []
     bench.scene.catalog.pin(Task.CHAT, "one")
     bench.upkeep.look()
     ((kind, data),) = await bench.news()
     assert (kind, data["task"], data["model"], data["waiting"]) == ("pin.changed", "chat", "one:0", False)
     assert "one:0" in {model.id for model in bench.models}  # what is best for a task may be another one now
-    bench.models = ()
+    bench.models = []
     bench.upkeep.look()
     assert await bench.news() == []
-    assert bench.models == ()
+    assert bench.models == []
 
 
 @on_loop

@@ -1,4 +1,4 @@
-"""How a daemon stops: what is being said is said to its end, what comes then is refused in words, and nothing is left."""
+"""How a daemon stops: what is being said is said to its end, what comes then is refused, and nothing is left."""
 
 from __future__ import annotations
 
