@@ -222,6 +222,7 @@ class Daemon:
                 idle_s=0.0 if s.warm_for else s.idle_s,
                 context_tokens=s.context_tokens,
                 promised_bytes=s.promised_bytes,
+                is_kept=s.is_kept,
             )
             for s in self.pool.snapshot()
             if s.state in (SessionState.READY, SessionState.LOADING)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from daemon.choosing import Chooser, memory_budget
 from daemon.machine import Machine
 from daemon.pool.plan import LoadPlan
@@ -12,6 +15,8 @@ from registry.store import Registry
 from selector.budget import accelerator_bytes, available_bytes
 from selector.filters import is_meant
 from selector.footprint import CONTEXT_STEP, footprint, format_bytes, longest_context, need_bytes
+from selector.hardware import Hardware
+from selector.selection import SessionFacts
 
 # Of a model that is loaded although it should not fit.
 FORCED_CONTEXT_TOKENS = 2048
@@ -31,28 +36,26 @@ class Planner:
 
         Raises OutOfBudget with the numbers.
 
-        A model that is loaded is never out of budget: its memory is there already. ``is_forced``: load it, at the least
-        context, although the estimate says that it does not fit.
+        A model that is loaded is never out of budget: its memory is there already. Where idle sessions do not give back
+        enough, busy ones will when they are done, and only those that are kept loaded never. ``is_forced``: load it, at
+        the least context, although the estimate says that it does not fit.
         """
         hardware, sessions = self._machine.hardware(), self._chooser.sessions()
         threads = self._chooser.threads_on(hardware)
         loaded_bytes = self._chooser.loaded_bytes(model, threads)
-        available = accelerator_bytes(hardware, model)
-        if available is None:
-            available = available_bytes(
-                hardware,
-                sessions,
-                for_model=model.id,
-                memory_budget_bytes=memory_budget(self._settings, lambda: hardware),
-                memory_reserve_bytes=self._settings.memory_reserve_bytes,
-            )
+        available = self._available_bytes(model, hardware, sessions)
+        if longest_context(model, available, loaded_bytes=loaded_bytes) == 0:
+            in_time = [replace(session, is_reclaimable=not session.is_kept) for session in sessions]
+            available = self._available_bytes(model, hardware, in_time)
         context = min(longest_context(model, available, loaded_bytes=loaded_bytes), self._settings.max_context_tokens)
         does_fit = context > 0 or any(session.model_id == model.id for session in sessions)
         if not does_fit and not is_forced:
             need = footprint(model, CONTEXT_STEP, loaded_bytes=loaded_bytes)
+            kept = ", ".join(sorted(session.model_id for session in sessions if session.is_kept))
             raise OutOfBudget(
-                f"{model.id} needs {need}; {format_bytes(available)} are available beside the reserve. Close other "
-                "programs, raise memory_budget_bytes, choose a smaller model, or `slmreg load --force` it."
+                f"{model.id} needs {need}; {format_bytes(available)} are available beside the reserve"
+                f"{f' and what is kept loaded ({kept})' if kept else ''}. Close other programs, raise "
+                "memory_budget_bytes, choose a smaller model, or `slmreg load --force` it."
             )
         if not does_fit:
             context = min(FORCED_CONTEXT_TOKENS, self._settings.max_context_tokens, model.context_tokens)
@@ -64,6 +67,18 @@ class Planner:
             allowed_libraries=self._allowed_libraries(model),
             is_forced=is_forced and not does_fit,
             keep_alive_s=self._keep_alive_s(model, task),
+        )
+
+    def _available_bytes(self, model: Model, hardware: Hardware, sessions: Sequence[SessionFacts]) -> int:
+        on_device = accelerator_bytes(hardware, model)
+        if on_device is not None:
+            return on_device
+        return available_bytes(
+            hardware,
+            sessions,
+            for_model=model.id,
+            memory_budget_bytes=memory_budget(self._settings, lambda: hardware),
+            memory_reserve_bytes=self._settings.memory_reserve_bytes,
         )
 
     def _keep_alive_s(self, model: Model, task: Task | None) -> float | None:

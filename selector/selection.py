@@ -44,7 +44,7 @@ class SelectionRequest:
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """One loaded session, as far as a choice depends on it. Reclaimable: idle and not pinned in memory.
+    """One loaded session, as far as a choice depends on it. Reclaimable: idle and not kept; kept: it never goes.
 
     ``idle_s`` is how long nobody has used it, ``context_tokens`` what it was loaded for (None: not known),
     ``promised_bytes`` what it may still take beside what it holds.
@@ -56,6 +56,7 @@ class SessionFacts:
     idle_s: float = 0.0
     context_tokens: int | None = None
     promised_bytes: int = 0
+    is_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -299,14 +299,19 @@ def test_a_plan_rests_on_what_was_measured(scene: Scene) -> None:
     assert scene.catalog.plan(model).need_bytes > before + 500_000_000
 
 
-def test_idle_sessions_count_as_memory_that_can_be_had(make_scene: MakeScene) -> None:
+def test_idle_sessions_count_as_memory_that_can_be_had_and_busy_ones_for_who_names_a_model(
+    make_scene: MakeScene,
+) -> None:
     scene = make_scene(memory_budget_bytes=150_000_000).with_tiny("one", "two")
-    busy = SessionFacts("two:0", 100_000_000, is_reclaimable=False)
-    scene.sessions = (busy,)
-    with pytest.raises(OutOfBudget):
+    idle = SessionFacts("two:0", 100_000_000, is_reclaimable=True)
+    busy = replace(idle, is_reclaimable=False)
+    for sessions in ((idle,), (busy,)):
+        scene.sessions = sessions
+        assert scene.catalog.resolve("one").model.id == "one:0"
+    assert scene.catalog.resolve("auto").model.id == "two:0"  # nobody has to wait for another's answer without need
+    scene.sessions = (replace(busy, is_kept=True),)
+    with pytest.raises(OutOfBudget, match=r"what is kept loaded \(two:0\)"):
         scene.catalog.resolve("one")
-    scene.sessions = (replace(busy, is_reclaimable=True),)
-    assert scene.catalog.resolve("one").model.id == "one:0"
 
 
 def test_an_alias_stands_for_the_variant_that_can_run_here(scene: Scene) -> None:
