@@ -180,7 +180,7 @@ def test_a_stopped_daemon_finishes_running_answers_and_exits_with_0(home: Home, 
     got: list[str] = []
 
     def ask() -> None:
-        answer = served.openai.chat.completions.create(model="slow", messages=ASK, temperature=0, max_tokens=2000)
+        answer = served.openai.chat.completions.create(model="slow", messages=ASK, temperature=0, max_tokens=800)
         got.append(answer.choices[0].finish_reason)
 
     asking = threading.Thread(target=ask)
