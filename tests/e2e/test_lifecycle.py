@@ -103,14 +103,15 @@ def test_killing_the_worker_ends_that_stream_with_an_error_and_the_next_request_
     assert again.usage.completion_tokens == 3
 
 
-def test_one_idle_session_is_evicted_to_fit_the_budget(home: Home, tiny: Path) -> None:
+def test_just_one_idle_session_is_evicted_to_fit_the_budget(home: Home, tiny: Path) -> None:
     for name in ("one", "two", "three"):
         put(tiny, home.models / name)
     served = home.start(memory_budget_bytes=200_000_000)  # room for two
-    for name in ("one", "two", "one", "three"):
+    for name in ("one", "two", "three"):
         served.openai.chat.completions.create(model=name, messages=ASK, max_tokens=2)
     ready = {model_id for model_id, session in served.sessions().items() if session["state"] == "ready"}
-    assert ready in ({"one:0", "three:0"}, {"two:0", "three:0"})  # which one is colder: tests/daemon/pool
+    assert "three:0" in ready
+    assert len(ready) == 2  # which one went depends on how long each took to load
 
 
 def test_a_model_beyond_the_budget_is_503_with_the_numbers(home: Home, tiny: Path) -> None:
@@ -179,7 +180,7 @@ def test_a_stopped_daemon_finishes_running_answers_and_exits_with_0(home: Home, 
     got: list[str] = []
 
     def ask() -> None:
-        answer = served.openai.chat.completions.create(model="slow", messages=ASK, temperature=0, max_tokens=2000)
+        answer = served.openai.chat.completions.create(model="slow", messages=ASK, temperature=0, max_tokens=800)
         got.append(answer.choices[0].finish_reason)
 
     asking = threading.Thread(target=ask)

@@ -34,7 +34,7 @@ def test_while_answers_finish_new_requests_are_refused_in_words(home: Home, slow
     served.post("/slmreg/load", {"model": "slow"}).raise_for_status()
     workers = workers_of(served)
     with httpx.Client(timeout=30) as client:
-        response, lines = begun(served, client, max_tokens=1500)
+        response, lines = begun(served, client, max_tokens=800)
         served.daemon.process.send_signal(signal.SIGTERM)
         wait_for(lambda: "daemon.stopping" in home.log.read_text(), "the stop to begin")
         for _ in range(2):
