@@ -98,6 +98,7 @@ async def test_a_session_is_shown_with_how_long_it_stays_and_why() -> None:
         "expires_s": 60.0,
         "pinned": True,
         "warm_for": ["chat", "code"],
+        "cores": [],
         "failure": None,
     }
 
