@@ -5,16 +5,15 @@ Invariant: both say the same; the pieces of a stream add up to the whole answer.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 from daemon.answers import Answer
 from daemon.api.choices import Choice
 from daemon.api.errors import error_body
+from daemon.api.streaming import event_frame
 from daemon.pool.protocol import Finished
 from daemon.shapes import Json
 from registry.errors import GenerationFailed, SlmregError
@@ -46,16 +45,16 @@ class Completion:
         no_usage: Json = {"usage": None} if include_usage else {}
         try:
             async for choice in self._chunk_choices():
-                yield _frame({**self._head("chat.completion.chunk"), "choices": [choice], **no_usage})
+                yield event_frame({**self._head("chat.completion.chunk"), "choices": [choice], **no_usage})
             if include_usage:
                 usage = self._usage(self._end())
-                yield _frame({**self._head("chat.completion.chunk"), "choices": [], "usage": usage})
+                yield event_frame({**self._head("chat.completion.chunk"), "choices": [], "usage": usage})
             yield b"data: [DONE]\n\n"
         except SlmregError as error:
-            yield _frame(error_body(error))
+            yield event_frame(error_body(error))
         except Exception as error:
             log.exception("stream.bug")
-            yield _frame(error_body(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}.")))
+            yield event_frame(error_body(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}.")))
 
     async def _chunk_choices(self) -> AsyncIterator[Json]:
         """The one entry of each chunk's ``choices``."""
@@ -101,8 +100,3 @@ class Completion:
 
 def _finish_reason(end: Finished, index: int) -> str:
     return end.finish_reasons[index] if index < len(end.finish_reasons) else end.finish_reason
-
-
-def _frame(body: Any) -> bytes:
-    """One event. In ASCII: some clients split lines also at U+2028 and the like, which JSON may hold as they are."""
-    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
