@@ -33,9 +33,6 @@ class Roster:
     def add_successor(self, session: Session) -> None:
         self._beside.append(session)
 
-    def successor_of(self, session: Session) -> Session | None:
-        return next((each for each in self._beside if each.succeeds is session), None)
-
     def take_over(self, successor: Session) -> Session:
         """``successor`` serves from now on; the session that did."""
         model_id = successor.model.id
