@@ -6,7 +6,6 @@ Invariant: what would need times (subtitles, words, segments) is refused by name
 from __future__ import annotations
 
 import base64
-import logging
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -20,17 +19,14 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from daemon.answers import Answer, Answers
-from daemon.api.errors import error_body
 from daemon.api.headers import POLICY_HEADER, answer_headers
-from daemon.api.streaming import CLIENT_LEFT, ClientLeft, EventStream, event_frame, or_leave
+from daemon.api.streaming import CLIENT_LEFT, DONE, ClientLeft, EventStream, ending_in_words, event_frame, or_leave
 from daemon.pool.protocol import Finished, Transcribe
 from daemon.shapes import Json
 from daemon.wants import Wants, parse_policy
-from registry.errors import GenerationFailed, InvalidRequest, SlmregError, UnsupportedParameter
+from registry.errors import InvalidRequest, UnsupportedParameter
 from registry.model import Task
 from selector.policy import Policy
-
-log = logging.getLogger("slmreg.api")
 
 _Form = TypeVar("_Form", bound="TranslationForm")
 
@@ -150,7 +146,7 @@ async def _respond(
         await stack.enter_async_context(answer)
         headers = answer_headers(answer.name, answer.task, answer.decision_id)
         if is_stream:
-            response = EventStream(_frames(answer), close=answer.aclose, headers=headers)
+            response = EventStream(ending_in_words(_frames(answer)), close=answer.aclose, headers=headers)
             stack.pop_all()  # the response closes the answer
             return response
         try:
@@ -174,24 +170,18 @@ async def _whole(answer: Answer) -> tuple[str, Json]:
 
 
 async def _frames(answer: Answer) -> AsyncIterator[bytes]:
-    """The text as server-sent events, ending with the whole of it, or with an error object if it breaks."""
+    """The text as server-sent events, ending with the whole of it."""
     parts: list[str] = []
     finished: Finished | None = None
-    try:
-        async for event in answer:
-            if isinstance(event, Finished):
-                finished = event
-            else:
-                parts.append(event.text)
-                yield event_frame({"type": "transcript.text.delta", "delta": event.text})
-        done: dict[str, Any] = {"type": "transcript.text.done", "text": "".join(parts)}
-        yield event_frame({**done, "usage": _usage(answer, finished)})
-        yield b"data: [DONE]\n\n"
-    except SlmregError as error:
-        yield event_frame(error_body(error))
-    except Exception as error:
-        log.exception("stream.bug")
-        yield event_frame(error_body(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}.")))
+    async for event in answer:
+        if isinstance(event, Finished):
+            finished = event
+        else:
+            parts.append(event.text)
+            yield event_frame({"type": "transcript.text.delta", "delta": event.text})
+    done: dict[str, Any] = {"type": "transcript.text.done", "text": "".join(parts)}
+    yield event_frame({**done, "usage": _usage(answer, finished)})
+    yield DONE
 
 
 def _usage(answer: Answer, finished: Finished | None) -> Json:

@@ -5,20 +5,16 @@ Invariant: both say the same; the pieces of a stream add up to the whole answer.
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from collections.abc import AsyncIterator
 
 from daemon.answers import Answer
 from daemon.api.choices import Choice
-from daemon.api.errors import error_body
-from daemon.api.streaming import event_frame
+from daemon.api.streaming import DONE, ending_in_words, event_frame
 from daemon.pool.protocol import Finished
 from daemon.shapes import Json
-from registry.errors import GenerationFailed, SlmregError
-
-log = logging.getLogger("slmreg.api")
+from registry.errors import GenerationFailed
 
 
 class Completion:
@@ -39,22 +35,19 @@ class Completion:
         choices = [choice.whole(_finish_reason(end, choice.index)) for choice in self._choices]
         return {**self._head("chat.completion"), "choices": choices, "usage": self._usage(end)}
 
-    async def frames(self, *, include_usage: bool) -> AsyncIterator[bytes]:
+    def frames(self, *, include_usage: bool) -> AsyncIterator[bytes]:
         """The answer as server-sent events, ending with ``[DONE]``, or with an error object if it breaks."""
+        return ending_in_words(self._frames(include_usage=include_usage))
+
+    async def _frames(self, *, include_usage: bool) -> AsyncIterator[bytes]:
         # OpenAI: where usage is asked for, every other chunk has it as null.
         no_usage: Json = {"usage": None} if include_usage else {}
-        try:
-            async for choice in self._chunk_choices():
-                yield event_frame({**self._head("chat.completion.chunk"), "choices": [choice], **no_usage})
-            if include_usage:
-                usage = self._usage(self._end())
-                yield event_frame({**self._head("chat.completion.chunk"), "choices": [], "usage": usage})
-            yield b"data: [DONE]\n\n"
-        except SlmregError as error:
-            yield event_frame(error_body(error))
-        except Exception as error:
-            log.exception("stream.bug")
-            yield event_frame(error_body(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}.")))
+        async for choice in self._chunk_choices():
+            yield event_frame({**self._head("chat.completion.chunk"), "choices": [choice], **no_usage})
+        if include_usage:
+            usage = self._usage(self._end())
+            yield event_frame({**self._head("chat.completion.chunk"), "choices": [], "usage": usage})
+        yield DONE
 
     async def _chunk_choices(self) -> AsyncIterator[Json]:
         """The one entry of each chunk's ``choices``."""

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from daemon.api.errors import error_body
+from registry.errors import GenerationFailed, SlmregError
+
+log = logging.getLogger("slmreg.api")
+
 T = TypeVar("T")
+DONE = b"data: [DONE]\n\n"
 CLIENT_LEFT = 499  # nginx's number for it; nobody is there to read it
 
 
@@ -60,6 +67,18 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
         except TimeoutError:
             raise ClientLeft from None
+
+
+async def ending_in_words(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """``frames``; where they break, the error is the last event, in OpenAI's envelope, and nothing follows."""
+    try:
+        async for frame in frames:
+            yield frame
+    except SlmregError as error:
+        yield event_frame(error_body(error))
+    except Exception as error:
+        log.exception("stream.bug")
+        yield event_frame(error_body(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}.")))
 
 
 def event_frame(body: Any) -> bytes:
