@@ -37,6 +37,12 @@ class Load:
     digests of the custom operator libraries that may be run. ``cores`` are those that loading may use; empty: all.
     ``tool_markers`` and ``reasoning_markers`` are what the registry knows of the texts around a call and a thought,
     two each: where they begin and end; empty: nothing.
+
+    ``engine`` is "auto", "generator" or "batched". The batched one is used only where it was proven to give the
+    generator's tokens: ``is_proven`` says whether that was found before for this very file and runtime, None that it
+    has to be found out. ``cache_tokens`` is the room of all rows together, 0: ``context_tokens``. ``max_itl_ms`` bounds
+    what one piece of a prompt adds to the time between two tokens of other answers. ``draft_tokens`` is how many tokens
+    may be guessed from the text so far and checked at once; 0: none.
     """
 
     path: str
@@ -51,6 +57,11 @@ class Load:
     cores: list[int] = field(default_factory=list)
     tool_markers: list[str] = field(default_factory=list)
     reasoning_markers: list[str] = field(default_factory=list)
+    engine: str = "auto"
+    is_proven: bool | None = None
+    cache_tokens: int = 0
+    max_itl_ms: int = 110
+    draft_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +167,9 @@ class Cancel:
 class Ready:
     """The model is loaded. ``context_tokens`` is what one request may use here, at most what ``Load`` asked for.
 
-    ``engine`` says what runs it: "generator", "paged", "embedding" or "transcription". ``adapters`` are the names that
+    ``engine`` says what runs it: "batched", "generator", "paged", "embedding" or "transcription"; ``engine_reason``, in
+    words, why not the batched one. ``is_proven``: see ``Load``; None where it was not tried. ``kv_token_bytes`` is what
+    one token of a row takes, 0 where nobody knows. ``adapters`` are the names that
     ``Generate.adapter`` may have. ``template_source`` is the file of the chat template; of an embedding model, how it
     makes one vector of a text and where that stands.
     """
@@ -167,6 +180,9 @@ class Ready:
     load_s: float
     template_source: str
     engine: str = "generator"
+    engine_reason: str = ""
+    is_proven: bool | None = None
+    kv_token_bytes: int = 0
     adapters: list[str] = field(default_factory=list)
 
 

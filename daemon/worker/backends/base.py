@@ -21,6 +21,11 @@ class Backend(Protocol):
         """Whether ``copy`` works here."""
         ...
 
+    @property
+    def can_verify(self) -> bool:
+        """Whether ``verify`` works here, at less than the cost of as many calls of ``decode``."""
+        ...
+
     def open(self, room_tokens: int, adapter: str | None = None) -> int:
         """A new, empty row whose cache has room for ``room_tokens``, for the model with a LoRA ``adapter`` or without.
 
@@ -34,6 +39,13 @@ class Backend(Protocol):
 
     def decode(self, batch: Sequence[tuple[int, int]]) -> list[Logits | GenerationFailed]:
         """Append one token to each row of ``batch`` (row, token); for each its logits, or why it failed."""
+        ...
+
+    def verify(self, row: int, tokens: Sequence[int]) -> Logits:
+        """Append ``tokens`` to a row; the logits, shape [tokens, vocab], of each of their positions.
+
+        Raises GenerationFailed, always so without ``can_verify``.
+        """
         ...
 
     def rewind(self, row: int, length: int) -> None:

@@ -65,6 +65,7 @@ class GeneratorBackend:
     """
 
     can_copy = False
+    can_verify = False
 
     def __init__(self, model: og.Model, adapters: Mapping[str, Path] | None = None) -> None:
         self._model = model
@@ -120,6 +121,9 @@ class GeneratorBackend:
             except GenerationFailed as error:
                 results.append(error)
         return results
+
+    def verify(self, row: int, tokens: Sequence[int]) -> Logits:
+        raise GenerationFailed("A generator tells the logits of the last position only.")
 
     def rewind(self, row: int, length: int) -> None:
         try:

@@ -28,6 +28,7 @@ class Letters:
 
 class CountingBackend:
     can_copy = False
+    can_verify = False
 
     def __init__(self, broken_row: int | None = None) -> None:
         self.rows: set[int] = set()
@@ -50,6 +51,9 @@ class CountingBackend:
             GenerationFailed("broken") if is_broken and row == self.broken_row else self.extend(row, [token])
             for row, token in batch
         ]
+
+    def verify(self, row: int, tokens: Sequence[int]) -> Logits:
+        raise GenerationFailed("not here")
 
     def rewind(self, row: int, length: int) -> None:
         raise GenerationFailed("not here")

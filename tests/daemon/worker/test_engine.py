@@ -32,6 +32,7 @@ class NoBackend:
     """No request gets as far as a row here."""
 
     can_copy = False
+    can_verify = False
 
     def open(self, room_tokens: int, adapter: str | None = None) -> int:
         raise GenerationFailed("closed")
@@ -41,6 +42,9 @@ class NoBackend:
 
     def decode(self, batch: Sequence[tuple[int, int]]) -> list[Logits | GenerationFailed]:
         raise GenerationFailed("closed")
+
+    def verify(self, row: int, tokens: Sequence[int]) -> Logits:
+        raise GenerationFailed("not here")
 
     def rewind(self, row: int, length: int) -> None:
         raise GenerationFailed("closed")

@@ -108,6 +108,9 @@ def test_a_generator_is_not_copied(model: og.Model) -> None:
     assert not backend.can_copy
     with pytest.raises(GenerationFailed, match="copied"):
         backend.copy(backend.open(8), 0, 8)
+    assert not backend.can_verify
+    with pytest.raises(GenerationFailed, match="last position"):
+        backend.verify(backend.open(8), [1, 2])
 
 
 class Recorder(Sampler):

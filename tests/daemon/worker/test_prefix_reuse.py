@@ -34,6 +34,8 @@ class Letters:
 class HashingBackend:
     """The logits of a row are a hash of its tokens and its adapter: a row with a wrong token in it shows at once."""
 
+    can_verify = False
+
     def __init__(self, *, can_copy: bool = False, can_rewind: bool = True) -> None:
         self.can_copy = can_copy
         self.can_rewind = can_rewind
@@ -67,6 +69,9 @@ class HashingBackend:
         rows = [row for row, _ in batch]
         assert len(set(rows)) == len(rows), "one row, two requests"
         return [self.extend(row, [token]) for row, token in batch]
+
+    def verify(self, row: int, tokens: Sequence[int]) -> Logits:
+        raise GenerationFailed("not here")
 
     def rewind(self, row: int, length: int) -> None:
         self.rewinds += 1

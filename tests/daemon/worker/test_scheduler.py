@@ -58,6 +58,7 @@ class FakeBackend:
         self.opened = 0
 
     can_copy = False
+    can_verify = False
 
     def open(self, room_tokens: int, adapter: str | None = None) -> int:
         if room_tokens in self.broken_tokens:
@@ -80,6 +81,9 @@ class FakeBackend:
             except GenerationFailed as error:
                 results.append(error)
         return results
+
+    def verify(self, row: int, tokens: Sequence[int]) -> Logits:
+        raise GenerationFailed("not here")
 
     def rewind(self, row: int, length: int) -> None:
         del self.rows[row][length:]
