@@ -26,9 +26,11 @@ from daemon.api.embeddings import embeddings_router
 from daemon.api.errors import install_error_handlers
 from daemon.api.events import events_router
 from daemon.api.openai import openai_router
+from daemon.api.responses.router import responses_router
 from daemon.api.security import Guard
 from daemon.catalog import Catalog
 from daemon.choosing import memory_budget
+from daemon.conversations import Conversations
 from daemon.events import EventLog
 from daemon.learner import Learner
 from daemon.listing import Listing
@@ -66,6 +68,12 @@ class Daemon:
         self.started_s = time.monotonic()
         self.registry = Registry.open(paths.database)
         self.machine = Machine(paths.hardware_cache)
+        self.conversations = Conversations(
+            paths.conversations,
+            most=settings.max_responses,
+            most_bytes=settings.max_responses_bytes,
+            ttl_s=settings.response_ttl_s,
+        )
         self.learner = Learner(self.registry.record_measurements, self.registry.measurements())
         self.events = EventLog(max_events=settings.max_events, max_followers=settings.max_subscribers)
         news = SessionNews(self.events)
@@ -123,6 +131,7 @@ class Daemon:
             await self.stopped()
             await self._launcher.close()
             await asyncio.to_thread(self.learner.write)
+            self.conversations.close()
             self.registry.close()
 
     async def _know_the_machine(self) -> None:
@@ -258,6 +267,8 @@ def create_app(
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, form_paths=forms)
     install_error_handlers(app)
     app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=settings.max_messages))
+    conversations = daemon.conversations
+    app.include_router(responses_router(daemon.answers, conversations, max_messages=settings.max_messages))
     app.include_router(audio_router(daemon.answers))
     app.include_router(embeddings_router(daemon.answers))
     app.include_router(registry_router(daemon.admin, daemon.status))

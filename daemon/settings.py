@@ -42,6 +42,7 @@ class Paths:
     database: Path
     run_file: Path
     hardware_cache: Path
+    conversations: Path
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -67,6 +68,7 @@ class Paths:
             database=data / "registry.db",
             run_file=run / "daemon.json",
             hardware_cache=cache / "hardware.json",
+            conversations=data / "responses.db",
         )
 
 
@@ -156,6 +158,13 @@ class Settings(BaseModel):
     heartbeat_s: float = Field(15, ge=0.05, description="a follower hears something at least this often")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="largest request body; beyond it: 413")
     max_messages: int = Field(2048, ge=1, description="most messages in one request")
+    max_responses: int = Field(
+        1000, ge=0, le=100_000, description="answers of `/v1/responses` that are kept to go on from; 0: none"
+    )
+    max_responses_bytes: int = Field(
+        256 * 1024 * 1024, ge=0, description="most text of those; beyond it the oldest are forgotten"
+    )
+    response_ttl_s: float = Field(2_592_000, ge=0, description="how long they are kept")
 
     @field_validator("allow", "deny", "warm_tasks", mode="before")
     @classmethod

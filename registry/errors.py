@@ -12,6 +12,7 @@
     |-- ModelNotFound
     |-- AdapterNotFound           the model has no such LoRA adapter
     |-- SelectionNotFound         a recorded choice that is not kept (any more)
+    |-- ResponseNotFound          an answer to go on from that is not kept (any more)
     |-- ModelNotUsable            known, but partial, invalid, missing or blocked
     |-- NoModelForTask            nothing on this machine can do the task now
     |-- PinnedModelNotUsable      the pinned model cannot serve, and pins are never replaced
@@ -133,6 +134,17 @@ class AdapterNotFound(SlmregError):
 
 class SelectionNotFound(SlmregError):
     code = "selection_not_found"
+
+
+class ResponseNotFound(SlmregError):
+    code = "response_not_found"
+
+    def __init__(self, id: str, *, param: str = "response_id") -> None:
+        super().__init__(
+            f"There is no answer {id!r:.100}: it was never kept (store), is too old, was deleted, or goes on from one "
+            "that was. Send the whole conversation as 'input'."
+        )
+        self.param = param
 
 
 class ModelNotUsable(SlmregError):

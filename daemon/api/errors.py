@@ -33,6 +33,7 @@ STATUS: dict[type[errors.SlmregError], int] = {
     errors.ModelNotFound: 404,
     errors.AdapterNotFound: 404,
     errors.SelectionNotFound: 404,
+    errors.ResponseNotFound: 404,
     errors.ModelNotUsable: 409,
     errors.NoModelForTask: 503,
     errors.PinnedModelNotUsable: 409,

@@ -346,3 +346,16 @@ def test_the_asynchronous_client_gets_several_answers_at_once(served: Served) ->
         return [answer.choices[0].message.content or "" for answer in answers]
 
     assert asyncio.run(ask_all()) == [ANSWERS[question] for question in questions]
+
+
+def test_a_response_goes_on_from_the_one_before_and_streams_the_same(served: Served) -> None:
+    client = served.openai
+    first = client.responses.create(model="talker", input="Hello!", temperature=0)
+    assert first.output_text
+    question = {"model": "talker", "input": "What is slmreg?", "temperature": 0, "previous_response_id": first.id}
+    second = client.responses.create(**question)
+    with client.responses.stream(**question) as stream:
+        assert stream.get_final_response().output_text == second.output_text
+    assert second.usage.input_tokens > first.usage.input_tokens + first.usage.output_tokens
+    parsed = client.responses.parse(model="tiny-random", input="Paint", text_format=Paint)
+    assert isinstance(parsed.output_parsed, Paint)

@@ -1,0 +1,185 @@
+"""The body of POST /v1/responses: what is accepted, and the chat that it asks for.
+
+Invariant: as for chats, a parameter that cannot be honoured is an error that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from daemon.api.chat import ChatRequest
+from daemon.api.chat_sampling import MAX_TOKEN_ID, MAX_TOP_LOGPROBS
+from daemon.api.chat_tools import MAX_TOOLS
+from daemon.api.fields import JsonSchema, KeepAliveField, Strict
+from daemon.api.responses.items import Item, MessageItem, chat_messages
+from daemon.bounds import MAX_SECONDS
+from registry.errors import InvalidRequest, UnsupportedParameter
+from selector.policy import Policy
+
+LOGPROBS = "message.output_text.logprobs"
+# Parameters that nothing here can honour, with the values that ask for nothing.
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "background": (False,),
+    "context_management": ([],),
+    "conversation": (),
+    "max_tool_calls": (),
+    "moderation": (),
+    "prompt": (),
+    "truncation": ("disabled",),
+}
+# What the fields of a chat are called here.
+_NAMES = {
+    "max_tokens": "max_output_tokens",
+    "messages": "input",
+    "reasoning_effort": "reasoning.effort",
+    "response_format": "text.format",
+}
+_ITEMS = TypeAdapter(list[Item])
+
+
+class TextFormat(Strict):
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: str | None = None
+    description: str | None = None
+    content: JsonSchema | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+    def as_response_format(self) -> dict[str, Any]:
+        named = {"name": self.name, "description": self.description, "schema": self.content, "strict": self.strict}
+        given = {key: value for key, value in named.items() if value is not None}
+        return {"type": self.type, **({"json_schema": given} if given else {})}
+
+
+class TextOptions(Strict):
+    format: TextFormat = TextFormat()
+    verbosity: Literal["medium"] | None = None
+
+
+class Reasoning(Strict):
+    """``summary``: there are none; what a model thinks is told in full."""
+
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    summary: Literal["auto"] | None = None
+
+
+class FunctionTool(Strict):
+    type: Literal["function"]
+    name: str = Field(min_length=1, max_length=128)
+    description: str | None = None
+    parameters: JsonSchema | None = None
+    strict: bool | None = None
+
+
+class NamedTool(Strict):
+    type: Literal["function"]
+    name: str
+
+
+class StreamOptions(Strict):
+    include_obfuscation: Literal[False] = False
+
+
+class ResponsesRequest(Strict):
+    """OpenAI's request, with what a chat may have beside it (``task``, ``policy``, ``keep_alive``, ``top_k``, ...)."""
+
+    model: str = Field("auto", min_length=1, max_length=512)
+    input: str | list[Item]
+    instructions: str | None = None
+    previous_response_id: str | None = Field(None, max_length=128)
+    store: bool = True
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    include: list[Literal["message.output_text.logprobs"]] = Field(default_factory=list)
+    max_output_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=0, le=MAX_TOKEN_ID)
+    min_p: float | None = Field(None, ge=0, le=1)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    top_logprobs: int = Field(0, ge=0, le=MAX_TOP_LOGPROBS)
+    text: TextOptions = TextOptions()
+    reasoning: Reasoning = Reasoning()
+    tools: list[FunctionTool] = Field(default_factory=list, max_length=MAX_TOOLS)
+    tool_choice: Literal["auto", "none", "required"] | NamedTool = "auto"
+    parallel_tool_calls: bool = True
+    task: str | None = Field(None, max_length=64)
+    policy: Annotated[Policy, Field(strict=False)] | None = None
+    keep_alive: KeepAliveField | None = Field(None, description='seconds, or text such as "5m"; -1 is for ever')
+    deadline_s: float | None = Field(None, gt=0, le=MAX_SECONDS)
+    # These say who asks; nothing in the answer depends on them.
+    metadata: dict[str, str] = Field(default_factory=dict)
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    service_tier: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_neutral_values(cls, body: Any) -> Any:
+        """Drop nulls and the parameters that ask for nothing; refuse, by name, those that ask for something."""
+        if not isinstance(body, dict):
+            return body
+        kept = {key: value for key, value in body.items() if value is not None}
+        for name in NEUTRAL.keys() & kept.keys():
+            if kept.pop(name) not in NEUTRAL[name]:
+                raise UnsupportedParameter(
+                    f"The parameter {name!r} is not supported with this value. Leave it out.", param=name
+                )
+        for tool in kept.get("tools") or () if isinstance(kept.get("tools"), list) else ():
+            if isinstance(tool, dict) and tool.get("type") != "function":
+                raise UnsupportedParameter(
+                    f"Tools of type {tool.get('type')!r:.60} are not there: only functions of your own can be offered.",
+                    param="tools",
+                )
+        return kept
+
+    @property
+    def has_logprobs(self) -> bool:
+        return LOGPROBS in self.include or self.top_logprobs > 0
+
+    @property
+    def items(self) -> list[Item]:
+        """The input; a text is a message of the user."""
+        return [MessageItem(role="user", content=self.input)] if isinstance(self.input, str) else self.input
+
+    def as_chat(self, before: Sequence[dict[str, Any]] = ()) -> ChatRequest:
+        """The chat that goes on from the items ``before``. Raises InvalidRequest, UnsupportedParameter."""
+        messages = chat_messages([*_ITEMS.validate_python(list(before)), *self.items])
+        if self.instructions is not None:
+            messages.insert(0, {"role": "system", "content": self.instructions})
+        fields = {
+            "model": self.model,
+            "messages": messages,
+            "max_tokens": self.max_output_tokens,
+            "logprobs": self.has_logprobs,
+            "response_format": self.text.format.as_response_format(),
+            "reasoning_effort": self.reasoning.effort,
+            "tools": [_chat_tool(tool) for tool in self.tools],
+            "tool_choice": self._chat_tool_choice(),
+        }
+        same = ("temperature", "top_p", "top_k", "min_p", "seed", "top_logprobs", "parallel_tool_calls")
+        fields |= {name: getattr(self, name) for name in (*same, "task", "policy", "deadline_s")}
+        try:
+            chat = ChatRequest.model_validate(fields)
+        except ValidationError as error:
+            raise _in_our_words(error) from error
+        return chat.model_copy(update={"keep_alive": self.keep_alive})
+
+    def _chat_tool_choice(self) -> Any:
+        choice = self.tool_choice
+        return choice if isinstance(choice, str) else {"type": "function", "function": {"name": choice.name}}
+
+
+def _chat_tool(tool: FunctionTool) -> dict[str, Any]:
+    return {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
+
+
+def _in_our_words(error: ValidationError) -> InvalidRequest:
+    problem = error.errors()[0]
+    first, *rest = map(str, problem["loc"] or ("input",))
+    param = ".".join((_NAMES.get(first, first), *rest))
+    return InvalidRequest(f"{param}: {str(problem['msg']).removeprefix('Value error, ')}.", param=param)
