@@ -56,9 +56,12 @@ class Served:
     def close(self) -> None:
         self._client.close()
 
-    def stream(self, model: str, messages: Sequence[Message], tokens: int) -> Stream:
-        """An answer of exactly ``tokens`` tokens. Raises SystemExit if it has fewer."""
-        stream = _parsed(*self._received(json.dumps(_body(model, messages, tokens)).encode()))
+    def stream(self, model: str, messages: Sequence[Message], tokens: int, **more: object) -> Stream:
+        """An answer of exactly ``tokens`` tokens; ``more`` are fields of the request.
+
+        Raises SystemExit if it has fewer.
+        """
+        stream = _parsed(*self._received(json.dumps({**_body(model, messages, tokens), **more}).encode()))
         if stream.completion_tokens < tokens:
             raise SystemExit(f"the answer ended after {stream.completion_tokens} tokens; choose another --seed")
         return stream
