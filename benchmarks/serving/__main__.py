@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmarks.serving import batching, measures
@@ -76,7 +77,15 @@ def _measured(home: Path, threads: int, options: argparse.Namespace) -> list[Fig
         figures = measures.idle(served, "after the start")
         prompts = Prompts(options.seed, lambda text: served.stream(FIRST, [user(text)], 2).prompt_tokens)
         bench = Bench(
-            served, plain, lambda *loop: Bare(folder, threads, *loop), prompts, options.rounds, options.tokens
+            served=served,
+            without_drafts=plain,
+            start_bare=partial(Bare, folder, threads),
+            folder=folder,
+            preset=options.preset,
+            threads=threads,
+            prompts=prompts,
+            rounds=options.rounds,
+            tokens=options.tokens,
         )
         for name in options.only or parts:
             figures += parts[name](bench)

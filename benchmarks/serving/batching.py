@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import re
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
+
+import platformdirs
 
 from benchmarks.serving.figures import Figure, median, median_ratio
 from benchmarks.serving.measures import FIRST, LONG_TOKENS, Bench, as_ms, sum_rate, user
+from benchmarks.serving.references.foundry import Foundry
+from benchmarks.serving.references.llama import is_here, llama_server, write_gguf
 from benchmarks.serving.served import Served, Stream
 
 MOST_STREAMS = 8
@@ -111,10 +117,50 @@ def _copied(served: Served, text: str) -> Stream:
     return served.stream(FIRST, [user(f"Repeat:{text}")], COPIED_TOKENS // 2, guided_regex=re.escape(text))
 
 
+def references(bench: Bench) -> list[Figure]:
+    """Eight streams, against the same in other servers with as many threads and a model of the same shape."""
+    environments = Path(platformdirs.user_cache_dir("slmreg-benchmarks"))
+    with tempfile.TemporaryDirectory(prefix="slmreg-references-") as scratch, contextlib.ExitStack() as stack:
+        foundry = stack.enter_context(contextlib.closing(Foundry(bench.folder, Path(scratch) / "home", environments)))
+        rates = {"Foundry Local": lambda prompts: foundry.rate(prompts, bench.tokens)}
+        if is_here():
+            write_gguf(bench.folder, bench.preset, Path(scratch) / "model.gguf", environments)
+            server = llama_server(
+                Path(scratch) / "model.gguf", bench.threads, MOST_STREAMS, Path(scratch) / "llama.log"
+            )
+            llama = stack.enter_context(server)
+            rates["llama-server"] = lambda prompts: sum_rate(llama.at_once(prompts, bench.tokens))
+        else:
+            print("llama-server is not on the PATH: no comparison with it")
+        return _compared(bench, rates)
+
+
+def _compared(bench: Bench, rates: Mapping[str, Callable[[list[str]], float]]) -> list[Figure]:
+    ours: list[float] = []
+    theirs: dict[str, list[float]] = {name: [] for name in rates}
+    for _ in range(bench.rounds):
+        ours.append(sum_rate(_at_once(bench, MOST_STREAMS)))
+        for name, rate in rates.items():
+            theirs[name].append(rate([bench.prompts.fresh(16) for _ in range(MOST_STREAMS)]))
+    limits = {"Foundry Local": 4.0, "llama-server": 1.5}
+    return [
+        Figure(
+            f"{MOST_STREAMS} streams",
+            median_ratio(ours, seen),
+            "x peer",
+            limits[name],
+            f"{median(ours):.1f} tokens/s, {name} {median(seen):.1f}",
+            is_floor=True,
+        )
+        for name, seen in theirs.items()
+    ]
+
+
 PARTS: Mapping[str, Callable[[Bench], Sequence[Figure]]] = {
     "streams": streams,
     "onnxruntime": against_onnxruntime,
     "prefill": prefill,
     "joining": joining,
     "drafts": drafts,
+    "references": references,
 }

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.serving.bare import Bare
 from benchmarks.serving.figures import Figure, median, median_ratio
@@ -28,12 +29,15 @@ SUITED_S = 8.0
 class Bench:
     """``start_bare`` starts a bare loop, which loads when it is told to. Measured answers have ``tokens``.
 
-    ``without_drafts`` is a second daemon that writes one token after the other.
+    ``without_drafts`` is a second daemon that writes one token after the other. ``folder`` was written with ``preset``.
     """
 
     served: Served
     without_drafts: Served
     start_bare: Callable[..., Bare]
+    folder: Path
+    preset: str
+    threads: int
     prompts: Prompts
     rounds: int
     tokens: int
