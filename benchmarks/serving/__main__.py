@@ -1,6 +1,7 @@
 """Serving against a bare onnxruntime-genai loop, and every speed target with its limit.
 
     python -m benchmarks.serving [--preset bench-0.5b] [--folder MODEL] [--rounds 5] [--tokens 64] [--only NAME ...]
+    python -m benchmarks.serving --engine batching     several streams at once, drafts, bare onnxruntime
 
 The limit is the bare loop: the same folder, the same threads, spinning alike, interleaved in one run. It does nothing
 but prefill and decode. What slmreg adds is HTTP, JSON, the pipe to the worker, chat template, its own sampling and
@@ -15,18 +16,22 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from benchmarks.serving import measures
+from benchmarks.serving import batching, measures
 from benchmarks.serving.bare import Bare
 from benchmarks.serving.figures import Figure
-from benchmarks.serving.measures import FIRST, PARTS, SECOND, Bench, user
+from benchmarks.serving.measures import FIRST, SECOND, Bench, user
 from benchmarks.serving.prompts import Prompts
 from benchmarks.serving.served import Served
 from daemon.cli.background import background_daemon
 from registry.store import Registry
 from scripts.model_factory import write_preset
 from selector.hardware.detect import detect_hardware
+
+SUITES = {"all": measures.PARTS, "batching": batching.PARTS}
 
 
 def main() -> int:
@@ -36,8 +41,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts of it")
+    parser.add_argument("--engine", choices=SUITES, default="all", help="batching: several streams at once, and drafts")
+    parser.add_argument("--only", nargs="+", metavar="PART", help="some parts of it")
     options = parser.parse_args()
+    if unknown := {*(options.only or ())} - {*SUITES[options.engine]}:
+        parser.error(f"--only {' '.join(unknown)}: choose from {', '.join(SUITES[options.engine])}")
     threads = detect_hardware().cpu.usable_cores
     with tempfile.TemporaryDirectory(prefix="slmreg-bench-") as scratch:
         _write_models(Path(scratch), options.folder, options.preset, options.seed)
@@ -57,30 +65,53 @@ def _write_models(home: Path, folder: Path | None, preset: str, seed: int) -> No
     # Two models that are equal in every byte are one model in two places.
     config = home / "models" / SECOND / "genai_config.json"
     config.write_text(config.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    with Registry.open(home / "registry.db") as registry:
-        registry.add_root(home / "models")
 
 
 def _measured(home: Path, threads: int, options: argparse.Namespace) -> list[Figure]:
+    folder = home / "models" / FIRST
+    parts = SUITES[options.engine]
+    with contextlib.ExitStack() as stack:
+        served = stack.enter_context(_daemon(home))
+        needs_second = "drafts" in (options.only or parts) and options.engine == "batching"
+        plain = stack.enter_context(_daemon(home, "plain", SLMREG_DRAFT_TOKENS="0")) if needs_second else served
+        figures = measures.idle(served, "after the start")
+        prompts = Prompts(options.seed, lambda text: served.stream(FIRST, [user(text)], 2).prompt_tokens)
+        bench = Bench(
+            served=served,
+            without_drafts=plain,
+            start_bare=partial(Bare, folder, threads),
+            folder=folder,
+            preset=options.preset,
+            threads=threads,
+            prompts=prompts,
+            rounds=options.rounds,
+            tokens=options.tokens,
+        )
+        for name in options.only or parts:
+            figures += parts[name](bench)
+        return figures + measures.idle(served, "after all of this")
+
+
+@contextlib.contextmanager
+def _daemon(home: Path, name: str = "daemon", **settings: str) -> Iterator[Served]:
+    """One with the models of ``home``, but a registry of its own."""
     environment = {
         **os.environ,
-        "SLMREG_HOME": str(home),
+        "SLMREG_HOME": str(home / name),
         "SLMREG_FOUNDRY_CACHES": "",
         "SLMREG_HF_CACHE": "",
         "SLMREG_WARM_TASKS": "none",
+        "SLMREG_MAX_CONCURRENT": str(batching.MOST_STREAMS),
+        **settings,
     }
-    folder = home / "models" / FIRST
+    with Registry.open(home / name / "registry.db") as registry:
+        registry.add_root(home / "models")
     with (
-        background_daemon(environment, home / "daemon.log") as daemon,
+        background_daemon(environment, home / f"{name}.log") as daemon,
         contextlib.closing(Served(daemon.url, daemon.process.pid)) as served,
     ):
         served.wait_until_measured()
-        figures = measures.idle(served, "after the start")
-        prompts = Prompts(options.seed, lambda text: served.stream(FIRST, [user(text)], 2).prompt_tokens)
-        bench = Bench(served, lambda: Bare(folder, threads), prompts, options.rounds, options.tokens)
-        for name in options.only:
-            figures += PARTS[name](bench)
-        return figures + measures.idle(served, "after all of this")
+        yield served
 
 
 if __name__ == "__main__":

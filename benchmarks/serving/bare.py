@@ -18,10 +18,13 @@ class BareRun:
 
 
 class Bare:
-    """The smallest program that can answer with this model. It imports at once and loads when told to."""
+    """The smallest program that can answer with this model. It imports at once and loads when told to.
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        command = [sys.executable, "-m", "benchmarks.bare_loop", str(folder), str(threads)]
+    ``loop`` is the module that has it.
+    """
+
+    def __init__(self, folder: Path, threads: int, loop: str = "benchmarks.bare_loop") -> None:
+        command = [sys.executable, "-m", loop, str(folder), str(threads)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._hear()
 

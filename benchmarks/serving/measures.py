@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.serving.bare import Bare
 from benchmarks.serving.figures import Figure, median, median_ratio
@@ -26,10 +27,17 @@ SUITED_S = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """``start_bare`` starts a bare loop, which loads when it is told to. Measured answers have ``tokens``."""
+    """``start_bare`` starts a bare loop, which loads when it is told to. Measured answers have ``tokens``.
+
+    ``without_drafts`` is a second daemon that writes one token after the other. ``folder`` was written with ``preset``.
+    """
 
     served: Served
-    start_bare: Callable[[], Bare]
+    without_drafts: Served
+    start_bare: Callable[..., Bare]
+    folder: Path
+    preset: str
+    threads: int
     prompts: Prompts
     rounds: int
     tokens: int
@@ -72,7 +80,7 @@ def one_stream(bench: Bench) -> list[Figure]:
             median(later_ms),
             "ms more",
             10,
-            f"{_ms(run.ttft_s for run in ours)} through HTTP, {_ms(run.ttft_s for run in theirs)} bare",
+            f"{as_ms(run.ttft_s for run in ours)} through HTTP, {as_ms(run.ttft_s for run in theirs)} bare",
         ),
     ]
 
@@ -95,7 +103,7 @@ def long_prompts(bench: Bench) -> list[Figure]:
             100 * median_ratio([stream.ttft_s for stream in second], cold_s),
             "% cold",
             10,
-            f"{_ms(stream.ttft_s for stream in second)} after {_ms(cold_s)}; "
+            f"{as_ms(stream.ttft_s for stream in second)} after {as_ms(cold_s)}; "
             f"{second[0].cached_tokens} of {second[0].prompt_tokens} tokens cached",
         ),
         Figure(
@@ -103,7 +111,7 @@ def long_prompts(bench: Bench) -> list[Figure]:
             median_ratio([stream.ttft_s for stream in beside], chunk_s),
             "chunks",
             4,
-            f"{_ms(stream.ttft_s for stream in beside)} to the first token; {CHUNK_TOKENS} tokens take {_ms(chunk_s)}",
+            f"{as_ms(stream.ttft_s for stream in beside)} to the first token; {CHUNK_TOKENS} tokens: {as_ms(chunk_s)}",
         ),
         Figure(
             "client leaves", 1000 * median(stops_s), "ms", 150, f"to rest, in a long prompt; most {max(stops_s):.2f} s"
@@ -132,7 +140,7 @@ def hot_swap(bench: Bench) -> list[Figure]:
         bench.served.unload(FIRST)
         with contextlib.closing(bench.start_bare()) as bare:
             theirs_s.append(bare.load() + bare.run(prompt, 2).ttft_s)
-    detail = f"{_ms(ours_s)} from request to first token, {_ms(theirs_s)} bare load and prefill"
+    detail = f"{as_ms(ours_s)} from request to first token, {as_ms(theirs_s)} bare load and prefill"
     return [Figure("hot swap", median_ratio(ours_s, theirs_s), "x bare", 1.25, detail)]
 
 
@@ -154,7 +162,7 @@ def load_beside(bench: Bench) -> list[Figure]:
         gaps_s.append(stream.longest_gap_s(began_s, loaded_s))
         usual_s.append(stream.longest_gap_s(0.0, began_s))
         loads_s.append(loaded_s - began_s)
-    detail = f"most {_ms([max(gaps_s)])}, {_ms(usual_s)} before; the load took {_ms(loads_s)}"
+    detail = f"most {as_ms([max(gaps_s)])}, {as_ms(usual_s)} before; the load took {as_ms(loads_s)}"
     return [Figure("gap beside a load", 1000 * median(gaps_s), "ms", 300, detail)]
 
 
@@ -169,12 +177,12 @@ def two_at_once(bench: Bench) -> list[Figure]:
             streams = list(
                 pool.map(lambda model: bench.stream(bench.prompts.fresh(16), bench.tokens, model), (FIRST, SECOND))
             )
-        together.append(_sum_rate(streams))
+        together.append(sum_rate(streams))
     detail = f"{median(together):.1f} tokens/s together, {median(alone):.1f} one alone"
     return [Figure("two models at once", median_ratio(together, alone), "x one", 1.2, detail, is_floor=True)]
 
 
-def _sum_rate(streams: Sequence[Stream]) -> float:
+def sum_rate(streams: Sequence[Stream]) -> float:
     """Tokens per second of all, from the first token of any to the last."""
     tokens = sum(stream.completion_tokens for stream in streams) - 1
     return tokens / (max(s.pieces_s[-1] for s in streams) - min(s.pieces_s[0] for s in streams))
@@ -184,7 +192,7 @@ def user(text: str) -> Message:
     return {"role": "user", "content": text}
 
 
-def _ms(seconds: Iterable[float]) -> str:
+def as_ms(seconds: Iterable[float]) -> str:
     return f"{1000 * median(list(seconds)):.0f} ms"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -56,36 +56,21 @@ class Served:
     def close(self) -> None:
         self._client.close()
 
-    def stream(self, model: str, messages: Sequence[Message], tokens: int) -> Stream:
-        """An answer of exactly ``tokens`` tokens. Raises SystemExit if it has fewer."""
-        stream = _parsed(*self._received(json.dumps(_body(model, messages, tokens)).encode()))
+    def stream(self, model: str, messages: Sequence[Message], tokens: int, **more: object) -> Stream:
+        """An answer of exactly ``tokens`` tokens; ``more`` are fields of the request.
+
+        Raises SystemExit if it has fewer.
+        """
+        stream = parsed(*received(self._url, {**chat(model, messages, tokens), **more}))
         if stream.completion_tokens < tokens:
             raise SystemExit(f"the answer ended after {stream.completion_tokens} tokens; choose another --seed")
         return stream
-
-    def _received(self, body: bytes) -> tuple[float, list[tuple[float, bytes]]]:
-        """When it was asked, and what came when.
-
-        Through a bare socket, and parsed when all is there: a client library takes more of the cores for each token
-        than the daemon, and they are the model's. Connected before the clock starts, as a client keeps its connection.
-        """
-        address = (self._client.base_url.host, self._client.base_url.port)
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nConnection: close\r\n"
-        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        arrivals: list[tuple[float, bytes]] = []
-        with socket.create_connection(address, TIMEOUT_S) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            started_s = time.perf_counter()
-            connection.sendall(head.encode() + body)
-            while part := connection.recv(RECEIVED_BYTES):
-                arrivals.append((time.perf_counter(), part))
-        return started_s, arrivals
 
     def leave(self, model: str, messages: Sequence[Message], after_s: float) -> float:
         """Ask, go after ``after_s`` without an answer; seconds until the session is free and its process is at rest."""
         with (
             self._connection() as client,
-            client.stream("POST", "/v1/chat/completions", json=_body(model, messages, 64)) as response,
+            client.stream("POST", "/v1/chat/completions", json=chat(model, messages, 64)) as response,
         ):
             if not response.is_success:
                 raise SystemExit(f"refused: {response.read().decode()}")
@@ -144,7 +129,27 @@ class Served:
         return httpx.Client(base_url=self._url, trust_env=False, timeout=TIMEOUT_S)
 
 
-def _body(model: str, messages: Sequence[Message], tokens: int) -> dict[str, Any]:
+def received(url: str, body: Mapping[str, Any]) -> tuple[float, list[tuple[float, bytes]]]:
+    """When a chat was asked for, and what came when.
+
+    Through a bare socket, and parsed when all is there: a client library takes more of the cores for each token
+    than the daemon, and they are the model's. Connected before the clock starts, as a client keeps its connection.
+    """
+    data = json.dumps(body).encode()
+    at = httpx.URL(url)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {at.host}:{at.port}\r\nConnection: close\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    arrivals: list[tuple[float, bytes]] = []
+    with socket.create_connection((at.host, at.port or 80), TIMEOUT_S) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        started_s = time.perf_counter()
+        connection.sendall(head.encode() + data)
+        while part := connection.recv(RECEIVED_BYTES):
+            arrivals.append((time.perf_counter(), part))
+    return started_s, arrivals
+
+
+def chat(model: str, messages: Sequence[Message], tokens: int) -> dict[str, Any]:
     return {
         "model": model,
         "messages": list(messages),
@@ -155,7 +160,7 @@ def _body(model: str, messages: Sequence[Message], tokens: int) -> dict[str, Any
     }
 
 
-def _parsed(started_s: float, arrivals: Sequence[tuple[float, bytes]]) -> Stream:
+def parsed(started_s: float, arrivals: Sequence[tuple[float, bytes]]) -> Stream:
     """Each event stands in a line of its own, whatever the framing around it, and came with its last byte."""
     pieces_s: list[float] = []
     text, usage, rest = "", None, b""
@@ -167,13 +172,13 @@ def _parsed(started_s: float, arrivals: Sequence[tuple[float, bytes]]) -> Stream
             chunk = json.loads(line.removeprefix(b"data: "))
             if "error" in chunk:
                 raise SystemExit(f"refused: {chunk['error']['message']}")
-            usage = chunk["usage"] or usage
+            usage = chunk.get("usage") or usage
             if content := "".join(choice["delta"].get("content") or "" for choice in chunk["choices"]):
                 pieces_s.append(at_s)
                 text += content
     if usage is None or not pieces_s:
         raise SystemExit(f"no answer: {b''.join(part for _, part in arrivals)[-300:]!r}")
-    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    cached = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
     return Stream(started_s, pieces_s, text, usage["prompt_tokens"], usage["completion_tokens"], cached)
 
 

@@ -143,5 +143,20 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             ),
             Quantization.INT4,
         ),
+        # Qwen2.5-1.5B's.
+        "bench-1.5b": Preset(
+            DecoderSpec(
+                hidden_size=1536,
+                layers=28,
+                heads=12,
+                kv_heads=2,
+                head_size=128,
+                intermediate_size=8960,
+                vocab_size=151_936,
+                context_tokens=32_768,
+                rope_theta=1_000_000.0,
+            ),
+            Quantization.INT4,
+        ),
     }
 )

@@ -60,3 +60,21 @@ def test_a_run_prints_each_figure_with_its_limit() -> None:
     assert "idle daemon" in done.stdout, done.stderr
     for name in ("one stream", "second turn", "beside a long prompt", "client leaves", "hot swap"):
         assert name in done.stdout
+
+
+def test_a_run_for_batching_compares_several_streams_with_one() -> None:
+    options = ["--preset", "tiny", "--engine", "batching", "--rounds", "1", "--tokens", "64"]
+
+    command = [sys.executable, "-m", "benchmarks.serving", *options, "--only", "streams", "onnxruntime", "prefill"]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=240)
+
+    assert done.returncode in (0, 1), done.stderr
+    for name in ("4 streams", "8 streams", "one stream", "prefill"):
+        assert name in done.stdout
+
+
+def test_a_part_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    command = [sys.executable, "-m", "benchmarks.serving", "--engine", "batching", "--only", "swap"]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "streams, onnxruntime, prefill" in done.stderr
