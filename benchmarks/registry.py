@@ -1,6 +1,6 @@
 """Very many models: finding them, finding nothing new, noticing one more, listing them, and what they cost in memory.
 
-    python -m benchmarks.registry [--folders 10000] [--rounds 3] [--json]
+    python -m benchmarks.registry [--folders 10000] [--rounds 3] [--rest 1] [--json]
 
 Scans are measured against bare walks of the same folders (benchmarks/bare_walk.py), interleaved in one run. Everything
 is written to a temporary folder and deleted.
@@ -79,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folders", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rest", type=float, default=1.0, help="seconds that memory has to stand still to be read")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="slmreg-bench-") as scratch:
@@ -87,7 +88,7 @@ def main() -> None:
         folders = many(models, options.folders)
         print(f"wrote {len(folders)} folders in {time.perf_counter() - started_s:.1f} s", file=sys.stderr)
         scans = measure_scans(Path(scratch), models, options.rounds)
-        daemons = measure_daemons(Path(scratch), models, folders, options.rounds)
+        daemons = measure_daemons(Path(scratch), models, folders, options.rounds, rest_s=options.rest)
     if options.json:
         print(json.dumps({"folders": options.folders, "scans": asdict(scans), "daemon": asdict(daemons)}, indent=2))
     else:
@@ -138,21 +139,21 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started_s
 
 
-def measure_daemons(scratch: Path, models: Path, folders: tuple[Path, ...], rounds: int) -> Daemons:
+def measure_daemons(scratch: Path, models: Path, folders: tuple[Path, ...], rounds: int, *, rest_s: float) -> Daemons:
     """A daemon without models and one that finds them all, each started twice: the first start looks at the machine."""
     (scratch / "nothing").mkdir()
     with _daemon(scratch / "empty", scratch / "nothing") as daemon:
-        empty_bytes = _resident_bytes(daemon)
+        empty_bytes = _resident_bytes(daemon, rest_s)
     with _daemon(scratch / "empty", scratch / "nothing") as daemon:
-        restarted_empty_bytes = _resident_bytes(daemon)
+        restarted_empty_bytes = _resident_bytes(daemon, rest_s)
     with _daemon(scratch / "full", models) as daemon, _client(daemon) as client:
-        found_bytes = _resident_bytes(daemon)
+        found_bytes = _resident_bytes(daemon, rest_s)
         noticed = [_notice_s(client, models, folders[0], len(folders) + number) for number in range(rounds)]
         everything = [_get_s(client, len(folders)) for _ in range(2 * rounds + 1)]
         pages = [_get_s(client, min(PAGE, len(folders))) for _ in range(10 * rounds + 1)]
-        listed_bytes = _resident_bytes(daemon)
+        listed_bytes = _resident_bytes(daemon, rest_s)
     with _daemon(scratch / "full", models) as daemon:
-        restarted_bytes = _resident_bytes(daemon)
+        restarted_bytes = _resident_bytes(daemon, rest_s)
     count = len(folders)
     return Daemons(
         noticed_s=statistics.median(noticed),
@@ -182,13 +183,13 @@ def _client(daemon: BackgroundDaemon) -> httpx.Client:
     return httpx.Client(base_url=daemon.url, trust_env=False, timeout=_PATIENCE_S)
 
 
-def _resident_bytes(daemon: BackgroundDaemon) -> int:
-    """Of a daemon that is at rest: its memory stands still for a second."""
+def _resident_bytes(daemon: BackgroundDaemon, rest_s: float) -> int:
+    """Of a daemon that is at rest: its memory stands still for ``rest_s``."""
     process = psutil.Process(daemon.process.pid)
     before, deadline_s = -1, time.monotonic() + _PATIENCE_S
     while (now := int(process.memory_info().rss)) != before and time.monotonic() < deadline_s:
         before = now
-        time.sleep(1.0)
+        time.sleep(rest_s)
     return now
 
 

@@ -15,7 +15,7 @@ from registry.errors import DaemonStopping, WorkerDied
 from registry.model import Model, Source, Task
 
 P = ParamSpec("P")
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:

@@ -51,10 +51,10 @@ def verify(ctx: click.Context, model: str | None, as_json: bool) -> None:
     """
     from selector.hardware.priority import step_back
 
-    step_back()
     results: list[_Result] = []
     with open_registry() as local:
         models = _wanted(local, model)
+        step_back()  # for the reading alone: on a busy machine even the start would take minutes after that
         is_stopped = _check_all(local, models, results)
     if any(not result.is_fine for result in results):
         let_daemon_look()

@@ -51,7 +51,7 @@ def test_prompts_have_the_length_that_is_asked_for_and_none_comes_twice() -> Non
 def test_a_run_prints_each_figure_with_its_limit() -> None:
     # One waits until the pool has changed its mind, and for the other a stream of this model is over too soon.
     parts = [name for name in PARTS if name not in ("two", "load")]
-    options = ["--preset", "tiny", "--rounds", "1", "--tokens", "400", "--only", *parts]
+    options = ["--preset", "tiny", "--rounds", "1", "--tokens", "64", "--only", *parts]
 
     command = [sys.executable, "-m", "benchmarks.serving", *options]
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=240)

@@ -20,7 +20,7 @@ from daemon.cli.background import BackgroundDaemon, background_daemon
 from registry.store import Registry
 from scripts.model_factory import write_preset
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @dataclass(frozen=True)

@@ -134,4 +134,4 @@ def test_a_client_that_leaves_stops_the_listening(served: Served) -> None:
             data={"model": "whisper-tiny"},
             timeout=httpx.Timeout(10, read=0.05),
         )
-    wait_for(lambda: served.sessions()["whisper-tiny:0"]["active"] == 0, "the session to be free", timeout_s=5)
+    wait_for(lambda: served.sessions()["whisper-tiny:0"]["active"] == 0, "the session to be free", timeout_s=15)

@@ -108,7 +108,7 @@ def test_a_client_that_leaves_does_not_keep_the_model_busy(served: Served) -> No
     served.post("/v1/embeddings", {"model": "encoder", "input": "x"})
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{served.url}/v1/embeddings", json=body, timeout=httpx.Timeout(10, read=0.05))
-    wait_for(lambda: served.sessions()["encoder:0"]["active"] == 0, "the session to be free", timeout_s=5)
+    wait_for(lambda: served.sessions()["encoder:0"]["active"] == 0, "the session to be free", timeout_s=15)
 
 
 def test_an_encoder_can_be_loaded_before_it_is_asked(served: Served) -> None:

@@ -65,7 +65,7 @@ def test_a_dropped_folder_answers_soon_and_a_deleted_one_is_missing(home: Home, 
     answer = served.openai.chat.completions.create(model="dropped", messages=ASK, max_tokens=3)
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 3
-    assert time.monotonic() - copied_s < 10
+    assert time.monotonic() - copied_s < 30
 
     shutil.rmtree(home.models / "dropped")
     wait_for(lambda: "dropped:0" not in ids(served), "the model to go missing")
@@ -139,10 +139,10 @@ def test_a_client_that_leaves_stops_the_generation(home: Home, slow: Path) -> No
         lines = response.iter_lines()  # dropping the iterator would close the connection
         next(lines)
         assert not is_idle()
-    wait_for(is_idle, "the lease of the stream to come back", timeout_s=5.0)
+    wait_for(is_idle, "the lease of the stream to come back", timeout_s=15)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(url, json=body, timeout=0.1)
-    wait_for(is_idle, "the lease of the whole answer to come back", timeout_s=5.0)
+    wait_for(is_idle, "the lease of the whole answer to come back", timeout_s=15)
 
 
 def test_a_damaged_model_is_an_error_that_is_remembered(home: Home, tiny: Path) -> None:
@@ -252,14 +252,14 @@ def test_an_answer_that_takes_too_long_is_504_or_ends_the_stream_with_an_error(h
     with pytest.raises(openai.APIError, match="request_timeout_s"):
         for _ in served.openai.chat.completions.create(**ask, stream=True):
             pass
-    wait_for(lambda: served.sessions()["slow:0"]["active"] == 0, "the leases to come back", timeout_s=5.0)
+    wait_for(lambda: served.sessions()["slow:0"]["active"] == 0, "the leases to come back", timeout_s=15)
 
 
 def test_a_full_queue_is_429_and_the_others_are_not_touched(home: Home, slow: Path) -> None:
     put(slow, home.models / "slow")
     served = home.start(max_queue=2)
     served.post("/slmreg/load", {"model": "slow"}).raise_for_status()
-    ask: Any = {"model": "slow", "messages": ASK, "temperature": 0, "max_tokens": 1500, "stream": True}
+    ask: Any = {"model": "slow", "messages": ASK, "temperature": 0, "max_tokens": 600, "stream": True}
     streams = [served.openai.chat.completions.create(**ask) for _ in range(2)]
     with pytest.raises(openai.RateLimitError, match="max_queue") as caught:
         served.openai.chat.completions.create(**ask)

@@ -38,7 +38,7 @@ class Terminal:
     def type(self, text: bytes) -> None:
         os.write(self._master, text)
 
-    def until(self, text: str, timeout_s: float = 30) -> str:
+    def until(self, text: str, timeout_s: float = 60) -> str:
         """Read until ``text`` has come; what came since the last time."""
         os.set_blocking(self._master, False)
         deadline_s = time.monotonic() + timeout_s
@@ -79,8 +79,8 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(home: Home, slow: Path) -> Non
         terminal.until(" B")  # the random model's words
         assert served.sessions()["slow:0"]["active"] == 1
         terminal.type(CTRL_C)
-        terminal.until("(stopped)", timeout_s=5)
-        terminal.until(">>> ", timeout_s=5)
+        terminal.until("(stopped)")
+        terminal.until(">>> ")
         assert terminal.process.poll() is None
         terminal.type(b"/clear\r")
         terminal.until(">>> ")

@@ -59,7 +59,7 @@ def hybrids(catalog: list[Model]) -> list[Model]:
     return [replace(m, has_thinking_switch=i % 2 == 0, can_reason=i % 2 == 0) for i, m in enumerate(catalog)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data(), request=wishes, catalog=catalogs().map(hybrids), machine=machines())
 def test_quick_pick_is_what_the_whole_ledger_says(
     data: st.DataObject, request: SelectionRequest, catalog: list[Model], machine: Hardware

@@ -81,7 +81,7 @@ requests = st.builds(
     needs_tools=st.booleans(),
     context_limit_tokens=st.none() | st.integers(256, 16_384),
 )
-often = settings(max_examples=150, deadline=None)
+often = settings(max_examples=100, deadline=None)
 
 
 def utilities(ranking: tuple[Candidate, ...]) -> dict[str, float]:

@@ -24,7 +24,7 @@ PARAMETER = click.Option(["--x"])
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_installation: None) -> Path:
     """Two models of one family, and one of another, in a Foundry cache that is found by itself."""
     monkeypatch.setenv("SLMREG_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SLMREG_FOUNDRY_CACHES", str(tmp_path / "foundry"))

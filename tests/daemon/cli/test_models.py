@@ -16,7 +16,7 @@ from scripts.model_factory import write_preset
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_installation: None) -> Path:
     """A home with a Foundry cache that is found by itself."""
     (tmp_path / "foundry").mkdir()
     monkeypatch.setenv("SLMREG_HOME", str(tmp_path / "home"))

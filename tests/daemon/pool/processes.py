@@ -18,7 +18,7 @@ from daemon.pool.worker_process import Event
 
 REPOSITORY = Path(__file__).parents[3]
 FAULTY_WORKER = (sys.executable, "-P", str(REPOSITORY / "tests" / "faulty_worker.py"))
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @contextlib.asynccontextmanager

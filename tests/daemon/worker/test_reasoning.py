@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from daemon.worker.reasoning import ReasoningSplitter, reasoning_markers
@@ -85,17 +85,19 @@ def test_the_split_of_an_answer_does_not_matter(text: str, cuts: list[int], is_o
     assert told_apart(list(text), is_open=is_open) == whole
 
 
+@example(text="<think><</think>think>", is_open=False)  # a mark of what is on both sides of the one that goes
 @given(text=texts, is_open=st.booleans())
 def test_nothing_is_lost_but_the_marks_and_the_space_beside_them(text: str, is_open: bool) -> None:
     def letters(text: str) -> str:
         return "".join(text.split())
 
+    def with_or_without_one(mark: str, texts: set[str]) -> set[str]:
+        places = [(each, at) for each in texts for at in range(len(each)) if each.startswith(mark, at)]
+        return texts | {each[:at] + each[at + len(mark) :] for each, at in places}
+
     reasoning, answer = told_apart([text], is_open=is_open)
-    rest = letters(text)
-    for mark in ("<think>", "</think>"):
-        if letters(reasoning + answer).count(mark) != rest.count(mark):
-            rest = rest.replace(mark, "", 1)
-    assert letters(reasoning + answer) == rest
+    possible = with_or_without_one("</think>", with_or_without_one("<think>", {letters(text)}))
+    assert letters(reasoning + answer) in possible
 
 
 @pytest.mark.parametrize(
