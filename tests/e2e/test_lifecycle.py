@@ -139,10 +139,10 @@ def test_a_client_that_leaves_stops_the_generation(home: Home, slow: Path) -> No
         lines = response.iter_lines()  # dropping the iterator would close the connection
         next(lines)
         assert not is_idle()
-    wait_for(is_idle, "the lease of the stream to come back", timeout_s=15)
+    wait_for(is_idle, "the lease of the stream to come back", timeout_s=8)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(url, json=body, timeout=0.1)
-    wait_for(is_idle, "the lease of the whole answer to come back", timeout_s=15)
+    wait_for(is_idle, "the lease of the whole answer to come back", timeout_s=8)
 
 
 def test_a_damaged_model_is_an_error_that_is_remembered(home: Home, tiny: Path) -> None:
@@ -252,7 +252,7 @@ def test_an_answer_that_takes_too_long_is_504_or_ends_the_stream_with_an_error(h
     with pytest.raises(openai.APIError, match="request_timeout_s"):
         for _ in served.openai.chat.completions.create(**ask, stream=True):
             pass
-    wait_for(lambda: served.sessions()["slow:0"]["active"] == 0, "the leases to come back", timeout_s=15)
+    wait_for(lambda: served.sessions()["slow:0"]["active"] == 0, "the leases to come back", timeout_s=8)
 
 
 def test_a_full_queue_is_429_and_the_others_are_not_touched(home: Home, slow: Path) -> None:

@@ -173,7 +173,7 @@ def test_a_request_s_own_deadline_is_kept_while_it_loads_and_while_it_answers(ho
     late = ask(served, "slow", max_tokens=LONG, deadline_s=0.4)
     assert error_of(late) == (504, "answer_timed_out")
     assert "0.4 s that the request allows" in late.json()["error"]["message"]
-    wait_for(lambda: served.sessions()["slow:0"]["active"] == 0, "the lease to come back", timeout_s=15)
+    wait_for(lambda: served.sessions()["slow:0"]["active"] == 0, "the lease to come back", timeout_s=8)
 
 
 # -- loads
