@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from daemon.worker.rooms import Room, Rooms
 
-ROOMS = Rooms(context_tokens=8192, max_concurrent=4)
+ROOMS = Rooms(context_tokens=8192, cache_tokens=8192, max_concurrent=4)
 
 
 @pytest.mark.parametrize(
