@@ -64,8 +64,6 @@ class Reading:
 
     def _begin_with_copy(self, request: Request) -> None:
         """Take over what others have read since it was admitted."""
-        if not request.leaders:
-            return
         leader = first_useful(request.leaders, request.fed)
         if leader is not None:
             self._copy(request, leader.request.open_row.number, leader.read_tokens)
@@ -80,6 +78,8 @@ class Reading:
         row, request.row = request.open_row, None
         request.row = self._rows.begin_with(row, number, length)
         request.fed = request.row.held_tokens
+        if not request.fed:  # it failed, and is not tried again
+            request.leaders = []
         if not request.generated:
             request.cached_tokens = request.fed
 

@@ -205,16 +205,18 @@ class Scheduler:
 
     def _finish(self, request: Request, reason: str) -> list[ToDaemon]:
         self._leave(request)
-        if request.row is not None and request.job.can_reuse:
-            self._rows.keep(request.row, request.tokens[: request.fed])
-        elif request.row is not None:
-            self._rows.close(request.row)
+        row, request.row = request.row, None
+        if row is not None and request.job.can_reuse:
+            self._rows.keep(row, request.tokens[: request.fed])
+        elif row is not None:
+            self._rows.close(row)
         return request.end(reason, self._clock())
 
     def _fail(self, request: Request, error: GenerationFailed) -> list[ToDaemon]:
         self._leave(request)
-        if request.row is not None:
-            self._rows.close(request.row)
+        row, request.row = request.row, None
+        if row is not None:
+            self._rows.close(row)
         return request.fail(error)
 
     def _leave(self, request: Request) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -436,6 +437,9 @@ def test_an_answer_whose_form_is_complete_stops() -> None:
         def accept(self, token: int) -> None:
             self.left -= 1
 
+        def fitting(self, tokens: Sequence[int]) -> int:
+            return min(self.left, len(tokens))
+
         @property
         def is_complete(self) -> bool:
             return self.left == 0
@@ -540,6 +544,9 @@ class Only:
 
     def accept(self, token: int) -> None:
         assert token == self.left.pop(0)
+
+    def fitting(self, tokens: Sequence[int]) -> int:
+        return len(os.path.commonprefix([list(tokens), self.left]))
 
     @property
     def is_complete(self) -> bool:
