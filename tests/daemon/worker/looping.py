@@ -41,17 +41,19 @@ class Letters:
 
 @dataclass(slots=True)
 class Costs:
-    """Seconds of calls: of the first row or token, of each one more, and of each one more of a draft."""
+    """Seconds: of a call for one row, for each row more, for each token more of a draft, and for one of a prompt."""
 
     first_s: float = 0.01
     more_s: float = 0.002
     drafted_s: float = 0.001
+    read_s: float = 0.002
 
 
 class LoopingBackend:
     """Logits come from the last two tokens, ``novelty`` of them from the whole row: a wrong token in it shows.
 
-    The likeliest by the last two is ahead by at least ``margin``. ``noise`` is what logits of several tokens at once are off, as those of other kernels are.
+    The likeliest by the last two is ahead by at least ``margin``. ``noise`` is what logits of several tokens at once
+    are off, as those of other kernels are.
     """
 
     can_copy = True
@@ -81,7 +83,7 @@ class LoopingBackend:
         return row
 
     def extend(self, row: int, tokens: Sequence[int]) -> Logits:
-        self._called("extend", row, len(tokens), self.costs.more_s * len(tokens))
+        self._called("extend", row, len(tokens), self.costs.read_s * len(tokens))
         return self._advance(row, tokens)[-1]
 
     def decode(self, batch: Sequence[tuple[int, int]]) -> list[Logits | GenerationFailed]:

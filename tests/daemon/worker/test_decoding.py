@@ -312,6 +312,7 @@ def test_whatever_is_guessed_answers_are_those_without_and_every_request_ends_on
     backend = LoopingBackend(Clock(), novelty=novelty)
     backend.costs.drafted_s = 0.0001
     backend.costs.more_s = 0.02
+    backend.costs.read_s = 0.02
     subject = scheduler_of(backend, draft_tokens=draft_tokens, context=1024, kept_rows=kept_rows)
     tasks = {
         str(index): (prompt_of(30, seed=text) * 2, max_tokens, params)

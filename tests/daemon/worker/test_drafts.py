@@ -103,7 +103,7 @@ def test_only_so_much_is_checked_as_is_likely_to_be_right() -> None:
 
 def test_nothing_is_checked_before_a_step_was_measured_nor_where_checking_takes_as_long() -> None:
     assert worth_checking([SURE], None, cost) == []
-    assert worth_checking([SURE], 1.0, lambda tokens: float(tokens)) == []
+    assert worth_checking([SURE], 1.0, float) == []
     assert worth_checking([SURE], 1.0, lambda _: None) == []
 
 

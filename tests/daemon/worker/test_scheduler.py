@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -546,7 +545,8 @@ class Only:
         assert token == self.left.pop(0)
 
     def fitting(self, tokens: Sequence[int]) -> int:
-        return len(os.path.commonprefix([list(tokens), self.left]))
+        same = [token == wanted for token, wanted in zip(tokens, self.left, strict=False)]
+        return [*same, False].index(False)
 
     @property
     def is_complete(self) -> bool:
