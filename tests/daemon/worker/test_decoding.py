@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,12 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.pool.protocol import Delta, Failed, Finished, ToDaemon
+from daemon.pool.protocol import Delta, Failed, Finished, Guide, ToDaemon
 from daemon.worker.decoding import TIE_MARGIN
+from daemon.worker.guidance import Guidance
 from daemon.worker.logprobs import Logprobs
 from daemon.worker.request import Job
 from daemon.worker.sampling import Logits, Sampler, SamplingParams
 from registry.errors import GenerationFailed
+from tests.daemon.worker.drawn import DEMO, END_IDS, VOCABULARY
+from tests.daemon.worker.drawn import text_of as text_in
+from tests.daemon.worker.drawn import tokens_of as tokens_in
 from tests.daemon.worker.looping import (
     VOCAB,
     Clock,
@@ -329,3 +334,37 @@ def test_whatever_is_guessed_answers_are_those_without_and_every_request_ends_on
         alone = scheduler_of(LoopingBackend(novelty=novelty), draft_tokens=0, context=1024)
         expected = answer(alone, job(name, prompt, max_tokens, params=params))[name]
         assert tokens_of(events, name) == expected
+
+
+class Undecided(LoopingBackend):
+    """Likes one token after an odd number of words and another after an even one; what else comes, it leaves open."""
+
+    def __init__(self, odd: int, even: int) -> None:
+        super().__init__()
+        self.liked = (even, odd)
+
+    def _advance(self, row: int, tokens: Sequence[int]) -> list[Logits]:
+        advanced = []
+        for token in tokens:
+            self.rows[row].append(token)
+            logits = np.zeros(VOCABULARY, dtype=np.float32)
+            logits[self.liked[len(self.rows[row]) // 7 % 2]] = 5
+            advanced.append(logits)
+        return advanced
+
+
+def test_a_grammar_is_never_ahead_of_the_answer() -> None:
+    guidance = Guidance(DEMO / "tokenizer.json", END_IDS)
+    odd, even = tokens_in("d") + tokens_in("e")
+
+    def answered(draft_tokens: int) -> tuple[list[int], int]:
+        form = guidance.constraint(Guide(kind="regex", text="(abc[de]){40}"))
+        sampler = Sampler(SamplingParams(temperature=0), end_ids=frozenset(END_IDS), constraint=form)
+        backend = Undecided(odd, even)
+        task = job("a", [1], 400, sampler=sampler, end_ids=frozenset(END_IDS))
+        return answer(scheduler_of(backend, draft_tokens=draft_tokens), task)["a"], backend.count("rewind")
+
+    tokens, rewinds = answered(8)
+    assert tokens == answered(0)[0]
+    assert re.fullmatch("(abc[de]){40}", text_in(tokens))
+    assert rewinds > 0
