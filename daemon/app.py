@@ -303,4 +303,6 @@ def _limits(settings: Settings, budget_bytes: int | None) -> PoolLimits:
         evict_timeout_s=settings.evict_timeout_s,
         prefill_chunk_tokens=settings.prefill_chunk_tokens,
         kept_prefixes=settings.kept_prefixes,
+        max_itl_ms=settings.max_itl_ms,
+        draft_tokens=settings.draft_tokens,
     )

@@ -107,6 +107,12 @@ class Settings(BaseModel):
     prefill_chunk_tokens: int = Field(
         128, ge=16, le=8192, description="tokens of a prompt that are read between two tokens of other answers"
     )
+    max_itl_ms: int = Field(
+        110, ge=10, le=110, description="most that a piece of a prompt may add to the time between two tokens of others"
+    )
+    draft_tokens: int = Field(
+        8, ge=0, le=32, description="tokens guessed from the text so far and checked at once, where it pays; 0: none"
+    )
     kept_prefixes: int = Field(
         8, ge=0, le=256, description="finished conversations per model that are kept for what continues them; 0: none"
     )

@@ -93,6 +93,8 @@ class Lives:
                 is_spinning=session.plan.is_spinning,
                 prefill_chunk_tokens=self._limits.prefill_chunk_tokens,
                 kept_rows=self._limits.kept_prefixes,
+                max_itl_ms=self._limits.max_itl_ms,
+                draft_tokens=self._limits.draft_tokens,
                 cores=list(session.cores),
                 allowed_libraries=list(session.plan.allowed_libraries),
                 tool_markers=_pair(session.model.tool_markers),

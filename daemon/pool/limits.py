@@ -20,3 +20,5 @@ class PoolLimits:
     evict_timeout_s: float = 120.0
     prefill_chunk_tokens: int = 128
     kept_prefixes: int = 8
+    max_itl_ms: int = 110
+    draft_tokens: int = 8

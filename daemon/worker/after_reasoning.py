@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -37,10 +37,18 @@ class AfterReasoning:
 
     def accept(self, token: int) -> None:
         """To be called before ``text`` sees the token."""
-        begins = token == self._start_id and self._text.may_begin_reasoning
-        if not begins and not self._text.is_reasoning:
+        if not self._is_thought(token):
             self._answer.accept(token)
+
+    def fitting(self, tokens: Sequence[int]) -> int:
+        """Of a thought all, although it may end among them: what comes after it is seen when it is there."""
+        is_thought = bool(tokens) and self._is_thought(tokens[0])
+        return len(tokens) if is_thought else self._answer.fitting(tokens)
 
     @property
     def is_complete(self) -> bool:
         return not self._text.is_reasoning and self._answer.is_complete
+
+    def _is_thought(self, token: int) -> bool:
+        """Whether ``token``, if it comes next, begins or continues a thought."""
+        return self._text.is_reasoning or (token == self._start_id and self._text.may_begin_reasoning)

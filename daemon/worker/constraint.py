@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from daemon.worker.sampling import Logits
@@ -16,6 +17,10 @@ class Constraint(Protocol):
 
     def accept(self, token: int) -> None:
         """Go on with the token that was sampled. Raises GenerationFailed if it may not come here."""
+        ...
+
+    def fitting(self, tokens: Sequence[int]) -> int:
+        """How many of ``tokens``, from the first on, may come next one after the other. Nothing goes on by this."""
         ...
 
     @property

@@ -7,10 +7,11 @@ cannot be held to is refused before anything is generated.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +58,9 @@ _EMPTY_LANGUAGE = "NoExtension"
 class GrammarConstraint:
     """See ``daemon.worker.constraint``. Tokens beyond the tokenizer's vocabulary are never allowed."""
 
-    def __init__(self, matcher: LLMatcher) -> None:
+    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
         self._matcher = matcher
+        self._vocab_size = vocab_size
 
     def apply(self, logits: Logits) -> Logits:
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
@@ -73,6 +75,11 @@ class GrammarConstraint:
 
     def accept(self, token: int) -> None:
         self._matcher.consume_token(token)
+
+    def fitting(self, tokens: Sequence[int]) -> int:
+        # To be asked about a token that it does not know breaks the matcher.
+        known = itertools.takewhile(lambda token: token < self._vocab_size, tokens)
+        return int(self._matcher.validate_tokens(list(known)))
 
     @property
     def is_complete(self) -> bool:
@@ -112,7 +119,7 @@ class Guidance:
         self._kept.move_to_end(grammar)
         if len(self._kept) > _KEPT_GRAMMARS:
             self._kept.popitem(last=False)
-        return GrammarConstraint(matcher.deep_copy())
+        return GrammarConstraint(matcher.deep_copy(), self._tokenizer(param).vocab_size)
 
     def _prepared(self, grammar: str, name: str, param: str) -> LLMatcher:
         from llguidance import LLMatcher, LLParserLimits

@@ -150,6 +150,9 @@ def _scheduler(
             max_concurrent=load.max_concurrent,
             prefill_chunk_tokens=load.prefill_chunk_tokens,
             kept_rows=load.kept_rows,
+            cache_tokens=load.cache_tokens,
+            max_itl_ms=load.max_itl_ms,
+            draft_tokens=load.draft_tokens,
         )
     try:
         turns = EngineTurns(model)

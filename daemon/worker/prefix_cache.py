@@ -56,7 +56,7 @@ class PrefixCache:
         found = [
             Match(kept, length)
             for kept in self._rows
-            if kept.adapter == adapter and (length := _common_length(kept.tokens, prompt)) >= LEAST_PREFIX_TOKENS
+            if kept.adapter == adapter and (length := common_length(kept.tokens, prompt)) >= LEAST_PREFIX_TOKENS
         ]
         return sorted(found, key=lambda match: (-match.length, len(match.kept.tokens)))
 
@@ -81,8 +81,9 @@ class PrefixCache:
         return self._rows.pop(0) if self._rows else None
 
 
-def _common_length(first: Tokens, second: Tokens) -> int:
+def common_length(first: Tokens | Sequence[int], second: Tokens | Sequence[int]) -> int:
+    """How many tokens are the same at the beginning of both."""
     shorter = min(len(first), len(second))
-    differing = first[:shorter] != second[:shorter]
+    differing = np.asarray(first[:shorter], dtype=np.int64) != np.asarray(second[:shorter], dtype=np.int64)
     index = int(differing.argmax()) if shorter else 0
     return index if shorter and differing[index] else shorter

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from daemon.pool.protocol import Delta, Failed, Finished, ToDaemon, TokenLogprob
 from daemon.worker.answer import AnswerText, Pieces
+from daemon.worker.drafts import PromptLookup
 from daemon.worker.logprobs import Logprobs
 from daemon.worker.rows import Row
-from daemon.worker.sampling import Sampler
+from daemon.worker.sampling import Logits, Sampler
 from daemon.worker.vision.sight import Prefill
 from registry.errors import ContextLengthExceeded, SlmregError
+
+if TYPE_CHECKING:
+    from daemon.worker.sharing import Leader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +47,8 @@ class Request:
     ``room_tokens`` is what it asks of a new row, ``least_tokens`` of one that is there already. ``tokens`` are the
     prompt and the answer so far, of which the first ``fed`` are in the row; ``cached_tokens`` of the prompt were in it
     from the start. ``generated`` counts every sampled token, ``unreported`` those without a delta so far, and
-    ``logprobs`` are theirs.
+    ``logprobs`` are theirs. ``admission`` numbers the rows it got, over all requests; ``leaders`` are those that began
+    like it when it got this one. ``lookup`` guesses how it goes on.
     """
 
     job: Job
@@ -60,6 +66,9 @@ class Request:
     generated: int = 0
     unreported: int = 0
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    admission: int = 0
+    leaders: list[Leader] = field(default_factory=list)
+    lookup: PromptLookup | None = None
 
     @property
     def open_row(self) -> Row:
@@ -68,8 +77,11 @@ class Request:
             raise RuntimeError(f"request {self.job.request_id} has no row")
         return self.row
 
-    def take(self, token: int, now: float, logprob: TokenLogprob | None = None) -> tuple[list[ToDaemon], str | None]:
-        """Add a sampled token: what there is to show now, and why the answer ends with it (None: it goes on)."""
+    def take(self, token: int, now: float, logits: Logits | None = None) -> tuple[list[ToDaemon], str | None]:
+        """Add a sampled token: what there is to show now, and why the answer ends with it (None: it goes on).
+
+        ``logits``, shape [vocab], are those that it was sampled from.
+        """
         if self.first_token_at is None:
             self.first_token_at = now
         self.generated += 1
@@ -77,8 +89,8 @@ class Request:
             return [], "stop"
         self.tokens.append(token)
         self.unreported += 1
-        if logprob is not None:
-            self.logprobs.append(logprob)
+        if self.job.logprobs is not None and logits is not None:
+            self.logprobs.append(self.job.logprobs.of(logits, token))
         shown = self._delta(self.job.text.push(token))
         if self.job.text.is_stopped or self.job.sampler.is_complete:
             return shown, "stop"

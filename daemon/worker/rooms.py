@@ -30,9 +30,13 @@ class Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rooms:
-    """The rooms in a key-value cache of ``context_tokens`` that up to ``max_concurrent`` requests share."""
+    """The rooms in a key-value cache of ``cache_tokens`` that up to ``max_concurrent`` requests share.
+
+    One request may have ``context_tokens`` of it.
+    """
 
     context_tokens: int
+    cache_tokens: int
     max_concurrent: int
 
     def rounded(self, tokens: int) -> int:
@@ -40,11 +44,14 @@ class Rooms:
         return min(-(-tokens // ROOM_STEP_TOKENS) * ROOM_STEP_TOKENS, self.context_tokens)
 
     def first(self, prompt_tokens: int, max_tokens: int | None) -> int:
-        """Room for a prompt and the answer to it; ``max_tokens`` None: nobody knows how long that gets."""
+        """Room for a prompt and the answer to it; ``max_tokens`` None: nobody knows how long that gets.
+
+        It then gets the whole context at once, where there is a context for everybody.
+        """
         if max_tokens is not None:
             return self.rounded(prompt_tokens + max_tokens)
-        share = self.context_tokens // self.max_concurrent
-        is_short = 2 * prompt_tokens <= share
+        share = self.cache_tokens // self.max_concurrent
+        is_short = 2 * prompt_tokens <= share or share >= self.context_tokens
         return self.rounded(share if is_short else prompt_tokens + FIRST_ANSWER_TOKENS)
 
     def least(self, prompt_tokens: int, max_tokens: int) -> int:
@@ -60,8 +67,8 @@ class Rooms:
         be twice as large as what is needed, or of any size when nobody else is there (``is_last`` in the queue).
         """
         others = self.max_concurrent - running_rows - 1
-        left_to_others = others * self.context_tokens // self.max_concurrent // 2
-        free = self.context_tokens - running_tokens - left_to_others
+        left_to_others = others * self.cache_tokens // self.max_concurrent // 2
+        free = self.cache_tokens - running_tokens - left_to_others
         tokens = max(room_tokens, min(self.rounded(2 * least_tokens), free // ROOM_STEP_TOKENS * ROOM_STEP_TOKENS))
         is_alone = is_last and not running_rows
         most_tokens = self.context_tokens if is_alone else max(tokens, free, 2 * room_tokens)

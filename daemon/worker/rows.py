@@ -83,6 +83,24 @@ class RowBudget:
         else:
             self.close(row)
 
+    def held_elsewhere(self, tokens: Sequence[int], adapter: str | None) -> Match | None:
+        """The kept row that holds most of the beginning of ``tokens``, where it can be copied."""
+        matches = self._kept.matches(tokens[:-REREAD_TOKENS], adapter) if self._backend.can_copy else []
+        return matches[0] if matches else None
+
+    def begin_with(self, row: Row, number: int, length: int) -> Row:
+        """A row as large as ``row``, instead of it, that begins with the first ``length`` tokens of row ``number``.
+
+        It is empty where that cannot be copied. Raises GenerationFailed if there is none; ``row`` is closed then, too.
+        """
+        self.close(row)
+        try:
+            copy, held_tokens = self._backend.copy(number, length, row.room_tokens), length
+        except GenerationFailed:
+            copy, held_tokens = self._backend.open(row.room_tokens, row.adapter), 0
+        self.running_tokens += row.room_tokens
+        return Row(copy, row.room_tokens, row.adapter, held_tokens)
+
     def _reused(self, tokens: Sequence[int], room: Room, adapter: str | None) -> Row | None:
         for match in self._kept.matches(tokens[:-REREAD_TOKENS], adapter):
             if match.kept not in self._kept:

@@ -1,15 +1,15 @@
 """Who advances next in one model. No threads, no engine, no clock of its own: every call returns what to tell.
 
 Invariants: requests are admitted strictly in order of arrival; at most ``max_concurrent`` rows are running, and the
-reserved tokens of all open rows together never exceed ``context_tokens``; every accepted request ends with exactly one
+reserved tokens of all open rows together never exceed ``cache_tokens``; every accepted request ends with exactly one
 Finished or Failed; a row is given back when its request ends; what goes wrong in one row ends only that request.
 
 A row cannot grow. A request that outgrows its row gives it back, waits in front of everybody who came later, and has
 its tokens read again into a row of twice the room.
 
-One step is one call of the backend, either one piece of one prompt or one token for every row that is generating, in
-turn. So a cancel waits for one such call at most, a stream pauses for one piece at most while another prompt is read,
-and prompts that are read at the same time take turns.
+One step is one call of the backend: one piece of one prompt, or a token for every row that is generating, or several
+for one of them, where they could be guessed. So a cancel waits for one such call at most; a stream pauses for one piece
+at most while another prompt is read, and a prompt for the next tokens of every stream; prompts take turns.
 """
 
 from __future__ import annotations
@@ -21,21 +21,25 @@ from collections.abc import Callable
 
 from daemon.pool.protocol import Accepted, ToDaemon
 from daemon.worker.backends.base import Backend
-from daemon.worker.pace import PrefillPace
+from daemon.worker.decoding import Advance, Decoding
+from daemon.worker.pace import CALL_S, PrefillPace, bound_between
+from daemon.worker.reading import Reading
 from daemon.worker.request import Job, Request, too_long
 from daemon.worker.rooms import Room, Rooms
 from daemon.worker.rows import RowBudget
-from daemon.worker.sampling import Logits
+from daemon.worker.sharing import leaders_of
 from registry.errors import GenerationFailed
 
 # No more tokens of a prompt than that are read at once, however fast the model is.
 PREFILL_CHUNK_TOKENS = 128
+MAX_ITL_MS = 110
 
 
 class Scheduler:
     """Runs the jobs of one model, interleaved.
 
-    ``kept_rows`` finished sequences stay for prompts that begin like them; 0: none.
+    ``kept_rows`` finished sequences stay for prompts that begin like them; 0: none. ``cache_tokens`` is the room of all
+    rows together; 0: ``context_tokens``, which one request may have. See ``daemon.pool.protocol.Load`` for the others.
 
     Times in Finished: ``queue_s`` from submission to admission, ``ttft_s`` from submission to the first token (0 if
     there was none), ``decode_s`` from the first token to the end. ``completion_tokens`` counts every sampled token, the
@@ -50,26 +54,31 @@ class Scheduler:
         max_concurrent: int,
         prefill_chunk_tokens: int = PREFILL_CHUNK_TOKENS,
         kept_rows: int = 0,
+        cache_tokens: int = 0,
+        max_itl_ms: int = MAX_ITL_MS,
+        draft_tokens: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
-        self._rooms = Rooms(context_tokens=context_tokens, max_concurrent=max_concurrent)
-        self._rows = RowBudget(backend, budget_tokens=context_tokens, kept_rows=kept_rows)
+        cache_tokens = max(cache_tokens, context_tokens)
+        self._rooms = Rooms(context_tokens=context_tokens, cache_tokens=cache_tokens, max_concurrent=max_concurrent)
+        self._rows = RowBudget(backend, budget_tokens=cache_tokens, kept_rows=kept_rows)
         self._keeps_rows = kept_rows > 0
-        self._pace = PrefillPace(prefill_chunk_tokens)
+        self._max_itl_s = max_itl_ms / 1000
         self._clock = clock
+        self._reading = Reading(backend, self._rows, PrefillPace(prefill_chunk_tokens), clock=clock)
+        self._decoding = Decoding(backend, draft_tokens=draft_tokens, clock=clock)
         self._waiting: deque[Request] = deque()
-        self._prefilling: deque[Request] = deque()
-        self._decoding: list[Request] = []
         self._is_decode_turn = False
         # The next in line found no room, and nobody has left since: looking for it again each step would cost.
         self._is_full = False
         self._arrivals = itertools.count()
+        self._admissions = itertools.count()
 
     @property
     def is_idle(self) -> bool:
         """True when a step would do nothing."""
-        return not (self._waiting or self._prefilling or self._decoding)
+        return not (self._waiting or self._reading.requests or self._decoding.requests)
 
     @property
     def reserved_tokens(self) -> int:
@@ -97,7 +106,7 @@ class Scheduler:
 
     def cancel(self, request_id: str) -> list[ToDaemon]:
         """End a request wherever it is; nothing if it is not known or has ended."""
-        for request in (*self._waiting, *self._prefilling, *self._decoding):
+        for request in (*self._waiting, *self._running()):
             if request.job.request_id == request_id:
                 return self._finish(request, "cancelled")
         return []
@@ -105,21 +114,22 @@ class Scheduler:
     def step(self) -> list[ToDaemon]:
         """One call of the backend, and what came of it."""
         events = self._admit()
-        if self._decoding and (self._is_decode_turn or not self._prefilling):
-            self._is_decode_turn = False
-            return events + self._decode()
-        if self._prefilling:
+        if self._decoding.requests and (self._is_decode_turn or not self._reading.requests):
+            for advance in self._decoding.step():
+                events += self._settled(advance)
+            self._is_decode_turn = self._decoding.is_between_rows
+        elif self._reading.requests:
             self._is_decode_turn = True
-            return events + self._prefill(self._prefilling[0])
+            events += self._read()
         return events
 
-    def _running(self) -> int:
-        return len(self._prefilling) + len(self._decoding)
+    def _running(self) -> list[Request]:
+        return [*self._reading.requests, *self._decoding.requests]
 
     def _admit(self) -> list[ToDaemon]:
         """Open rows for those who waited longest, as long as the next in line fits."""
         events: list[ToDaemon] = []
-        while self._waiting and not self._is_full and self._running() < self._rooms.max_concurrent:
+        while self._waiting and not self._is_full and len(self._running()) < self._rooms.max_concurrent:
             request = self._waiting[0]
             job = request.job
             try:
@@ -131,8 +141,9 @@ class Scheduler:
                 self._is_full = True
                 break
             self._waiting.popleft()
-            self._prefilling.append(request)
-            request.row, request.fed = row, row.held_tokens
+            request.row, request.fed, request.admission = row, row.held_tokens, next(self._admissions)
+            request.leaders = leaders_of(request, self._running()) if self._backend.can_copy else []
+            self._reading.requests.append(request)
             if request.admitted_at is None:
                 request.admitted_at = self._clock()
                 request.cached_tokens = row.held_tokens
@@ -147,64 +158,38 @@ class Scheduler:
             tokens,
             least_tokens,
             running_tokens=self._rows.running_tokens,
-            running_rows=self._running(),
+            running_rows=len(self._running()),
             is_last=len(self._waiting) == 1,
         )
 
-    def _prefill(self, request: Request) -> list[ToDaemon]:
+    def _read(self) -> list[ToDaemon]:
+        is_alone = not self._decoding.requests
+        bound_s = CALL_S if is_alone else bound_between(self._decoding.step_s, self._max_itl_s)
+        request = self._reading.next()
         try:
-            logits = self._read_more(request)
+            logits = self._reading.read(request, bound_s=bound_s)
         except GenerationFailed as error:
             return self._fail(request, error)
-        self._prefilling.popleft()
-        if request.fed < len(request.tokens):
-            self._prefilling.append(request)
-            return []
-        self._decoding.append(request)
-        return self._take(request, logits)
+        return [] if logits is None else self._settled(self._decoding.first(request, logits))
 
-    def _read_more(self, request: Request) -> Logits:
-        """The next piece of its tokens into its row. Raises GenerationFailed."""
-        row, prefill = request.open_row.number, request.job.prefill
-        if prefill is not None and not request.fed:
-            request.fed = len(request.job.prompt)
-            return prefill(row)
-        size = self._pace.piece(len(request.tokens) - request.fed)
-        started = self._clock()
-        logits = self._backend.extend(row, request.tokens[request.fed : request.fed + size])
-        self._pace.record(size, self._clock() - started)
-        request.fed += size
-        return logits
-
-    def _decode(self) -> list[ToDaemon]:
-        requests = list(self._decoding)
-        results = self._backend.decode([(request.open_row.number, request.tokens[-1]) for request in requests])
-        events: list[ToDaemon] = []
-        for request, result in zip(requests, results, strict=True):
-            if isinstance(result, GenerationFailed):
-                events += self._fail(request, result)
-            else:
-                request.fed += 1
-                events += self._take(request, result)
-        return events
-
-    def _take(self, request: Request, logits: Logits) -> list[ToDaemon]:
-        """Sample the next token of a row and say what it means for its request."""
-        job = request.job
-        try:
-            token = job.sampler.pick(logits)
-        except GenerationFailed as error:
-            return self._fail(request, error)
-        logprob = None if job.logprobs is None else job.logprobs.of(logits, token)
-        shown, reason = request.take(token, self._clock(), logprob)
-        if reason is not None:
-            return shown + self._finish(request, reason)
-        if len(request.tokens) > request.open_row.room_tokens:
-            self._outgrow(request)
+    def _settled(self, advance: Advance) -> list[ToDaemon]:
+        """What there is to tell of a call, after drawing the consequences."""
+        request, shown = advance.request, list(advance.shown)
+        if advance.is_row_lost:
+            request.fed = 0
+        if advance.error is not None:
+            return shown + self._fail(request, advance.error)
+        if advance.reason is not None:
+            return shown + self._finish(request, advance.reason)
+        row = request.open_row
+        if advance.is_row_lost:
+            self._move(request, row.room_tokens)
+        elif len(request.tokens) > row.room_tokens:
+            self._move(request, self._rooms.rounded(2 * row.room_tokens))
         return shown
 
-    def _outgrow(self, request: Request) -> None:
-        """Back to the queue, for a row of twice the room. Holding nothing while it waits, it cannot block others."""
+    def _move(self, request: Request, room_tokens: int) -> None:
+        """Back to the queue, for a row with so much room. Holding nothing while it waits, it cannot block others."""
         row = request.open_row
         whole = self._rooms.rounded(len(request.job.prompt) + request.max_tokens)
         self._leave(request)
@@ -213,27 +198,30 @@ class Scheduler:
         else:
             self._rows.close(row)
         request.row, request.fed = None, 0
-        request.room_tokens = min(max(request.room_tokens, self._rooms.rounded(2 * row.room_tokens)), whole)
+        request.room_tokens = min(max(request.room_tokens, room_tokens), whole)
         request.least_tokens = request.room_tokens
         self._waiting.append(request)
         self._waiting = deque(sorted(self._waiting, key=lambda waiting: waiting.arrival))
 
     def _finish(self, request: Request, reason: str) -> list[ToDaemon]:
         self._leave(request)
-        if request.row is not None and request.job.can_reuse:
-            self._rows.keep(request.row, request.tokens[: request.fed])
-        elif request.row is not None:
-            self._rows.close(request.row)
+        row, request.row = request.row, None
+        if row is not None and request.job.can_reuse:
+            self._rows.keep(row, request.tokens[: request.fed])
+        elif row is not None:
+            self._rows.close(row)
         return request.end(reason, self._clock())
 
     def _fail(self, request: Request, error: GenerationFailed) -> list[ToDaemon]:
         self._leave(request)
-        if request.row is not None:
-            self._rows.close(request.row)
+        row, request.row = request.row, None
+        if row is not None:
+            self._rows.close(row)
         return request.fail(error)
 
     def _leave(self, request: Request) -> None:
         self._is_full = False
-        for queue in (self._waiting, self._prefilling, self._decoding):
-            if request in queue:
-                queue.remove(request)
+        self._reading.remove(request)
+        self._decoding.remove(request)
+        if request in self._waiting:
+            self._waiting.remove(request)

@@ -109,3 +109,13 @@ def test_lists_and_tables_of_the_choice_can_stand_in_the_file_and_in_the_environ
 def test_what_a_choice_cannot_count_is_refused_by_name(paths: Paths, name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"SLMREG_{name}"):
         load_settings(paths, {f"SLMREG_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MAX_ITL_MS", "9"), ("MAX_ITL_MS", "111"), ("DRAFT_TOKENS", "-1"), ("DRAFT_TOKENS", "33")],
+)
+def test_what_no_step_of_a_model_could_keep_is_refused_by_name(paths: Paths, name: str, value: str) -> None:
+    assert (Settings().max_itl_ms, Settings().draft_tokens) == (110, 8)
+    with pytest.raises(SettingsError, match=f"SLMREG_{name}"):
+        load_settings(paths, {f"SLMREG_{name}": value})

@@ -38,6 +38,18 @@ def test_a_lease_loads_the_model_and_answers() -> None:
     run(scenario())
 
 
+def test_a_worker_is_told_the_limits_of_its_steps() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(), max_itl_ms=50, draft_tokens=3, prefill_chunk_tokens=64)
+        await bench.use(A)
+        loaded = bench.launcher.workers[0].loaded
+        assert loaded is not None
+        assert (loaded.max_itl_ms, loaded.draft_tokens, loaded.prefill_chunk_tokens) == (50, 3, 64)
+        await bench.pool.close()
+
+    run(scenario())
+
+
 def test_a_worker_is_told_which_native_code_it_may_run() -> None:
     async def scenario() -> None:
         bench = Bench(FakeLauncher())

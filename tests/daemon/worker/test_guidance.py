@@ -273,3 +273,16 @@ def test_a_worker_does_not_load_the_library_before_it_is_needed() -> None:
         timeout=60,
     )
     assert done.stdout.strip() == "False"
+
+
+def test_what_fits_is_told_without_going_on_even_of_unknown_tokens(guidance: Guidance) -> None:
+    constraint = guidance.constraint(Guide(kind="regex", text="ab+c"))
+    a, b, c = tokens_of("abc")
+    assert constraint.fitting([a, b, b, c, a]) == 4
+    assert constraint.fitting([b]) == 0
+    assert constraint.fitting([a, VOCABULARY + 7, c]) == 1
+    for token in (a, b, c):
+        assert token in allowed(constraint)
+        constraint.accept(token)
+    assert constraint.fitting([a]) == 0
+    assert constraint.is_complete

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.worker.pace import CALL_S, LEAST_TOKENS, PrefillPace
+from daemon.worker.pace import CALL_S, LEAST_BETWEEN_TOKENS, LEAST_TOKENS, PrefillPace, bound_between
 
 
 def paced(token_s: float, most_tokens: int = 128, call_s: float = 0.0) -> PrefillPace:
@@ -68,3 +68,22 @@ def test_pieces_make_up_the_prompt_and_the_last_is_never_a_single_token(
     assert max(pieces) <= min(most_tokens, pace.piece(10_000) + 3)
     if most_tokens > 4:
         assert pieces[-1] >= min(prompt, 4)
+
+
+@pytest.mark.parametrize("token_s", [0.0005, 0.002, 0.004, 0.006])
+def test_a_piece_between_the_tokens_of_others_takes_no_longer_than_two_of_their_steps(token_s: float) -> None:
+    size = paced(token_s).piece(1000, bound_between(0.03, 1.0))
+    assert size >= LEAST_BETWEEN_TOKENS
+    assert size * token_s <= 0.06 + 1e-9 or size == LEAST_BETWEEN_TOKENS
+
+
+def test_what_a_piece_adds_is_bounded_also_where_steps_are_long_or_unknown() -> None:
+    assert bound_between(0.03, 0.05) == 0.05
+    assert bound_between(0.01, 0.05) == 0.02
+    assert bound_between(None, 0.05) == 0.05
+    assert bound_between(None, 10.0) == bound_between(1.0, 10.0) == CALL_S
+
+
+def test_a_slow_model_reads_smaller_pieces_between_the_tokens_of_others() -> None:
+    assert paced(0.5).piece(1000, bound_between(0.01, 0.11)) == LEAST_BETWEEN_TOKENS
+    assert PrefillPace(128).piece(1000, 0.05) == LEAST_BETWEEN_TOKENS

@@ -197,6 +197,9 @@ class Anything:
     def accept(self, token: int) -> None:
         pass
 
+    def fitting(self, tokens: Sequence[int]) -> int:
+        return len(tokens)
+
 
 @pytest.mark.parametrize(
     ("name", "more"),

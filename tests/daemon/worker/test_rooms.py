@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from daemon.worker.rooms import Room, Rooms
 
-ROOMS = Rooms(context_tokens=8192, max_concurrent=4)
+ROOMS = Rooms(context_tokens=8192, cache_tokens=8192, max_concurrent=4)
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,16 @@ def test_no_room_is_too_small_to_begin_nor_larger_than_what_is_left(
     room = next_turn(needed, least, running=running, rows=rows)
     assert needed <= room.tokens <= min(8192, room.most_tokens)
     assert room.tokens == needed or room.tokens + running <= 8192
+
+
+def test_with_a_context_for_everybody_all_get_it_at_once() -> None:
+    rooms = Rooms(context_tokens=2048, cache_tokens=8192, max_concurrent=4)
+    assert [rooms.first(prompt, None) for prompt in (16, 1900)] == [2048, 2048]
+    assert rooms.first(16, 100) == 256
+
+
+def test_with_more_room_than_a_context_shares_are_larger_but_none_is_beyond_the_context() -> None:
+    rooms = Rooms(context_tokens=2048, cache_tokens=4096, max_concurrent=4)
+    assert (rooms.first(16, None), rooms.first(16, 3000)) == (1024, 2048)
+    room = rooms.with_next_turn(2048, 2048, running_tokens=0, running_rows=0, is_last=True)
+    assert (room.tokens, room.most_tokens) == (2048, 2048)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,7 @@ import pytest
 
 from daemon.worker.sampling import Logits, Sampler, SamplingParams, largest
 from registry.errors import GenerationFailed
+from tests.daemon.worker.plain_sampling import PlainSampler
 
 VOCAB = 151_936
 
@@ -223,6 +225,10 @@ class OneOf:
         self.accepted.append(token)
         self.steps.pop(0)
 
+    def fitting(self, tokens: Sequence[int]) -> int:
+        fits = [token in step for token, step in zip(tokens, self.steps, strict=False)]
+        return [*fits, False].index(False)
+
     @property
     def is_complete(self) -> bool:
         return not self.steps
@@ -270,3 +276,69 @@ def test_the_largest_are_those_that_sorting_finds(count: int, kind: str) -> None
     ids = largest(values, count)
     assert len(np.unique(ids)) == len(ids) == min(count, VOCAB)
     assert np.array_equal(np.sort(values[ids]), np.sort(values)[-len(ids) :])
+
+
+SETTINGS: list[dict[str, float]] = [
+    {"temperature": 0},
+    {},
+    {"temperature": 0.7},
+    {"top_p": 0.9},
+    {"top_p": 0.5, "temperature": 1.3},
+    {"top_k": 40},
+    {"top_k": 2000, "top_p": 0.95},
+    {"min_p": 0.05},
+    {"top_k": 40, "top_p": 0.9, "min_p": 0.1, "temperature": 0.6},
+    {"min_p": 0.001, "top_p": 0.99},
+]
+
+
+@pytest.mark.parametrize("asked", SETTINGS, ids=str)
+@pytest.mark.parametrize("kind", ["flat", "peaked", "rounded", "half", "forbidden", "few"])
+def test_the_fast_way_draws_what_the_plain_one_does(asked: dict[str, Any], kind: str) -> None:
+    sampling = SamplingParams(seed=11, **asked)
+    sampler, plain = Sampler(sampling), PlainSampler(sampling)
+    for step in range(4):
+        logits: Logits = large_logits(step)
+        if kind == "peaked":
+            logits[np.random.default_rng(step).integers(0, VOCAB, 50)] += 14
+        elif kind == "rounded":
+            logits = np.round(logits)
+        elif kind == "half":
+            logits = logits.astype(np.float16)
+        elif kind == "forbidden":
+            logits[np.arange(VOCAB) % 1000 != 3] = -np.inf
+        elif kind == "few":
+            logits = logits[:700]
+        assert sampler.pick(logits) == plain.pick(logits)
+
+
+def test_a_greedy_choice_that_is_close_is_not_made() -> None:
+    params = SamplingParams(temperature=0, presence_penalty=1.0)
+    sampler = Sampler(params)
+    close, clear = np.array([3, 0, 2.95], dtype=np.float32), np.array([3, 0, 2.5], dtype=np.float32)
+    assert [sampler.pick_clear(close, 0.1) for _ in range(3)] == [None] * 3
+    assert sampler.pick_clear(clear, 0.1) == 0
+    # Only what was chosen counts for the penalty.
+    assert sampler.pick_clear(close, 0.1) == 2
+
+
+def test_a_draw_is_never_too_close() -> None:
+    logits = np.array([3, 0, 3], dtype=np.float32)
+    params = SamplingParams(seed=3)
+    clear, plain = Sampler(params), Sampler(params)
+    assert [clear.pick_clear(logits, 0.1) for _ in range(9)] == [plain.pick(logits) for _ in range(9)]
+
+
+def test_a_choice_among_a_single_token_is_clear() -> None:
+    logits = np.array([3, 2.99], dtype=np.float32)
+    assert Sampler(SamplingParams(temperature=0), constraint=OneOf({1})).pick_clear(logits, 0.1) == 1
+    assert Sampler(SamplingParams(temperature=0)).pick_clear(logits[:1], 0.1) == 0
+
+
+def test_what_fits_a_form_is_found_without_going_on() -> None:
+    form = OneOf({3, 4}, {5}, {7})
+    sampler = Sampler(SamplingParams(temperature=0), constraint=form)
+    assert list(sampler.fitting([4, 5, 6])) == [4, 5]
+    assert list(sampler.fitting([6, 5])) == []
+    assert sampler.pick(np.zeros(9, dtype=np.float32)) == 3
+    assert list(Sampler(SamplingParams()).fitting([6, 5])) == [6, 5]

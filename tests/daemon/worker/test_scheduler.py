@@ -436,6 +436,9 @@ def test_an_answer_whose_form_is_complete_stops() -> None:
         def accept(self, token: int) -> None:
             self.left -= 1
 
+        def fitting(self, tokens: Sequence[int]) -> int:
+            return min(self.left, len(tokens))
+
         @property
         def is_complete(self) -> bool:
             return self.left == 0
@@ -540,6 +543,10 @@ class Only:
 
     def accept(self, token: int) -> None:
         assert token == self.left.pop(0)
+
+    def fitting(self, tokens: Sequence[int]) -> int:
+        same = [token == wanted for token, wanted in zip(tokens, self.left, strict=False)]
+        return [*same, False].index(False)
 
     @property
     def is_complete(self) -> bool:
