@@ -83,8 +83,8 @@ class Planner:
         least = too_long.prompt_tokens + min(answer_tokens, 1)
         wanted = min(too_long.prompt_tokens + answer_tokens, limit)
         loaded_bytes = self._chooser.loaded_bytes(model, plan.threads)
-        # Twice that, for the turns that follow: a conversation that grows is not to be loaded again at each of them.
         beside, *alone = (min(tokens, limit) for tokens in self._longest(model, loaded_bytes))
+        # Beside it twice what is wanted: a conversation that grows is not to be loaded again at each turn.
         context = min(beside, 2 * _in_steps(wanted)) if beside >= wanted else next((n for n in alone if n >= least), 0)
         if context < least:
             raise _cannot_be_had(model, too_long, max(too_long.context_tokens, beside, *alone))

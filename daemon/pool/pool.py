@@ -95,7 +95,7 @@ class SessionPool:
         ``plan`` counts only if it has to be loaded, but for what counts with each request. Raises Overloaded (queue
         full, or waited too long), TooBusy, OutOfBudget (cannot fit), LoadFailed, AnswerTimedOut, DaemonStopping.
         """
-        async with self._leased(self._enqueue(model, plan), within_s) as lease:
+        async with self._leased(self._enqueue(Waiter(model, plan)), within_s) as lease:
             yield lease
 
     @contextlib.asynccontextmanager
@@ -136,14 +136,14 @@ class SessionPool:
         session = self._roster.find(model.id)
         if session is not None:
             self._sessions.forget_failure(session)
-        async with self._leased(self._enqueue(model, plan, is_kept=is_kept)):
+        async with self._leased(self._enqueue(Waiter(model, plan, is_kept=is_kept))):
             pass
 
     async def warm(self, model: Model, plan: LoadPlan, *, may_replace: frozenset[str] = frozenset()) -> None:
         """Load ``model`` in the background: after everybody who waits, and without evicting what is in use or warm,
         but for the models in ``may_replace``. Raises as ``lease`` does.
         """
-        waiter = self._enqueue(model, plan, is_background=True, may_replace=may_replace)
+        waiter = self._enqueue(Waiter(model, plan, is_background=True, may_replace=may_replace))
         try:
             lease = await waiter.granted
         except BaseException:
@@ -254,42 +254,24 @@ class SessionPool:
     def _reload(self, session: Session, plan: LoadPlan) -> None:
         """Where memory does not allow it twice: unload it, and load it again, whether or not anybody waits for it."""
         self._sessions.drain(session)
-        reloaded = self._add(session.model, plan, is_background=True).granted
-        reloaded.add_done_callback(self._give_back_at_once)
+        waiter = Waiter(session.model, plan, is_background=True)
+        self._add(waiter)
+        waiter.granted.add_done_callback(self._give_back_at_once)
 
     def _give_back_at_once(self, granted: asyncio.Future[Lease]) -> None:
         if not granted.cancelled() and granted.exception() is None:
             self._give_back(granted.result())
 
-    def _enqueue(
-        self,
-        model: Model,
-        plan: LoadPlan,
-        *,
-        is_kept: bool = False,
-        is_background: bool = False,
-        may_replace: frozenset[str] = frozenset(),
-    ) -> Waiter:
-        waiter = self._add(model, plan, is_kept=is_kept, is_background=is_background, may_replace=may_replace)
+    def _enqueue(self, waiter: Waiter) -> Waiter:
+        self._add(waiter)
         self._decide()
         return waiter
 
-    def _add(
-        self,
-        model: Model,
-        plan: LoadPlan,
-        *,
-        is_kept: bool = False,
-        is_background: bool = False,
-        may_replace: frozenset[str] = frozenset(),
-    ) -> Waiter:
+    def _add(self, waiter: Waiter) -> None:
         """To the queue, without deciding anything yet."""
         if self._is_stopping:
             raise DaemonStopping(STOPPING)
-        granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(model, plan, granted, is_kept, is_background, may_replace)
         self._queue.add(waiter)
-        return waiter
 
     def _give_up(self, waiter: Waiter) -> None:
         """The client left: out of the queue, or, if it was granted just now, the lease goes straight back."""
