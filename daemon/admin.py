@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from daemon.catalog import Catalog
 from daemon.comparison import evaluation_json, measurement_json, prediction_json
 from daemon.listing import Listing, Marks, Record, encode
+from daemon.resolving import full_name
 from daemon.shapes import Json, changes_json, decision_json, failure_json, model_json, pin_json, problem_json, root_json
 from daemon.wants import parse_task
 from registry.errors import InvalidRequest
@@ -72,9 +73,10 @@ class Admin:
             "evaluations": [evaluation_json(e) for e in self._catalog.evaluations() if e.model_id == model.id],
         }
 
-    def encoded_model(self, reference: str) -> Record:
-        model = self._catalog.get(reference)
-        return model, encode(_shaped(model, self._marks()))
+    def encoded_model(self, reference: str) -> tuple[str, Record]:
+        """What a request may call ``model``, which may be ``name@adapter``: its full name, and the model's JSON."""
+        model, adapter = self._catalog.with_adapter(reference)
+        return full_name(model, adapter), (model, encode(_shaped(model, self._marks())))
 
     def problems(self) -> list[Json]:
         """Folders that are not usable models, and what to do about each."""

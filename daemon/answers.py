@@ -21,6 +21,7 @@ from daemon.learner import Answered, Learner
 from daemon.pool.failures import FailureKind, kind_of_request
 from daemon.pool.launch import Ask, Event
 from daemon.pool.lease import Lease
+from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import SessionPool
 from daemon.pool.protocol import Accepted, Delta, Embed, Embedded, Failed, Finished, Generate, Transcribe
 from daemon.resolving import Resolved
@@ -42,6 +43,8 @@ log = logging.getLogger("slmreg.answers")
 
 # Models that slmreg tries for one request before it gives up: each may take a while to fail.
 MOST_TRIED = 3
+# Room for the answer where a request does not say how long that may get (judged).
+USUAL_ANSWER_TOKENS = 512
 First = TypeVar("First", Accepted, Embedded)
 
 
@@ -205,11 +208,25 @@ class Answers:
     async def _ask(
         self, resolved: Resolved, request: Ask, terms: Terms, deadline: Deadline, expected: type[First]
     ) -> tuple[First, AsyncGenerator[Event, None], AsyncExitStack]:
+        """One that was loaded with too short a context is loaded again with a longer one, if there can be one."""
         plan = resolved.plan
         if terms.keep_alive is not None:
             plan = replace(plan, keep_alive_s=terms.keep_alive.seconds)
+        try:
+            return await self._ask_by(plan, resolved.model, request, deadline, expected)
+        except ContextLengthExceeded as too_long:
+            answer_tokens = 0 if isinstance(request, Embed) else request.max_tokens or USUAL_ANSWER_TOKENS
+            longer = await asyncio.to_thread(
+                self._catalog.plan_longer, resolved.model, plan, too_long, answer_tokens=answer_tokens
+            )
+        log.info("answer.too_long model=%s asks_for_context_tokens=%d", resolved.model.id, longer.context_tokens)
+        return await self._ask_by(longer, resolved.model, request, deadline, expected)
+
+    async def _ask_by(
+        self, plan: LoadPlan, model: Model, request: Ask, deadline: Deadline, expected: type[First]
+    ) -> tuple[First, AsyncGenerator[Event, None], AsyncExitStack]:
         async with AsyncExitStack() as stack:
-            lease = await stack.enter_async_context(self._pool.lease(resolved.model, plan, within_s=deadline.wait_s()))
+            lease = await stack.enter_async_context(self._pool.lease(model, plan, within_s=deadline.wait_s()))
             events = self._in_time(self._learned(lease.generate(request), lease), deadline)
             stack.push_async_callback(events.aclose)
             first = await anext(events)

@@ -63,7 +63,8 @@ class Catalog:
     ) -> None:
         """``measurements``: None asks the registry; for these see ``Chooser``, for ``stand_in`` ``Resolver``.
 
-        ``resolve`` and ``plan`` are those of ``daemon.resolving`` and ``daemon.planning``.
+        ``resolve`` and ``with_adapter`` are those of ``daemon.resolving``, ``plan`` and ``plan_longer`` of
+        ``daemon.planning``.
         """
         self._registry = registry
         self._machine = machine
@@ -83,7 +84,8 @@ class Catalog:
         self.decisions = Decisions(settings.max_selections)
         planner = Planner(registry, machine, settings, self.chooser)
         self.plan = planner.plan
-        self.resolve = Resolver(
+        self.plan_longer = planner.plan_longer
+        resolver = Resolver(
             registry,
             machine,
             settings,
@@ -92,7 +94,8 @@ class Catalog:
             self.decisions,
             get=self.get,
             stand_in=stand_in,
-        ).resolve
+        )
+        self.resolve, self.with_adapter = resolver.resolve, resolver.with_adapter
 
     # -- what is here
 

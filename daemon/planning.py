@@ -9,7 +9,7 @@ from daemon.choosing import Chooser, memory_budget
 from daemon.machine import Machine
 from daemon.pool.plan import LoadPlan
 from daemon.settings import Settings
-from registry.errors import OutOfBudget
+from registry.errors import ContextLengthExceeded, OutOfBudget
 from registry.model import Model, Task
 from registry.store import Registry
 from selector.budget import accelerator_bytes, available_bytes
@@ -69,14 +69,59 @@ class Planner:
             keep_alive_s=self._keep_alive_s(model, task),
         )
 
-    def _available_bytes(self, model: Model, hardware: Hardware, sessions: Sequence[SessionFacts]) -> int:
+    def plan_longer(
+        self, model: Model, plan: LoadPlan, too_long: ContextLengthExceeded, *, answer_tokens: int
+    ) -> LoadPlan:
+        """``plan`` with a context for a prompt that the loaded session has turned away, and ``answer_tokens`` after it.
+
+        It leaves room for the session itself, where there is enough for both with what idle ones give back. Raises
+        ContextLengthExceeded with the most that can be had of model, settings and memory.
+        """
+        limit = min(model.context_tokens, self._settings.max_context_tokens)
+        if too_long.context_tokens >= limit:
+            raise too_long
+        least = too_long.prompt_tokens + min(answer_tokens, 1)
+        wanted = min(too_long.prompt_tokens + answer_tokens, limit)
+        loaded_bytes = self._chooser.loaded_bytes(model, plan.threads)
+        beside, *alone = (min(tokens, limit) for tokens in self._longest(model, loaded_bytes))
+        # Beside it twice what is wanted: a conversation that grows is not to be loaded again at each turn.
+        context = min(beside, 2 * _in_steps(wanted)) if beside >= wanted else next((n for n in alone if n >= least), 0)
+        if context < least:
+            raise _cannot_be_had(model, too_long, max(too_long.context_tokens, beside, *alone))
+        return replace(
+            plan,
+            context_tokens=context,
+            least_context_tokens=least,
+            need_bytes=need_bytes(model, context, loaded_bytes=loaded_bytes),
+            is_forced=False,
+        )
+
+    def _longest(self, model: Model, loaded_bytes: int | None) -> tuple[int, int, int]:
+        """Contexts that fit: beside the model's own session; instead of it; and once all who may go have answered."""
+        hardware, sessions = self._machine.hardware(), self._chooser.sessions()
+        own = [replace(each, is_reclaimable=False) if each.model_id == model.id else each for each in sessions]
+        in_time = [replace(each, is_reclaimable=not each.is_kept) for each in sessions]
+        beside, alone, last = (
+            longest_context(model, available, loaded_bytes=loaded_bytes)
+            for available in (
+                self._available_bytes(model, hardware, own, is_beside=True),
+                self._available_bytes(model, hardware, sessions),
+                self._available_bytes(model, hardware, in_time),
+            )
+        )
+        return beside, alone, last
+
+    def _available_bytes(
+        self, model: Model, hardware: Hardware, sessions: Sequence[SessionFacts], *, is_beside: bool = False
+    ) -> int:
+        """``is_beside``: its own session keeps what it has."""
         on_device = accelerator_bytes(hardware, model)
         if on_device is not None:
             return on_device
         return available_bytes(
             hardware,
             sessions,
-            for_model=model.id,
+            for_model=None if is_beside else model.id,
             memory_budget_bytes=memory_budget(self._settings, lambda: hardware),
             memory_reserve_bytes=self._settings.memory_reserve_bytes,
         )
@@ -93,3 +138,18 @@ class Planner:
     def _allowed_libraries(self, model: Model) -> tuple[str, ...]:
         """SHA-256 digests, for a model that has a library of custom operators."""
         return tuple(sorted(self._registry.allowed_libraries())) if model.custom_ops_library is not None else ()
+
+
+def _in_steps(tokens: int) -> int:
+    return -(-tokens // CONTEXT_STEP) * CONTEXT_STEP
+
+
+def _cannot_be_had(model: Model, too_long: ContextLengthExceeded, most_tokens: int) -> ContextLengthExceeded:
+    here = "" if most_tokens >= model.context_tokens else f" here (by itself {model.context_tokens})"
+    message = (
+        f"The prompt has {too_long.prompt_tokens} tokens, and {model.id} takes at most {most_tokens} tokens of prompt "
+        f"and answer together{here}. Shorten it, choose a model with a longer context or a smaller one, or make room: "
+        "close other programs, raise memory_budget_bytes or max_context_tokens."
+    )
+    param = too_long.param or "messages"
+    return ContextLengthExceeded(too_long.prompt_tokens, most_tokens, message=message, param=param)

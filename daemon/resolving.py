@@ -18,9 +18,12 @@ from daemon.wants import NO_WANTS, Wants, context_for, is_auto, task_for, thinki
 from registry.errors import (
     AdapterNotFound,
     InvalidRequest,
+    LoadFailed,
     ModelNotUsable,
     NoModelForTask,
+    OutOfBudget,
     PinnedModelNotUsable,
+    SlmregError,
     UnsupportedParameter,
 )
 from registry.layouts.adapters import adapter_names
@@ -50,8 +53,13 @@ class Resolved:
 
     @property
     def name(self) -> str:
-        """What the answer calls the model: its id, with the adapter if there is one."""
-        return self.model.id if self.adapter is None else f"{self.model.id}{ADAPTER_MARK}{self.adapter}"
+        """What the answer calls the model."""
+        return full_name(self.model, self.adapter)
+
+
+def full_name(model: Model, adapter: str | None) -> str:
+    """A model's id, with the adapter if there is one."""
+    return model.id if adapter is None else f"{model.id}{ADAPTER_MARK}{adapter}"
 
 
 class Resolver:
@@ -91,11 +99,11 @@ class Resolver:
         ``is_forced``: a model that is named is to be loaded although it should not fit.
 
         Raises ModelNotFound, AdapterNotFound, ModelNotUsable, UnknownTask, NoModelForTask, PinnedModelNotUsable,
-        OutOfBudget.
+        OutOfBudget, and LoadFailed for a pinned model that is not tried again yet.
         """
         if is_auto(reference):
             return self._resolve_auto(reference.strip().lower(), wants, serves)
-        model, adapter = self._with_adapter(reference)
+        model, adapter = self.with_adapter(reference)
         require_usable(model, serves)
         rejection = reject_provider(model, self._machine.hardware())
         if rejection is not None:
@@ -113,7 +121,7 @@ class Resolver:
         plan = self._plan(model, wants.task, is_forced=is_forced)
         return Resolved(model, plan, thinking=thinking_for(model, wants), adapter=adapter)
 
-    def _with_adapter(self, reference: str) -> tuple[Model, str | None]:
+    def with_adapter(self, reference: str) -> tuple[Model, str | None]:
         """The model that a name means, and its adapter if one is named. Raises ModelNotFound, AdapterNotFound."""
         name, mark, adapter = reference.rpartition(ADAPTER_MARK)
         if not mark or self._registry.candidates(reference) or not self._registry.candidates(name):
@@ -182,8 +190,18 @@ class Resolver:
                     param="reasoning_effort",
                 )
         if selection.pinned:
-            raise PinnedModelNotUsable(selection.reason)
+            raise _pinned_cannot(selection)
         raise NoModelForTask(selection.reason, retry_after_s=self._chooser.setback_s())
+
+
+def _pinned_cannot(selection: Selection) -> SlmregError:
+    """What may pass by itself is told as it is of a model that was named; what stays as it is has a code of its own."""
+    why = selection.rejection
+    if why is not None and why.retry_s is not None:
+        return LoadFailed(selection.reason, retry_after_s=why.retry_s)
+    if why is not None and why.code == "memory":
+        return OutOfBudget(selection.reason)
+    return PinnedModelNotUsable(selection.reason)
 
 
 def require_usable(model: Model, serves: Endpoint = CHATS) -> None:

@@ -17,6 +17,7 @@ from registry.model import Device, Model, Source
 from selector.budget import accelerator_bytes, available_bytes
 from selector.evidence import Evidence
 from selector.filters import (
+    has_room,
     is_meant,
     least_context,
     matches,
@@ -28,7 +29,6 @@ from selector.filters import (
     reject_lists,
     reject_memory,
     reject_provider,
-    reject_session,
     reject_setback,
     reject_status,
     reject_thinking,
@@ -81,7 +81,7 @@ class Prospect:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What all prospects are settled against."""
+    """What all prospects are settled against. ``sessions``: those with the context that the request asks for."""
 
     request: SelectionRequest
     circumstances: Circumstances
@@ -93,7 +93,7 @@ class Scene:
         return cls(
             request,
             circumstances,
-            {session.model_id: session for session in circumstances.sessions},
+            {session.model_id: session for session in circumstances.sessions if has_room(session, request)},
             available_bytes(
                 circumstances.hardware,
                 circumstances.sessions,
@@ -173,8 +173,7 @@ def settle(prospect: Prospect, scene: Scene) -> Candidate | Rejected:
     available = scene.available_bytes(model, need.total_bytes)
     seconds = answer_s(request.task, prospect.quality, prospect.speed, is_loaded=is_loaded)
     rejection = (
-        reject_session(request, model, session)
-        or reject_memory(model, need, available)
+        reject_memory(model, need, available)
         or reject_held_back(model, scene.circumstances.held_back)
         or reject_setback(model, need, scene.circumstances.setbacks, is_loaded=is_loaded)
         or reject_deadline(request, model, seconds, prospect.thinking)

@@ -86,13 +86,10 @@ def reject_context(request: SelectionRequest, model: Model) -> Rejected | None:
     return None
 
 
-def reject_session(request: SelectionRequest, model: Model, session: SessionFacts | None) -> Rejected | None:
-    """A session that was loaded where memory was short keeps its short context for as long as it lives."""
-    has = session.context_tokens if session is not None else None
-    if has is None or request.context_tokens is None or request.context_tokens <= has:
-        return None
-    message = f"is loaded with {has} tokens of context; {request.context_tokens} are needed"
-    return Rejected(model.id, "session_context", message)
+def has_room(session: SessionFacts, request: SelectionRequest) -> bool:
+    """Whether a loaded session has the context that is asked for; else its model would have to be loaded again."""
+    has, asked = session.context_tokens, request.context_tokens
+    return has is None or asked is None or asked <= has
 
 
 def reject_provider(model: Model, hardware: Hardware) -> Rejected | None:
@@ -137,6 +134,7 @@ def reject_setback(model: Model, need: Footprint, setbacks: Iterable[Setback], *
                 "quarantine",
                 f"needs {format_bytes(need.total_bytes)}, and {who} ran out of memory with "
                 f"{format_bytes(setback.need_bytes)}; tried again in {setback.seconds_left:.0f} s",
+                retry_s=setback.seconds_left,
             )
     return None
 
@@ -146,7 +144,7 @@ def reject_held_back(model: Model, held_back: Iterable[HeldBack]) -> Rejected | 
     for each in held_back:
         if each.model_id == model.id:
             message = f"could not be loaded: {each.message.rstrip('.')}; tried again in {each.seconds_left:.0f} s"
-            return Rejected(model.id, "load_failed", message)
+            return Rejected(model.id, "load_failed", message, retry_s=each.seconds_left)
     return None
 
 

@@ -65,13 +65,16 @@ class Field:
         scene = Scene.of(request, circumstances)
         lineup = self._lineup(request, pin)
 
-        def selection(pick: Candidate | None, reason: str, *, pinned: bool = False) -> Selection:
+        def selection(
+            pick: Candidate | None, reason: str, *, pinned: bool = False, rejection: Rejected | None = None
+        ) -> Selection:
             return Selection(
                 request=request,
                 pick=pick,
                 reason=reason,
                 hardware=circumstances.hardware,
                 pinned=pinned,
+                rejection=rejection,
                 is_fallback=pin is not None and not pinned,
                 make_ledger=partial(_ledger_of, ref(self), self._known, request, circumstances),
             )
@@ -83,7 +86,7 @@ class Field:
             return selection(pick, f"{pin.model_id} is pinned for {pin.task}.", pinned=True)
         rejection = lineup.rejection_of(pin.model_id, scene)
         if pin.fallback is Fallback.ERROR:
-            return selection(None, pinned_cannot(pin, rejection), pinned=True)
+            return selection(None, pinned_cannot(pin, rejection), pinned=True, rejection=rejection)
         best, reason = self._best(lineup, scene)
         return selection(best, f"{fallback_taken(pin, rejection)} {reason}")
 

@@ -149,12 +149,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A model that was turned away; ``message`` has the numbers. ``thinking``: only this way of answering was."""
+    """A model that was turned away; ``message`` has the numbers. ``thinking``: only this way of answering was.
+
+    ``retry_s``: after so many seconds it is tried again; None: nobody knows, or never.
+    """
 
     model_id: str
     code: str
     message: str
     thinking: bool | None = None
+    retry_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,8 @@ class Ledger:
 class Selection:
     """The answer: ``pick`` (None: nothing can serve) and why in one sentence.
 
-    ``pinned``: a pin decided; ``is_fallback``: the pinned model could not serve, and its pin lets slmreg choose.
+    ``pinned``: a pin decided, and ``rejection`` is why its model cannot serve; ``is_fallback``: the pinned model could
+    not serve, and its pin lets slmreg choose.
     The ledger is made when it is first asked for: an answer to a chat needs the pick only.
     """
 
@@ -187,6 +192,7 @@ class Selection:
     reason: str
     hardware: Hardware
     pinned: bool = False
+    rejection: Rejected | None = None
     is_fallback: bool = False
     make_ledger: Callable[[], Ledger] = field(repr=False, compare=False)
 

@@ -34,9 +34,9 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
 
     @router.get("/models/{reference:path}", response_model=None)
     def get_model(reference: str) -> Response:
-        """One model, by id, name or alias."""
-        model, record = admin.encoded_model(reference)
-        return Response(_openai_model(model, record), media_type="application/json")
+        """One model, by id, name or alias, maybe with the adapter that a request can name behind it."""
+        name, (model, record) = admin.encoded_model(reference)
+        return Response(_openai_model(model, record, name), media_type="application/json")
 
     @router.post("/chat/completions", response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
@@ -70,8 +70,8 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
     return router
 
 
-def _openai_model(model: Model, record: bytes) -> bytes:
-    """OpenAI's four keys, and our ``record`` of the model in a key of its own."""
+def _openai_model(model: Model, record: bytes, name: str | None = None) -> bytes:
+    """OpenAI's four keys, and our ``record`` of the model in a key of its own. ``name`` None: its id."""
     owner = "slmreg-demo" if model.is_demo else (model.publisher or str(model.source))
-    names = (encode(model.id), encode(owner))
+    names = (encode(name or model.id), encode(owner))
     return b'{"id":%b,"object":"model","created":0,"owned_by":%b,"slmreg":%b}' % (*names, record)

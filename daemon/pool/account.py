@@ -97,6 +97,18 @@ def still_failed(session: Session, now_s: float) -> LoadFailed:
     return LoadFailed(f"{session.model.id} is not available: {why}{again}", retry_after_s=wait_s)
 
 
+def could_not_grow(session: Session, now_s: float) -> LoadFailed:
+    """Its context is too short for a request, and another session could not take over from it."""
+    failure = session.failure
+    wait_s = max(0.0, failure.retry_at_s - now_s) if failure is not None else 0.0
+    why = failure.message if failure is not None else "It failed."
+    return LoadFailed(
+        f"{session.model.id} is loaded with {session.plan.context_tokens} tokens of context, and could not be loaded "
+        f"with more: {why} That is tried again in {wait_s:.0f} s.",
+        retry_after_s=wait_s,
+    )
+
+
 def cannot_fit(
     session: Session, free_bytes: int, others: Iterable[Session], retry_after_s: float | None
 ) -> OutOfBudget:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from daemon.pool.budget import MemoryBudget
 from daemon.pool.launch import Ask, Event, Worker
@@ -51,6 +51,10 @@ class Lease:
         return self._budget.peak_bytes(self._session)
 
 
+def _future() -> asyncio.Future[Lease]:
+    return asyncio.get_running_loop().create_future()
+
+
 @dataclass(slots=True, eq=False)
 class Waiter:
     """One request for a session of ``model``; ``granted`` gets its lease, or why there is none.
@@ -62,7 +66,7 @@ class Waiter:
 
     model: Model
     plan: LoadPlan
-    granted: asyncio.Future[Lease]
+    granted: asyncio.Future[Lease] = field(default_factory=_future)
     is_kept: bool = False
     is_background: bool = False
     may_replace: frozenset[str] = frozenset()

@@ -13,8 +13,9 @@ class LoadPlan:
 
     ``allowed_libraries`` are SHA-256 digests of the custom operator libraries that it may run. ``is_forced``: a person
     wants it loaded even if those bytes cannot be had. ``keep_alive_s`` is how long it stays when it is idle, None for
-    ever; of all these it is the one that counts anew with each request. ``is_spinning``: its threads wait for work
-    without giving up their cores, which is fastest where no other model is loaded; the pool decides that.
+    ever. ``is_spinning``: its threads wait for work without giving up their cores, which is fastest where no other
+    model is loaded; the pool decides that. ``least_context_tokens``: a session that has less is loaded again by this
+    plan. Where the model is loaded already, only this and ``keep_alive_s`` count anew with each request.
     """
 
     context_tokens: int
@@ -24,3 +25,4 @@ class LoadPlan:
     is_forced: bool = False
     keep_alive_s: float | None = DEFAULT_KEEP_ALIVE_S
     is_spinning: bool = True
+    least_context_tokens: int = 0

@@ -17,26 +17,25 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from daemon.pool import account, timing
+from daemon.pool import account
 from daemon.pool.account import SessionSnapshot
 from daemon.pool.budget import MemoryBudget, MemoryMeter
-from daemon.pool.eviction import Occupant, choose_victims
+from daemon.pool.housekeeping import Housekeeping
 from daemon.pool.launch import Launcher, Worker
 from daemon.pool.lease import Lease, Waiter
 from daemon.pool.limits import PoolLimits
+from daemon.pool.loads import Loads
 from daemon.pool.observer import Observer, Observers
 from daemon.pool.plan import LoadPlan
 from daemon.pool.queue import Queue
 from daemon.pool.session import Session, SessionState
 from daemon.pool.sessions import Sessions
-from registry.errors import AnswerTimedOut, DaemonStopping, SlmregError
+from registry.errors import AnswerTimedOut, DaemonStopping
 from registry.model import Model, Task
 
 log = logging.getLogger("slmreg.pool")
 
 TICK_S = 0.5
-# A model that nobody has used for so long may be gone for the seconds that a load takes (judged).
-RELOAD_IDLE_S = 10.0
 STOPPING = "The daemon is stopping; it takes no new requests."
 
 
@@ -65,6 +64,8 @@ class SessionPool:
         )
         self._roster = self._sessions.roster
         self._queue = Queue(limits, self._roster)
+        self._loads = Loads(self._sessions, self._queue, self._budget, limits, clock, reload=self._reload)
+        self._housekeeping = Housekeeping(self._sessions, self._queue, self._budget, limits, reload=self._reload)
         self._dismissed: set[str] = set()
         self._is_stopping = False
 
@@ -91,10 +92,10 @@ class SessionPool:
     async def lease(self, model: Model, plan: LoadPlan, *, within_s: float | None = None) -> AsyncIterator[Lease]:
         """Wait until ``model`` is loaded and use it; ``within_s`` is the most that this may wait.
 
-        ``plan`` counts only if it has to be loaded, but for its ``keep_alive_s``. Raises Overloaded (queue full, or
-        waited too long), TooBusy, OutOfBudget (cannot fit), LoadFailed, AnswerTimedOut, DaemonStopping.
+        ``plan`` counts only if it has to be loaded, but for what counts with each request. Raises Overloaded (queue
+        full, or waited too long), TooBusy, OutOfBudget (cannot fit), LoadFailed, AnswerTimedOut, DaemonStopping.
         """
-        async with self._leased(self._enqueue(model, plan), within_s) as lease:
+        async with self._leased(self._enqueue(Waiter(model, plan)), within_s) as lease:
             yield lease
 
     @contextlib.asynccontextmanager
@@ -123,8 +124,7 @@ class SessionPool:
                 break
             if ends_s is not None and loop.time() >= ends_s:
                 raise AnswerTimedOut(f"{waiter.model.id} was not free within the {within_s:g} s that the request has.")
-            session = self._roster.find(waiter.model.id)
-            if session is None or session.state is not SessionState.LOADING:
+            if not self._roster.is_loading(waiter.model.id):
                 raise self._queue.waited_too_long(waiter)
         return waiter.granted.result()
 
@@ -136,14 +136,14 @@ class SessionPool:
         session = self._roster.find(model.id)
         if session is not None:
             self._sessions.forget_failure(session)
-        async with self._leased(self._enqueue(model, plan, is_kept=is_kept)):
+        async with self._leased(self._enqueue(Waiter(model, plan, is_kept=is_kept))):
             pass
 
     async def warm(self, model: Model, plan: LoadPlan, *, may_replace: frozenset[str] = frozenset()) -> None:
         """Load ``model`` in the background: after everybody who waits, and without evicting what is in use or warm,
         but for the models in ``may_replace``. Raises as ``lease`` does.
         """
-        waiter = self._enqueue(model, plan, is_background=True, may_replace=may_replace)
+        waiter = self._enqueue(Waiter(model, plan, is_background=True, may_replace=may_replace))
         try:
             lease = await waiter.granted
         except BaseException:
@@ -246,70 +246,32 @@ class SessionPool:
 
     def tick(self) -> None:
         """What has become due. Called now and then by ``run``."""
-        now_s = self._clock()
-        for session in tuple(timing.overdue(self._roster, now_s)):
-            limit = f"evict_timeout_s = {self._limits.evict_timeout_s:g} s"
-            self._sessions.cut(
-                session, f"{session.model.id} had to make room for another model, and {limit} were over."
-            )
-        for session in tuple(timing.expired(self._roster.serving(), now_s)):
-            log.info("session.expired id=%s idle_s=%.0f", session.model.id, now_s - session.last_used_s)
-            self._sessions.drain(session)
-        for session in tuple(timing.abandoned(self._roster, self._queue.wanted(), now_s)):
-            log.info("session.abandoned id=%s", session.model.id)
-            self._sessions.drain(session)
-        self._relieve(now_s)
-        self._suit(now_s)
+        self._housekeeping.tick(self._clock())
+        if not self._is_stopping:
+            self._housekeeping.suit(self._clock())
         self._decide()
 
-    def _relieve(self, now_s: float) -> None:
-        """Give up idle sessions where less than the reserve is left, one decision at a time."""
-        if self._sessions.is_room_coming:
-            return
-        headroom_bytes = self._budget.available_bytes() if self._roster.count(SessionState.READY) else 0
-        for model_id in timing.pressed(self._budget.occupants(self._roster.serving(), now_s), headroom_bytes):
-            log.warning("session.pressed_out id=%s short_bytes=%d", model_id, -headroom_bytes)
-            self._sessions.drain_serving(model_id)
-
-    def _suit(self, now_s: float) -> None:
-        """Load one session anew whose threads should (not) spin, if nobody waits for anything."""
-        if self._queue or self.is_loading or self._is_stopping:
-            return
-        for session in tuple(timing.unsuited(tuple(self._roster), now_s)):
-            session.unsuited_since_s = now_s  # not again at once if it does not work out
-            if session.plan.need_bytes <= self._sessions.free_bytes():
-                self._sessions.succeed(session)
-                return
-            if session.is_idle and not session.plan.is_forced and now_s - session.last_used_s >= RELOAD_IDLE_S:
-                self._reload(session)
-                return
-
-    def _reload(self, session: Session) -> None:
-        """Where memory does not allow it twice: unload it, and load it again in the background."""
+    def _reload(self, session: Session, plan: LoadPlan) -> None:
+        """Where memory does not allow it twice: unload it, and load it again, whether or not anybody waits for it."""
         self._sessions.drain(session)
-        reloaded = self._enqueue(session.model, session.plan, is_background=True).granted
-        reloaded.add_done_callback(self._give_back_at_once)
+        waiter = Waiter(session.model, plan, is_background=True)
+        self._add(waiter)
+        waiter.granted.add_done_callback(self._give_back_at_once)
 
     def _give_back_at_once(self, granted: asyncio.Future[Lease]) -> None:
         if not granted.cancelled() and granted.exception() is None:
             self._give_back(granted.result())
 
-    def _enqueue(
-        self,
-        model: Model,
-        plan: LoadPlan,
-        *,
-        is_kept: bool = False,
-        is_background: bool = False,
-        may_replace: frozenset[str] = frozenset(),
-    ) -> Waiter:
-        if self._is_stopping:
-            raise DaemonStopping(STOPPING)
-        granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(model, plan, granted, is_kept, is_background, may_replace)
-        self._queue.add(waiter)
+    def _enqueue(self, waiter: Waiter) -> Waiter:
+        self._add(waiter)
         self._decide()
         return waiter
+
+    def _add(self, waiter: Waiter) -> None:
+        """To the queue, without deciding anything yet."""
+        if self._is_stopping:
+            raise DaemonStopping(STOPPING)
+        self._queue.add(waiter)
 
     def _give_up(self, waiter: Waiter) -> None:
         """The client left: out of the queue, or, if it was granted just now, the lease goes straight back."""
@@ -337,11 +299,14 @@ class SessionPool:
         for waiter in self._queue:
             session = self._session_for(waiter)
             if session.state is SessionState.READY and session.worker is not None:
-                self._grant(waiter, session, session.worker)
+                if session.has_room_for(waiter.plan):
+                    self._grant(waiter, session, session.worker)
+                elif may_load:
+                    may_load = self._loads.grow(waiter, session)
             elif session.is_held_back(self._clock()):
-                self._refuse(waiter, account.still_failed(session, self._clock()))
+                self._queue.refuse(waiter, account.still_failed(session, self._clock()))
             elif session.state is SessionState.UNLOADED and may_load:
-                may_load = self._try_load(waiter, session)
+                may_load = self._loads.load(waiter, session)
         self._sessions.share_cores()
 
     def _session_for(self, waiter: Waiter) -> Session:
@@ -366,66 +331,11 @@ class SessionPool:
         session.leases += 1
         waiter.granted.set_result(Lease(session, worker, self._budget, self._clock()))
 
-    def _refuse(self, waiter: Waiter, error: SlmregError) -> None:
-        self._queue.remove(waiter)
-        waiter.fail(error)
-
     def _refuse_all(self, session: Session) -> None:
         """Its load has failed."""
         for waiter in self._queue.of(session.model.id):
-            self._refuse(waiter, account.still_failed(session, self._clock()))
-
-    def _try_load(self, waiter: Waiter, session: Session) -> bool:
-        """Start the load, or make room for it. False: everybody behind has to wait for this one."""
-        shortfall = session.plan.need_bytes - self._sessions.free_bytes()
-        if shortfall <= 0:
-            self._sessions.start(session)
-            return True
-        if self._sessions.is_room_coming:
-            return False
-        if self._drop_unwanted_loads():
-            return False
-        is_forced = session.plan.is_forced
-        victims = choose_victims(self._occupants_for(waiter), shortfall, is_forced=is_forced)
-        for model_id in victims:
-            log.info("session.evict id=%s for=%s", model_id, session.model.id)
-            self._sessions.drain_serving(model_id, by_s=self._clock() + self._limits.evict_timeout_s)
-        if victims or self.is_loading:
-            return False
-        if is_forced:
-            log.warning("session.forced id=%s short_bytes=%d", session.model.id, shortfall)
-            self._sessions.start(session)
-        else:
-            self._refuse(waiter, self._cannot_fit(session))
-        return True
-
-    def _occupants_for(self, waiter: Waiter) -> list[Occupant]:
-        occupants = self._budget.occupants(self._roster.serving(), self._clock())
-        if not waiter.is_background:
-            return occupants
-        return [each for each in occupants if _may_go_for(waiter, each)]
-
-    def _cannot_fit(self, session: Session) -> SlmregError:
-        now_s, present = self._clock(), self._roster.serving()
-        could_go = [each.bytes for each in self._budget.occupants(present, now_s) if not each.is_protected]
-        is_busy = any(each.leases for each in present)
-        retry_s = self._queue.pace.wait_s(session.model.id, 1, 1) if is_busy else None
-        return account.cannot_fit(session, self._sessions.free_bytes() + sum(could_go), present, retry_s)
-
-    def _drop_unwanted_loads(self) -> bool:
-        """Stop loads that nobody waits for, because somebody waits for the memory."""
-        wanted = self._queue.wanted()
-        unwanted = [s for s in self._roster if s.state is SessionState.LOADING]
-        unwanted = [s for s in unwanted if s.succeeds is not None or s.model.id not in wanted]
-        for session in unwanted:
-            self._sessions.drain(session)
-        return bool(unwanted)
+            self._queue.refuse(waiter, account.still_failed(session, self._clock()))
 
     def _waiting_for(self, session: Session) -> int:
         is_serving = self._roster.find(session.model.id) is session
         return len(self._queue.of(session.model.id)) if is_serving else 0
-
-
-def _may_go_for(waiter: Waiter, occupant: Occupant) -> bool:
-    """A load in the background disturbs nobody, but for the model it is to replace."""
-    return occupant.model_id in waiter.may_replace or (occupant.is_idle and not occupant.is_warm)

@@ -40,6 +40,11 @@ class Queue:
     def remove(self, waiter: Waiter) -> None:
         self._waiters.remove(waiter)
 
+    def refuse(self, waiter: Waiter, error: SlmregError) -> None:
+        """Tell one that it gets nothing, and why."""
+        self.remove(waiter)
+        waiter.fail(error)
+
     def clear(self, error: SlmregError) -> None:
         """Tell everybody ``error``."""
         for waiter in self._waiters:

@@ -48,5 +48,9 @@ class Roster:
         if session in self._beside:
             self._beside.remove(session)
 
+    def is_loading(self, model_id: str) -> bool:
+        """Whether a session of a model is on its way, to serve it or to take over."""
+        return any(each.model.id == model_id and each.state is SessionState.LOADING for each in self)
+
     def count(self, state: SessionState) -> int:
         return sum(session.state is state for session in self)

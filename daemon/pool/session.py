@@ -58,8 +58,9 @@ class Session:
     be loaded again. ``is_kept``: a person loaded it to stay; ``warm_for``: the tasks whose best model it is kept warm
     for. ``failed_loads`` and ``deaths`` count those in a row. ``drain_by_s`` is when whoever still answers is cut off,
     ``unwanted_since_s`` since when nobody waits for the load, ``unsuited_since_s`` since when it is loaded in another
-    way than it should be. ``succeeds`` is the session that this one takes over from once it is ready. Times are of the
-    pool's clock.
+    way than it should be. ``succeeds`` is the session that this one takes over from once it is ready; ``failure`` of a
+    READY one is why another could not take over from it. ``is_at_limit``: the model takes no more context than this,
+    whatever it is loaded for. Times are of the pool's clock.
     """
 
     model: Model
@@ -81,6 +82,7 @@ class Session:
     unwanted_since_s: float | None = None
     unsuited_since_s: float | None = None
     succeeds: Session | None = None
+    is_at_limit: bool = False
     cores: tuple[int, ...] = ()
     released: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     task: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -110,6 +112,14 @@ class Session:
         if not self.is_idle or self.stays or self.plan.keep_alive_s is None:
             return None
         return max(0.0, self.last_used_s + self.plan.keep_alive_s - now_s)
+
+    def has_room_for(self, plan: LoadPlan) -> bool:
+        """Whether its context is as long as a request needs it, or cannot be made longer."""
+        return self.is_at_limit or self.plan.context_tokens >= min(plan.least_context_tokens, plan.context_tokens)
+
+    def is_growth_held_back(self, now_s: float) -> bool:
+        """Another could not take over from it a short while ago, and that is not tried again yet."""
+        return self.state is SessionState.READY and self.failure is not None and now_s < self.failure.retry_at_s
 
     def is_held_back(self, now_s: float) -> bool:
         """It failed a short while ago, and is not tried again yet."""

@@ -18,6 +18,7 @@ from daemon.pool.launch import Launcher
 from daemon.pool.life import Lives, Steps
 from daemon.pool.limits import PoolLimits
 from daemon.pool.observer import FailedLoad, Loaded, Observer
+from daemon.pool.plan import LoadPlan
 from daemon.pool.protocol import Ready
 from daemon.pool.roster import Roster
 from daemon.pool.session import Failure, Session, SessionState
@@ -102,10 +103,11 @@ class Sessions:
         self.loads += 1
         self._lives.begin(session)
 
-    def succeed(self, session: Session) -> None:
-        """Load its model a second time, with threads that spin if these do not, and the other way round."""
-        plan = replace(session.plan, is_spinning=not session.plan.is_spinning, is_forced=False)
-        successor = Session(session.model, plan, succeeds=session)
+    def succeed(self, session: Session, plan: LoadPlan) -> None:
+        """Load its model a second time, by another plan, to take over from it."""
+        successor = Session(
+            session.model, replace(plan, is_forced=False), succeeds=session, failed_loads=session.failed_loads
+        )
         self.roster.add_successor(successor)
         self.start(successor)
 
@@ -166,6 +168,7 @@ class Sessions:
     def _on_ready(self, session: Session, ready: Ready, load_s: float) -> None:
         if session.state is not SessionState.LOADING:  # unloaded meanwhile
             return
+        session.is_at_limit = ready.context_tokens < session.plan.context_tokens
         session.plan = replace(session.plan, context_tokens=ready.context_tokens)
         session.ready, session.load_s, session.cores = ready, load_s, ()
         session.failed_loads = 0
@@ -224,6 +227,8 @@ class Sessions:
         self._fail(session, kind, reason, backoff_s)
         if session.succeeds is None:
             self._tell_of_failure(session)
+        else:
+            session.succeeds.failed_loads, session.succeeds.failure = session.failed_loads, session.failure
 
     def _tell_if_out_of_memory(self, session: Session, kind: FailureKind) -> None:
         # The system kills when there is nothing left: what the process held is free again, and hardly more.

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from daemon.answers import Answers, as_error
+from daemon.answers import USUAL_ANSWER_TOKENS, Answers, as_error
 from daemon.catalog import Catalog
 from daemon.endpoints import CHATS, Endpoint
 from daemon.learner import Learner
@@ -25,6 +25,7 @@ from daemon.terms import NO_TERMS, KeepAlive, Terms
 from daemon.wants import NO_WANTS, Wants
 from registry.errors import (
     AnswerTimedOut,
+    ContextLengthExceeded,
     GenerationFailed,
     InvalidRequest,
     LoadFailed,
@@ -32,7 +33,7 @@ from registry.errors import (
     SlmregError,
     UnsupportedParameter,
 )
-from registry.model import Task
+from registry.model import Model, Task
 from selector.selection import Selection
 from tests.fakes import FakeLauncher, FakeWorker, a_model, on_loop
 
@@ -46,10 +47,20 @@ class Names:
 
     resolved: dict[str, Resolved]
     wanted: list[Wants] = field(default_factory=list)
+    longer: list[tuple[int, int]] = field(default_factory=list)
 
     def resolve(self, reference: str, wants: Wants, *, serves: Endpoint = CHATS) -> Resolved:
         self.wanted.append(wants)
         return self.resolved[reference]
+
+    def plan_longer(
+        self, model: Model, plan: LoadPlan, too_long: ContextLengthExceeded, *, answer_tokens: int
+    ) -> LoadPlan:
+        self.longer.append((too_long.prompt_tokens, answer_tokens))
+        if too_long.prompt_tokens >= model.context_tokens:
+            raise ContextLengthExceeded(too_long.prompt_tokens, model.context_tokens)
+        least = too_long.prompt_tokens + 1
+        return replace(plan, context_tokens=model.context_tokens, least_context_tokens=least)
 
 
 class Scripted(FakeWorker):
@@ -60,6 +71,7 @@ class Scripted(FakeWorker):
 
     failing: frozenset[str] = frozenset()
     pause_s = 0.0
+    prompt_tokens = 0
 
     async def load(self, message: Load) -> Ready:
         self.load_error = "damaged" if message.path in self.failing else None
@@ -67,6 +79,9 @@ class Scripted(FakeWorker):
 
     async def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
         self.asked.append(request)
+        if self.loaded is not None and self.prompt_tokens >= self.loaded.context_tokens:
+            yield too_long(request, self.prompt_tokens, self.loaded.context_tokens)
+            return
         for event in self.script:
             yield event
             await asyncio.sleep(self.pause_s)
@@ -76,6 +91,7 @@ class Scripting(FakeLauncher):
     script: tuple[Event, ...] = ()
     failing: frozenset[str] = frozenset()
     pause_s = 0.0
+    prompt_tokens = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,8 +101,19 @@ class Scripting(FakeLauncher):
         worker = Scripted(len(self.workers) + 1, self)
         worker.script, worker.asked = self.script, self.asked
         worker.failing, worker.pause_s = self.failing, self.pause_s
+        worker.prompt_tokens = self.prompt_tokens
         self.workers.append(worker)
         return worker
+
+
+def too_long(request: Ask, prompt_tokens: int, context_tokens: int) -> Failed:
+    return Failed(
+        request_id=request.request_id,
+        code=ContextLengthExceeded.code,
+        message="too long",
+        prompt_tokens=prompt_tokens,
+        context_tokens=context_tokens,
+    )
 
 
 def finished(**changes: Any) -> Finished:
@@ -311,6 +338,48 @@ async def test_a_model_that_was_named_or_pinned_is_never_replaced(name: str) -> 
     with pytest.raises(LoadFailed, match="a:1"):
         await bench.answered_by(name)
     assert len(bench.names.wanted) == 1
+    await bench.pool.close()
+
+
+@pytest.mark.parametrize(("name", "is_pinned"), [("a", False), ("auto", True), ("auto", False)])
+@on_loop
+async def test_a_prompt_that_the_loaded_session_has_no_room_for_is_answered_by_a_longer_one(
+    name: str, is_pinned: bool
+) -> None:
+    bench = Failing(is_pinned=is_pinned)
+    bench.launcher.prompt_tokens = 2000
+    assert await bench.answered_by(name, Terms(keep_alive=KeepAlive(None))) == "a:1"
+    assert bench.names.longer == [(2000, USUAL_ANSWER_TOKENS)]
+    contexts = [worker.loaded.context_tokens for worker in bench.launcher.workers if worker.loaded is not None]
+    assert contexts == [1024, 4096]
+    shown = bench.pool.snapshot()[-1]  # the one that serves
+    assert (shown.context_tokens, shown.active, shown.expires_s) == (4096, 0, None)
+    assert await bench.answered_by(name) == "a:1"
+    assert len(bench.launcher.workers) == 2
+    await bench.pool.close()
+
+
+@on_loop
+async def test_a_prompt_that_is_too_long_for_the_model_itself_is_refused_and_nothing_is_loaded_again() -> None:
+    bench = Failing()
+    bench.launcher.prompt_tokens = 5000
+    with pytest.raises(ContextLengthExceeded, match=r"5000 tokens.* 4096 tokens"):
+        await bench.answered_by("a")
+    assert len(bench.launcher.workers) == 1
+    assert bench.pool.snapshot()[0].active == 0
+    await bench.pool.close()
+
+
+@on_loop
+async def test_where_a_longer_context_cannot_be_loaded_the_next_best_model_answers() -> None:
+    bench = Failing()
+    await bench.answered_by("a")
+    bench.launcher.prompt_tokens = 2000
+    bench.launcher.workers[0].prompt_tokens = 2000  # type: ignore[attr-defined]
+    bench.fail("/models/a")
+    with pytest.raises(LoadFailed, match="loaded with 1024 tokens"):
+        await bench.answered_by("a")
+    assert await bench.answered_by("auto") == "b:1"
     await bench.pool.close()
 
 

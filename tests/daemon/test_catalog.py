@@ -16,7 +16,9 @@ from daemon.machine import Machine
 from daemon.settings import Settings
 from daemon.wants import Wants
 from registry.errors import (
+    ContextLengthExceeded,
     InvalidRequest,
+    LoadFailed,
     ModelNotFound,
     ModelNotUsable,
     NoModelForTask,
@@ -38,9 +40,10 @@ from registry.model import (
 from registry.store import Registry
 from scripts.model_factory import write_preset
 from scripts.model_factory.text_encoder import write_text_encoder
+from selector.footprint import need_bytes, reserve_bytes
 from selector.hardware import Cpu, Hardware, Memory
 from selector.policy import Policy
-from selector.selection import SelectionRequest, SessionFacts
+from selector.selection import HeldBack, SelectionRequest, SessionFacts, Setback
 
 GIB = 1024**3
 
@@ -69,12 +72,16 @@ class Scene:
         self.sessions: Sequence[SessionFacts] = ()
         environment = {"SLMREG_FOUNDRY_CACHES": "", "SLMREG_HF_CACHE": ""}
         self.stand_in: str | None = None
+        self.held_back: tuple[HeldBack, ...] = ()
+        self.setbacks: tuple[Setback, ...] = ()
         self.catalog = Catalog(
             self.registry,
             self.machine,
             Settings(**settings),
             environment,
             lambda: self.sessions,
+            held_back=lambda: self.held_back,
+            setbacks=lambda: self.setbacks,
             stand_in=lambda task, _coming: self.stand_in if task is Task.CHAT else None,
         )
 
@@ -265,6 +272,30 @@ def test_a_pin_that_cannot_serve_is_an_error_and_not_another_model(scene: Scene)
     assert scene.catalog.resolve("auto").model.id == "one:0"
 
 
+def test_a_pinned_model_that_is_not_tried_again_yet_says_when_it_is(scene: Scene) -> None:
+    scene.with_tiny("one", "two")
+    scene.catalog.pin(Task.CHAT, "two")
+    scene.held_back = (HeldBack("one:0", "damaged", 70.0), HeldBack("two:0", "damaged", 9.0))
+    with pytest.raises(LoadFailed, match=r"two:0.*damaged.*9 s") as caught:
+        scene.catalog.resolve("auto")
+    assert caught.value.retry_after_s == 9.0
+    scene.held_back = ()
+    scene.setbacks = (Setback("two:0", Device.CPU, 10**6, 30.0),)
+    with pytest.raises(LoadFailed, match="ran out of memory") as caught:
+        scene.catalog.resolve("auto")
+    assert caught.value.retry_after_s == 30.0
+    scene.setbacks = ()
+    assert scene.catalog.resolve("auto").model.id == "two:0"
+
+
+def test_a_pinned_model_that_does_not_fit_now_is_out_of_budget_as_if_it_were_named(make_scene: MakeScene) -> None:
+    scene = make_scene(available_bytes=GIB).with_tiny("one")  # the reserve alone is 1.6 GiB
+    scene.catalog.pin(Task.CHAT, "one")
+    for reference in ("one", "auto"):
+        with pytest.raises(OutOfBudget, match="one:0"):
+            scene.catalog.resolve(reference)
+
+
 def test_too_little_memory_is_said_with_numbers_unless_the_model_is_loaded_already(make_scene: MakeScene) -> None:
     scene = make_scene(available_bytes=GIB).with_tiny("one")  # the reserve alone is 1.6 GiB
     with pytest.raises(OutOfBudget, match=r"one:0 needs .* available"):
@@ -312,6 +343,78 @@ def test_idle_sessions_count_as_memory_that_can_be_had_and_busy_ones_for_who_nam
     scene.sessions = (replace(busy, is_kept=True),)
     with pytest.raises(OutOfBudget, match=r"what is kept loaded \(two:0\)"):
         scene.catalog.resolve("one")
+
+
+@pytest.mark.parametrize(
+    ("beside_tokens", "prompt_tokens", "answer_tokens", "context_tokens"),
+    [
+        (2048, 600, 100, 1536),  # twice what is needed
+        (2048, 600, 5000, 2048),  # no model takes more than its own
+        (1024, 600, 300, 1024),  # all that is left beside the session
+        (256, 600, 100, 1280),  # instead of it: what it holds is there too
+        (2048, 2047, 100, 2048),
+        (2048, 2048, 0, 2048),  # nothing is to follow
+    ],
+)
+def test_a_longer_context_leaves_the_session_where_it_is_if_there_is_room_for_both(
+    make_scene: MakeScene, beside_tokens: int, prompt_tokens: int, answer_tokens: int, context_tokens: int
+) -> None:
+    scene, model = with_short_session(make_scene, beside_tokens=beside_tokens)
+    plan = scene.catalog.plan(model)
+    too_long = ContextLengthExceeded(prompt_tokens, 512)
+    longer = scene.catalog.plan_longer(model, plan, too_long, answer_tokens=answer_tokens)
+    assert longer.context_tokens == context_tokens
+    assert prompt_tokens <= longer.least_context_tokens <= prompt_tokens + 1
+    assert longer.need_bytes == need_bytes(model, context_tokens)
+    assert longer.keep_alive_s == plan.keep_alive_s
+
+
+@pytest.mark.parametrize(
+    ("beside_tokens", "prompt_tokens", "most_tokens", "words"),
+    [
+        (2048, 2048, 2048, "one:0 takes at most 2048 tokens"),
+        (256, 1500, 1280, r"takes at most 1280 .* here \(by itself 2048\).*memory_budget_bytes"),
+    ],
+)
+def test_a_prompt_that_is_too_long_for_model_or_memory_is_refused_with_the_numbers(
+    make_scene: MakeScene, beside_tokens: int, prompt_tokens: int, most_tokens: int, words: str
+) -> None:
+    scene, model = with_short_session(make_scene, beside_tokens=beside_tokens)
+    too_long = ContextLengthExceeded(prompt_tokens, 512, param="input")
+    with pytest.raises(ContextLengthExceeded, match=f"{prompt_tokens} tokens.*{words}") as caught:
+        scene.catalog.plan_longer(model, scene.catalog.plan(model), too_long, answer_tokens=100)
+    error = caught.value
+    assert (error.prompt_tokens, error.context_tokens, error.param) == (prompt_tokens, most_tokens, "input")
+
+
+def test_a_session_with_all_the_context_that_settings_allow_has_the_last_word(make_scene: MakeScene) -> None:
+    scene = make_scene(max_context_tokens=512).with_tiny("one")
+    model, too_long = scene.catalog.get("one"), ContextLengthExceeded(600, 512)
+    with pytest.raises(ContextLengthExceeded) as caught:
+        scene.catalog.plan_longer(model, scene.catalog.plan(model), too_long, answer_tokens=100)
+    assert caught.value is too_long
+
+
+def test_busy_models_count_as_room_for_a_longer_context_only_where_there_is_no_other(make_scene: MakeScene) -> None:
+    scene, model = with_short_session(make_scene, beside_tokens=256)
+    plan, too_long = scene.catalog.plan(model), ContextLengthExceeded(1500, 512)
+    other = SessionFacts("two:0", 1_000_000_000, is_reclaimable=False)
+    scene.sessions = (*scene.sessions, other)
+    assert scene.catalog.plan_longer(model, plan, too_long, answer_tokens=100).context_tokens == 2048
+    scene.sessions = (*scene.sessions[:1], replace(other, is_kept=True))
+    with pytest.raises(ContextLengthExceeded, match="at most 1280"):
+        scene.catalog.plan_longer(model, plan, too_long, answer_tokens=100)
+
+
+def with_short_session(make_scene: MakeScene, *, beside_tokens: int) -> tuple[Scene, Model]:
+    """Loaded with 512 tokens: there is room for ``beside_tokens`` beside it, and for 1,024 more instead of it."""
+    scene = make_scene().with_tiny("one")
+    model = scene.catalog.get("one")
+    free_bytes = need_bytes(model, beside_tokens) + reserve_bytes(16 * GIB)
+    scene.machine.known = replace(scene.machine.known, memory=Memory(total_bytes=16 * GIB, available_bytes=free_bytes))
+    kv_bytes = need_bytes(model, 1024) - need_bytes(model, 0)
+    scene.sessions = (SessionFacts(model.id, kv_bytes, is_reclaimable=False, context_tokens=512),)
+    return scene, model
 
 
 def test_an_alias_stands_for_the_variant_that_can_run_here(scene: Scene) -> None:

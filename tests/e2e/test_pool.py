@@ -210,6 +210,43 @@ def test_a_client_that_leaves_while_its_model_loads_takes_nothing_from_the_other
     assert served.sessions()["tiny:0"]["pid"] == pid
 
 
+@pytest.mark.parametrize(("budget_bytes", "others", "is_beside"), [(240_000_000, 1, False), (400_000_000, 2, True)])
+def test_a_prompt_too_long_for_the_loaded_session_is_answered_and_who_answers_is_not_cut_off(
+    home: Home, slow: Path, budget_bytes: int, others: int, is_beside: bool
+) -> None:
+    """The slow model needs from 116 to 187 MB, and is loaded where others like it leave it less than that."""
+    put(slow, home.models / "slow")
+    names = [f"other-{number}" for number in range(others)]
+    for name in names:
+        put(slow, home.models / name)
+    served = home.start(memory_budget_bytes=budget_bytes)
+    for name in names:
+        served.post("/slmreg/load", {"model": name, "pin_loaded": True}).raise_for_status()
+    served.post("/slmreg/load", {"model": "slow", "force": True}).raise_for_status()
+    short = served.sessions()["slow:0"]
+    assert short["context_tokens"] == 2048
+    for name in names:
+        served.post("/slmreg/unload", {"model": name}).raise_for_status()
+
+    too_long = [{"role": "user", "content": "word " * 600}]
+    with ThreadPoolExecutor() as threads, streaming(served, "slow", max_tokens=250) as stream:
+        asked = threads.submit(ask, served, "slow", messages=too_long)
+        if is_beside:
+            assert asked.result(60).status_code == 200
+        *_, last, done = stream.rest()
+        assert (last["choices"][0]["finish_reason"], done) == ("length", "[DONE]")
+        answer = asked.result(60)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["prompt_tokens"] > 2048
+    now = served.sessions()["slow:0"]
+    assert now["context_tokens"] > 2048
+    assert now["pid"] != short["pid"]
+    refused = ask(served, "slow", messages=[{"role": "user", "content": "word " * 2200}])
+    assert error_of(refused) == (400, "context_length_exceeded")
+    assert "8192 tokens" in refused.json()["error"]["message"]
+    assert served.sessions()["slow:0"]["pid"] == now["pid"]
+
+
 def test_where_the_best_model_cannot_be_loaded_the_next_best_answers_the_same_request(home: Home, tiny: Path) -> None:
     put_broken(tiny, home.models / "better")
     put(tiny, home.models / "other")
@@ -224,7 +261,10 @@ def test_where_the_best_model_cannot_be_loaded_the_next_best_answers_the_same_re
     assert 1 <= int(named.headers["retry-after"]) <= 15
     assert slmreg(home, "load", "better").returncode == 1
     served.post("/slmreg/pins", {"task": "chat", "model": "better"}).raise_for_status()
-    assert error_of(ask(served, "auto")) == (409, "pinned_model_not_usable")
+    for asked in ("auto", "better"):  # whether it was pinned or named
+        refused = ask(served, asked)
+        assert error_of(refused) == (503, "load_failed")
+        assert int(refused.headers["retry-after"]) >= 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

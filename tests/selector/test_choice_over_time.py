@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from registry.model import Fallback, Measurement, Model, Pin, Task
 from selector.appraisal import step_of
-from selector.hardware import Hardware
+from selector.footprint import need_bytes, reserve_bytes
+from selector.hardware import Hardware, Memory
 from selector.policy import Policy
 from selector.select import INCUMBENT_IDLE_S, INCUMBENT_STEPS, LEAST_SWAP_S, TOOL_LOOP_STEPS, Field, select
 from selector.selection import Candidate, Circumstances, LastSwap, SelectionRequest, SessionFacts, Setback
@@ -155,14 +156,27 @@ def test_nothing_is_loaded_just_after_a_swap_and_the_best_of_what_is_loaded_serv
     assert choose(CHAT, [LOADED, worse], machine, sessions=sessions, last_swap=swap).chosen == LOADED.id
 
 
-def test_session_that_was_loaded_with_a_short_context_does_not_serve_a_long_request() -> None:
+def test_session_that_was_loaded_with_a_short_context_counts_as_not_loaded_for_a_long_request() -> None:
     other = make_model("qwen2.5-0.5b-instruct", parameters=494_000_000, weight_bytes=317_000_000)
     session = [SessionFacts(LOADED.id, 2 * GB, is_reclaimable=True, context_tokens=512)]
     long = replace(CHAT, context_tokens=4000)
     selection = choose(long, [LOADED, other], make_machine(), sessions=session)
-    assert selection.chosen == other.id
-    assert [(r.code, r.model_id) for r in selection.rejected] == [("session_context", LOADED.id)]
+    assert selection == choose(long, [LOADED, other], make_machine(), sessions=[replace(session[0], model_id="gone")])
+    assert selection.chosen == LOADED.id
+    assert selection.pick is not None
+    assert "loaded" not in selection.pick.evidence
+    assert selection.pick.context_tokens >= 4000
     assert choose(CHAT, [LOADED, other], make_machine(), sessions=session).context_tokens == 512
+
+
+def test_session_with_a_short_context_does_not_serve_a_long_request_where_there_is_no_memory_for_more() -> None:
+    other = make_model("qwen2.5-0.5b-instruct", parameters=494_000_000, weight_bytes=317_000_000)
+    session = [SessionFacts(LOADED.id, 1 * GB, is_reclaimable=False, context_tokens=512)]
+    long = replace(CHAT, context_tokens=4000)
+    scarce = replace(make_machine(), memory=Memory(16 * GB, reserve_bytes(16 * GB) + need_bytes(LOADED, 4096) - 1))
+    selection = choose(long, [LOADED, other], scarce, sessions=session)
+    assert selection.chosen == other.id
+    assert [(r.code, r.model_id) for r in selection.rejected] == [("memory", LOADED.id)]
 
 
 class Days(RuleBasedStateMachine):

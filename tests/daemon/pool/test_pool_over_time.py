@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from daemon.pool.failures import FailureKind
+from daemon.pool.housekeeping import RELOAD_IDLE_S
 from daemon.pool.plan import LoadPlan
-from daemon.pool.pool import RELOAD_IDLE_S
 from daemon.pool.protocol import Generate
 from daemon.pool.sessions import MAX_LOAD_BACKOFF_S
 from daemon.pool.timing import ABANDONED_AFTER_S, SPARED_UNDER_PRESSURE_S, TO_SHARE_S, TO_SPIN_S

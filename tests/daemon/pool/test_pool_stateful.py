@@ -21,6 +21,8 @@ from tests.fakes import FakeLauncher, FakeWorker, a_model
 
 NEEDS = {"a": 300, "b": 500, "c": 800, "d": 1000}
 MODELS = {name: a_model(name) for name in NEEDS}
+# What a session needs more that is loaded with a long context.
+LONG_TOKENS, LONG_BYTES = 4096, 250
 BUDGET = 1600
 TOTAL = 2000
 TURNS = 30
@@ -32,10 +34,13 @@ keep_alives = st.sampled_from([None, 0.0, 5.0, 600.0])
 class Asked:
     """One request: waits for its model, answers until it is told to finish, and ends in one way or another."""
 
-    def __init__(self, bench: Bench, name: str, keep_alive_s: float | None) -> None:
+    def __init__(self, bench: Bench, name: str, keep_alive_s: float | None, *, is_long: bool) -> None:
         self.name = name
         self.may_finish = asyncio.Event()
         plan = LoadPlan(1024, 2, need_bytes=NEEDS[name], keep_alive_s=keep_alive_s)
+        if is_long:
+            need_bytes = NEEDS[name] + LONG_BYTES
+            plan = replace(plan, context_tokens=LONG_TOKENS, least_context_tokens=LONG_TOKENS, need_bytes=need_bytes)
         self.session: Session | None = None
         self.worker: object = None
         self.task = asyncio.create_task(self._run(bench, plan))
@@ -43,6 +48,7 @@ class Asked:
     async def _run(self, bench: Bench, plan: LoadPlan) -> None:
         with suppress(SlmregError):
             async with bench.pool.lease(MODELS[self.name], plan) as lease:
+                assert lease.plan.context_tokens >= plan.least_context_tokens
                 self.session, self.worker = lease.session, lease.session.worker
                 try:
                     await self.may_finish.wait()
@@ -78,10 +84,10 @@ class PoolMachine(RuleBasedStateMachine):
 
         self.run(make())
 
-    @rule(name=names, keep_alive_s=keep_alives)
-    def somebody_asks(self, name: str, keep_alive_s: float | None) -> None:
+    @rule(name=names, keep_alive_s=keep_alives, is_long=st.booleans())
+    def somebody_asks(self, name: str, keep_alive_s: float | None, is_long: bool) -> None:
         async def ask() -> None:
-            self.asked.append(Asked(self.bench, name, keep_alive_s))
+            self.asked.append(Asked(self.bench, name, keep_alive_s, is_long=is_long))
 
         self.run(ask())
 
@@ -102,7 +108,7 @@ class PoolMachine(RuleBasedStateMachine):
     def a_load_ends(self, data: st.DataObject, error: str | None) -> None:
         worker = data.draw(st.sampled_from(self.loading()))
         worker.load_error = error
-        self.launcher.bytes_per_model = NEEDS[self.name_of(worker)]
+        self.launcher.bytes_per_model = self.need_of(worker)
         worker.may_load.set()
         self.turn()
 
@@ -167,7 +173,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_budget_is_kept(self) -> None:
-        assert sum(NEEDS[self.name_of(worker)] for worker in self.alive()) <= BUDGET
+        assert sum(self.need_of(worker) for worker in self.alive()) <= BUDGET
 
     @invariant()
     def nobody_who_answers_loses_the_model_but_to_force_or_death(self) -> None:
@@ -259,6 +265,10 @@ class PoolMachine(RuleBasedStateMachine):
 
     def loading(self) -> list[FakeWorker]:
         return [worker for worker in self.alive() if worker.pid not in self.launcher.resident]
+
+    def need_of(self, worker: FakeWorker) -> int:
+        is_long = worker.loaded is not None and worker.loaded.context_tokens == LONG_TOKENS
+        return NEEDS[self.name_of(worker)] + (LONG_BYTES if is_long else 0)
 
     def name_of(self, worker: FakeWorker) -> str:
         assert worker.loaded is not None
