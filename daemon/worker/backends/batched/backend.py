@@ -26,8 +26,8 @@ class _Row:
 class BatchedBackend:
     """A ``daemon.worker.backends.base.Backend`` over one decoder.
 
-    What ``decode`` gives is good until the next call of any kind. Rows are moved in the arena as they come and go: those
-    that decode together lie side by side.
+    What ``decode`` gives is good until the next call of any kind. Rows are moved in the arena as they come and go:
+    those that decode together lie side by side.
     """
 
     can_copy = True
@@ -67,11 +67,11 @@ class BatchedBackend:
         results: dict[int, Logits | GenerationFailed] = {}
         fitting: list[tuple[int, int]] = []
         for number, token in batch:
-            full = _why_not(self._rows[number], 1)
-            if full is None:
+            refused = self._why_not(self._rows[number], [token])
+            if refused is None:
                 fitting.append((number, token))
             else:
-                results[number] = full
+                results[number] = refused
         if fitting:
             results |= self._step(fitting)
         return [results[number] for number, _ in batch]
@@ -98,9 +98,9 @@ class BatchedBackend:
             self._arena.release(closed.slot)
 
     def _read(self, row: _Row, tokens: Sequence[int], *, wants_all: bool = False) -> Logits:
-        full = _why_not(row, len(tokens))
-        if full is not None:
-            raise full
+        refused = self._why_not(row, tokens)
+        if refused is not None:
+            raise refused
         self._arena.wrote(row.slot, row.length + len(tokens))
         try:
             logits = self._calls.read(row.slot, tokens, row.length, wants_all=wants_all)
@@ -108,6 +108,18 @@ class BatchedBackend:
             raise failed_at_request(error) from error
         row.length += len(tokens)
         return logits
+
+    def _why_not(self, row: _Row, tokens: Sequence[int]) -> GenerationFailed | None:
+        """Why a row cannot take ``tokens``; None if it can."""
+        if not tokens:
+            return GenerationFailed("There is nothing to read.")
+        # Not all kernels look: some read what lies beyond the table.
+        if min(tokens) < 0 or max(tokens) >= self._calls.vocab_size:
+            return GenerationFailed(f"The model has no token beyond {self._calls.vocab_size - 1}, and none below 0.")
+        length = row.length + len(tokens)
+        if length <= row.room_tokens:
+            return None
+        return GenerationFailed(f"{length} tokens are over the max length of the row, {row.room_tokens}.")
 
     def _step(self, batch: Sequence[tuple[int, int]]) -> dict[int, Logits | GenerationFailed]:
         """One call for all; if it fails one for each, as only one of them may be the reason."""
@@ -143,15 +155,6 @@ class BatchedBackend:
                 leaving.slot = outside
         self._window = (start, start + len(numbers))
         return start
-
-
-def _why_not(row: _Row, tokens: int) -> GenerationFailed | None:
-    """Why a row cannot take so many tokens; None if it can."""
-    if tokens < 1:
-        return GenerationFailed("There is nothing to read.")
-    if row.length + tokens <= row.room_tokens:
-        return None
-    return GenerationFailed(f"{row.length + tokens} tokens are over the max length of the row, {row.room_tokens}.")
 
 
 def _kept(result: Logits | GenerationFailed) -> Logits | GenerationFailed:

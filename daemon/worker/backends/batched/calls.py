@@ -36,6 +36,7 @@ class Calls:
         self, session: onnxruntime.InferenceSession, decoder: BatchedDecoder, arena: Arena, *, context_tokens: int
     ) -> None:
         """``session`` has the input ``POSITIONS`` where the decoder's head is told them, and only there."""
+        self.vocab_size = decoder.vocab_size
         self._session = session
         self._decoder = decoder
         self._arena = arena

@@ -170,16 +170,16 @@ def _caches_of(
     has_bias = len(layer.inputs) > _BIAS_INPUT and layer.inputs[_BIAS_INPUT] != ""
     is_packed = any(attributes.get(name, "NONE") != "NONE" for name in ("k_quant_type", "v_quant_type"))
     pasts, presents = layer.inputs[_PAST], layer.outputs[_PRESENT]
-    if has_bias or is_packed or len(layer.inputs) < 7:  # noqa: PLR2004 - the operator's own required inputs
+    if has_bias or is_packed or len(layer.inputs) < 7:
         raise NotBatchable("uses attention in a form that is not supported here")
-    if not (len(presents) == 2 and given.keys() >= set(pasts) and outputs >= set(presents)):  # noqa: PLR2004
+    if not (len(presents) == 2 and given.keys() >= set(pasts) and outputs >= set(presents)):
         raise NotBatchable("does not take its caches from outside")
     return [_cache(given[past], present, attributes, decoder) for past, present in zip(pasts, presents, strict=True)]
 
 
 def _cache(past: Input, present: str, attributes: Mapping[str, int | str], decoder: Mapping[str, Any]) -> Cache:
     dtype = _CACHE_TYPES.get(past.data_type)
-    if dtype is None or len(past.dims) != 4:  # noqa: PLR2004 - rows, heads, tokens, size of a head
+    if dtype is None or len(past.dims) != 4:
         raise NotBatchable("keeps its cache in a form that is not supported here")
     heads, size = past.dims[1] or attributes.get("kv_num_heads"), past.dims[3] or decoder.get("head_size")
     if not isinstance(heads, int) or not isinstance(size, int) or heads < 1 or size < 1:

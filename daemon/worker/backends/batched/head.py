@@ -1,7 +1,7 @@
 """The last part of a decoder, from hidden states to logits, and how to have it computed for some positions only.
 
-A decoder computes logits for every token of a prompt, and only the last ones are wanted: with a large vocabulary that is
-a quarter of the work. A Gather in front of the head leaves the rest out. It changes nothing else where every node
+A decoder computes logits for every token of a prompt, and only the last ones are wanted: with a large vocabulary that
+is a quarter of the work. A Gather in front of the head leaves the rest out. It changes nothing else where every node
 from there on treats each position by itself, which is what is looked for here.
 """
 
@@ -78,18 +78,16 @@ def _judged(head: Head, wiring: Wiring, makers: Mapping[str, int], takers: Mappi
     return FoundHead(None, sees_all_positions=maker in _NORMS)
 
 
-def _source(
-    node: WiredNode, constants: frozenset[str], dims: Mapping[str, tuple[int, ...]]
-) -> str | None:
+def _source(node: WiredNode, constants: frozenset[str], dims: Mapping[str, tuple[int, ...]]) -> str | None:
     """The one input that depends on the tokens, if the node treats each of their positions by itself."""
     living = [name for name in node.inputs if name and name not in constants]
-    if len(living) != 1 or node.inputs[0] != living[0] and node.op_type in _PRODUCTS:
+    if len(living) != 1 or (node.inputs[0] != living[0] and node.op_type in _PRODUCTS):
         return None
     if node.op_type in _PRODUCTS:
         return living[0]
     others = [name for name in node.inputs if name in constants]
     # Along the positions, the last axis but one, a constant must be the same.
-    is_even = all(name in dims and (len(dims[name]) < 2 or dims[name][-2] == 1) for name in others)  # noqa: PLR2004
+    is_even = all(name in dims and (len(dims[name]) < 2 or dims[name][-2] == 1) for name in others)
     return living[0] if node.op_type in _ELEMENTWISE and is_even else None
 
 
