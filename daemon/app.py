@@ -39,6 +39,7 @@ from daemon.pool.limits import PoolLimits
 from daemon.pool.observer import Observers
 from daemon.pool.pool import SessionPool
 from daemon.pool.session import SessionState
+from daemon.proofs import Proofs, installed_runtime
 from daemon.session_news import SessionNews
 from daemon.settings import Paths, Settings
 from daemon.shapes import Json, failure_json, recovery_json
@@ -70,7 +71,10 @@ class Daemon:
         self.events = EventLog(max_events=settings.max_events, max_followers=settings.max_subscribers)
         news = SessionNews(self.events)
         memory = MemoryMeter(self._headroom_bytes, resident_bytes, peak_bytes)
-        observers = Observers((self.learner, news))
+        self.proofs = Proofs(
+            self.registry.record_engine_proof, self.registry.engine_proofs(), runtime=installed_runtime()
+        )
+        observers = Observers((self.learner, self.proofs, news))
         budget_bytes = memory_budget(settings, self.machine.hardware)
         self.pool = SessionPool(launcher, _limits(settings, budget_bytes), memory, observer=observers)
         self.warm = WarmSet(self.pool, settings.warm_tasks, is_swapping=settings.auto_swap, on_swap=news.swapped)
@@ -85,6 +89,7 @@ class Daemon:
             setbacks=self.learner.setbacks,
             held_back=self._held_back,
             stand_in=self.warm.stand_in,
+            is_proven=self.proofs.find,
         )
         self.listing = Listing()
         self.upkeep = Upkeep(
@@ -123,6 +128,7 @@ class Daemon:
             await self.stopped()
             await self._launcher.close()
             await asyncio.to_thread(self.learner.write)
+            await self.proofs.written()
             self.registry.close()
 
     async def _know_the_machine(self) -> None:
@@ -292,4 +298,5 @@ def _limits(settings: Settings, budget_bytes: int | None) -> PoolLimits:
         evict_timeout_s=settings.evict_timeout_s,
         prefill_chunk_tokens=settings.prefill_chunk_tokens,
         kept_prefixes=settings.kept_prefixes,
+        engine=settings.engine,
     )

@@ -20,3 +20,4 @@ class PoolLimits:
     evict_timeout_s: float = 120.0
     prefill_chunk_tokens: int = 128
     kept_prefixes: int = 8
+    engine: str = "auto"

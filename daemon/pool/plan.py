@@ -15,6 +15,7 @@ class LoadPlan:
     wants it loaded even if those bytes cannot be had. ``keep_alive_s`` is how long it stays when it is idle, None for
     ever; of all these it is the one that counts anew with each request. ``is_spinning``: its threads wait for work
     without giving up their cores, which is fastest where no other model is loaded; the pool decides that.
+    ``is_proven``: see ``daemon.pool.protocol.Load``.
     """
 
     context_tokens: int
@@ -24,3 +25,4 @@ class LoadPlan:
     is_forced: bool = False
     keep_alive_s: float | None = DEFAULT_KEEP_ALIVE_S
     is_spinning: bool = True
+    is_proven: bool | None = None

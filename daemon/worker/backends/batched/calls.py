@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,14 @@ from daemon.worker.backends.batched.capability import BatchedDecoder
 from daemon.worker.backends.batched.head import POSITIONS
 
 Numbers = npt.NDArray[Any]
+
+
+class _Bound(NamedTuple):
+    """``values`` are what is bound: onnxruntime keeps the addresses only."""
+
+    binding: onnxruntime.IOBinding
+    values: tuple[onnxruntime.OrtValue, ...]
+
 
 # The attention mask grows in such steps, so that what is bound lasts.
 _MASK_STEP_TOKENS = 256
@@ -51,7 +59,7 @@ class Calls:
         self._mask = np.zeros((arena.slots, 0), integers[decoder.attention_mask])
         self._masked = [0] * arena.slots
         self._first = np.zeros(1, np.int64)
-        self._bound: OrderedDict[tuple[int, int], onnxruntime.IOBinding] = OrderedDict()
+        self._bound: OrderedDict[tuple[int, int], _Bound] = OrderedDict()
 
     def step(self, start: int, tokens: Sequence[int], lengths: Sequence[int]) -> Numbers:
         """One token more for each row of the window at ``start``; ``lengths`` without it.
@@ -62,7 +70,7 @@ class Calls:
         self._ids[start:end, 0] = tokens
         self._positions[start:end, 0] = lengths
         self._set_mask(start, [length + 1 for length in lengths])
-        self._session.run_with_iobinding(self._binding(start, end))
+        self._session.run_with_iobinding(self._binding(start, end).binding)
         return _plain(self._logits[start:end, 0])
 
     def read(self, slot: int, tokens: Sequence[int], length: int, *, wants_all: bool = False) -> Numbers:
@@ -70,23 +78,22 @@ class Calls:
 
         Of all of them if that is wanted. Raises what onnxruntime raises.
         """
-        count = len(tokens)
-        first = 0 if wants_all or not self._selects else max(0, count - _LAST_POSITIONS)
-        wanted = np.arange(first, count)
-        given = len(wanted) if self._selects or self._decoder.has_all_positions else 1
-        logits = np.empty((1, given, self._decoder.vocab_size), self._decoder.logits_dtype)
-        integers = self._decoder.integers
-        self._session.run_with_iobinding(
-            self._bind(
-                (slot, slot + 1),
-                ids=np.array([tokens], integers[self._decoder.input_ids]),
-                mask=np.ones((1, length + count), integers[self._decoder.attention_mask]),
-                positions=np.arange(length, length + count, dtype=self._positions.dtype)[None],
-                wanted=wanted,
-                logits=logits,
-            )
+        count, decoder = len(tokens), self._decoder
+        first = 0 if wants_all else max(0, count - _LAST_POSITIONS)
+        # Where the head is not told, onnxruntime says how many positions there are.
+        shape = (1, count - first, decoder.vocab_size)
+        logits = np.empty(shape, decoder.logits_dtype) if self._selects else None
+        bound = self._bind(
+            (slot, slot + 1),
+            ids=np.array([tokens], decoder.integers[decoder.input_ids]),
+            mask=np.ones((1, length + count), decoder.integers[decoder.attention_mask]),
+            positions=np.arange(length, length + count, dtype=self._positions.dtype)[None],
+            wanted=np.arange(first, count),
+            logits=logits,
         )
-        return _plain(logits[0])
+        self._session.run_with_iobinding(bound.binding)
+        given = bound.binding.get_outputs()[-1].numpy() if logits is None else logits
+        return _plain(given[0])
 
     def _set_mask(self, start: int, lengths: Sequence[int]) -> None:
         steps = -(-max(lengths) // _MASK_STEP_TOKENS)
@@ -101,11 +108,11 @@ class Calls:
             self._mask[slot, length:before] = 0
             self._masked[slot] = length
 
-    def _binding(self, start: int, end: int) -> onnxruntime.IOBinding:
+    def _binding(self, start: int, end: int) -> _Bound:
         """What a step of a window needs, most of it from a call before."""
-        binding = self._bound.pop((start, end), None)
-        if binding is None:
-            binding = self._bind(
+        bound = self._bound.pop((start, end), None)
+        if bound is None:
+            bound = self._bind(
                 (start, end),
                 ids=self._ids[start:end],
                 mask=self._mask[start:end],
@@ -113,10 +120,10 @@ class Calls:
                 wanted=self._first,
                 logits=self._logits[start:end],
             )
-        self._bound[start, end] = binding
+        self._bound[start, end] = bound
         if len(self._bound) > _MOST_BOUND:
             self._bound.popitem(last=False)
-        return binding
+        return bound
 
     def _bind(
         self,
@@ -126,22 +133,27 @@ class Calls:
         mask: Numbers,
         positions: Numbers,
         wanted: Numbers,
-        logits: Numbers,
-    ) -> onnxruntime.IOBinding:
+        logits: Numbers | None,
+    ) -> _Bound:
         decoder, binding = self._decoder, self._session.io_binding()
-        inputs = {decoder.input_ids: ids, decoder.attention_mask: mask}
+        given = {decoder.input_ids: ids, decoder.attention_mask: mask}
         if decoder.position_ids is not None:
-            inputs[decoder.position_ids] = positions
+            given[decoder.position_ids] = positions
         if self._selects:
-            inputs[POSITIONS] = wanted
-        for name, values in inputs.items():
-            binding.bind_ortvalue_input(name, _shared(values))
+            given[POSITIONS] = wanted
+        inputs = {name: _shared(values) for name, values in given.items()}
+        outputs: dict[str, onnxruntime.OrtValue] = {}
         for cache, buffer in zip(decoder.caches, self._arena.buffers, strict=True):
-            value = _shared(buffer[slice(*window)])
-            binding.bind_ortvalue_input(cache.past, value)
-            binding.bind_ortvalue_output(cache.present, value)
-        binding.bind_ortvalue_output(decoder.logits, _shared(logits))
-        return binding
+            inputs[cache.past] = outputs[cache.present] = _shared(buffer[slice(*window)])
+        if logits is not None:
+            outputs[decoder.logits] = _shared(logits)
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, value)
+        for name, value in outputs.items():
+            binding.bind_ortvalue_output(name, value)
+        if logits is None:
+            binding.bind_output(decoder.logits)
+        return _Bound(binding, (*inputs.values(), *outputs.values()))
 
 
 def _shared(values: Numbers) -> onnxruntime.OrtValue:

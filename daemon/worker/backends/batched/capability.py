@@ -9,7 +9,7 @@ compared with onnxruntime-genai before it is used (``daemon.worker.backends.batc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,11 +120,12 @@ def _described(graph: Path, decoder: Mapping[str, Any], wiring: Wiring) -> Batch
         for name in ("input_ids", "attention_mask", "position_ids")
         if name != "position_ids" or str(inputs.get(name) or name) in given
     ]
-    caches = _caches(wiring, given, decoder)
-    unknown = given.keys() - set(token_inputs) - {cache.past for cache in caches}
+    layers = _attention_layers(wiring)
+    unknown = given.keys() - set(token_inputs) - {past for layer in layers for past in layer.inputs[_PAST]}
     missing = [name for name in token_inputs if name not in given]
     if unknown or missing:
         raise NotBatchable(f"asks for {', '.join(sorted(unknown)[:3]) or f'no {missing[0]}'}, which is not usual")
+    caches = _caches(layers, wiring, given, decoder)
     head = find_head(wiring, logits)
     result = next((each for each in wiring.outputs if each.name == logits), None)
     if result is None or result.data_type not in _CACHE_TYPES or not result.dims or result.dims[-1] is None:
@@ -144,14 +145,20 @@ def _described(graph: Path, decoder: Mapping[str, Any], wiring: Wiring) -> Batch
     )
 
 
-def _caches(wiring: Wiring, given: Mapping[str, Input], decoder: Mapping[str, Any]) -> tuple[Cache, ...]:
-    """Of all layers. Raises NotBatchable where something else than plain GroupQueryAttention keeps something."""
+def _attention_layers(wiring: Wiring) -> list[WiredNode]:
     flow = next((node.op_type for node in wiring.nodes if node.op_type in _CONTROL_FLOW), None)
     if flow is not None:
         raise NotBatchable(f"decides something for the whole batch at once ({flow})")
     layers = [node for node in wiring.nodes if node.op_type == _ATTENTION]
     if not layers:
         raise NotBatchable(f"has no {_ATTENTION}")
+    return layers
+
+
+def _caches(
+    layers: Sequence[WiredNode], wiring: Wiring, given: Mapping[str, Input], decoder: Mapping[str, Any]
+) -> tuple[Cache, ...]:
+    """Of all layers. Raises NotBatchable where one keeps something in another way."""
     outputs = {each.name for each in wiring.outputs}
     caches = [cache for layer in layers for cache in _caches_of(layer, given, outputs, decoder)]
     pasts = [cache.past for cache in caches]

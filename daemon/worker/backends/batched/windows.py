@@ -38,7 +38,7 @@ def exchanges(advancing: Collection[int], start: int) -> list[tuple[int, int]]:
 def nearest(free: Collection[int], window: tuple[int, int]) -> int:
     """The free slot that lies closest to the rows of ``window`` (first slot and the one behind the last)."""
     first, end = window
-    return min(free, key=lambda slot: (max(first - slot, slot - end, 0), slot))
+    return min(free, key=lambda slot: (max(first - slot, slot - end + 1, 0), slot))
 
 
 def _kept(advancing: Collection[int], start: int, size: int) -> int:

@@ -56,9 +56,7 @@ class Batched(BatchedBackend):
         session = open_session(decoder, {}, threads=1, is_spinning=False, library=None)
         self.arena = Arena(decoder.caches, slots=slots, length=CONTEXT_TOKENS)
         self.calls = calls = CallsWithoutMemory(session, decoder, self.arena, context_tokens=CONTEXT_TOKENS)
-        super().__init__(
-            calls, self.arena, context_tokens=CONTEXT_TOKENS, can_verify=decoder.has_all_positions
-        )
+        super().__init__(calls, self.arena, context_tokens=CONTEXT_TOKENS, can_verify=decoder.has_all_positions)
 
     def poison(self) -> None:
         """Whoever reads what is no row's gets no numbers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -215,7 +216,8 @@ def test_what_there_is_no_memory_for_fails_its_own_row_only(models: Mapping[str,
     backend.calls.costly_token = 99
     first, failed, last = backend.decode([(rows[0], 1), (rows[1], 99), (rows[2], 3)])
     assert isinstance(failed, GenerationFailed)
-    assert kind_of_request(Failed(request_id="x", code=failed.code, message=failed.message)) is FailureKind.OUT_OF_MEMORY
+    told = Failed(request_id="x", code=failed.code, message=failed.message)
+    assert kind_of_request(told) is FailureKind.OUT_OF_MEMORY
     for seed, (token, result) in {0: (1, first), 2: (3, last)}.items():
         row = alone.open(64)
         alone.extend(row, tokens(seed, 10))
@@ -306,11 +308,34 @@ def test_a_row_can_be_filled_to_the_last_token_of_the_context(models: Mapping[st
 
 def test_a_graph_with_all_logits_gives_the_same(models: Mapping[str, Path]) -> None:
     """As one is run whose head could not be changed."""
-    import dataclasses
-
     folder = models["int4"]
     selective, whole = Batched(folder), Batched(folder, decoder=dataclasses.replace(described(folder), head=None))
     prompt = tokens(2, 50)
     one, other = selective.open(128), whole.open(128)
     assert np.array_equal(selective.extend(one, prompt), whole.extend(other, prompt))
     assert np.array_equal(selective.verify(one, [1, 2, 3]), whole.verify(other, [1, 2, 3]))
+
+
+def _with_last_position_only(folder: Path) -> Path:
+    """As the library's builder exports it with ``prune_lm_head``."""
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    head = next(node for node in model.graph.node if "logits" in node.output)
+    last = onnx.helper.make_node("Constant", [], ["last"], value_ints=[-1])
+    picked = onnx.helper.make_node("Gather", [head.input[0], "last"], ["picked"], axis=1)
+    head.input[0] = "picked"
+    model.graph.node.extend([last, picked])
+    onnx.save(model, folder / "model.onnx")
+    return folder
+
+
+def test_a_graph_with_the_last_logits_only_decodes_but_cannot_check_tokens(tmp_path: Path) -> None:
+    folder = _with_last_position_only(write_preset("tiny", tmp_path / "pruned"))
+    ours, theirs = Batched(folder), generator(folder)
+    assert not ours.can_verify
+    rows = [(ours.open(128), theirs.open(128)) for _ in range(3)]
+    for size, (row, twin) in enumerate(rows, 20):
+        assert_equal("int4", ours.extend(row, tokens(size, size)), theirs.extend(twin, tokens(size, size)))
+    for result, (_, twin) in zip(ours.decode([(row, 7) for row, _ in rows]), rows, strict=True):
+        assert_equal("int4", result, theirs.extend(twin, [7]))
+    with pytest.raises(GenerationFailed, match="last position"):
+        ours.verify(rows[0][0], [1, 2])
