@@ -124,8 +124,10 @@ def test_they_go_with_a_model_that_is_forgotten(registry: Registry, tmp_path: Pa
     found = ScanReport((model,), (), (root,), 0.0)
     registry.apply(found)
     registry.record_measurements([of(model)])
+    registry.record_engine_proof(replace(PROVEN, model_id=model.id, content=model.content))
+    assert registry.engine_proofs()
     registry.remove_root(root)
-    assert (registry.models(), registry.measurements()) == ((), ())
+    assert (registry.models(), registry.measurements(), registry.engine_proofs()) == ((), (), ())
 
 
 def test_what_people_said_outlives_the_removal_of_a_root(registry: Registry, tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnxruntime_genai as og
 import pytest
 
 from daemon.pool.protocol import Delta, Failed, Finished, Generate, Load, Ready, Sampling, ToDaemon
-from daemon.worker import decoders
+from daemon.worker.backends.batched import opening
 from daemon.worker.errors import LoadCode, LoadError
 from daemon.worker.loading import load_engine
 from daemon.worker.served import ServedModel
@@ -68,7 +69,7 @@ def test_a_model_that_was_compared_is_never_loaded_twice(tiny_model: Path, monke
     def never(_settings: object) -> None:
         raise AssertionError("onnxruntime-genai loads the weights as well")
 
-    monkeypatch.setattr(decoders.og, "Model", never)
+    monkeypatch.setattr(og, "Model", never)
     _, ready = loaded(tiny_model, is_proven=True)
     assert (ready.engine, ready.is_proven) == ("batched", True)
 
@@ -81,8 +82,6 @@ def test_a_model_that_was_found_to_differ_goes_to_the_generator_at_once(tiny_mod
 
 @pytest.fixture
 def differing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    from daemon.worker.backends.batched import opening
-
     monkeypatch.setattr(opening, "find_difference", lambda _backend, _recorded: "its logits differ by 3 in a batch")
     yield
 

@@ -19,10 +19,8 @@ from registry.model import ExecutionProvider
 from scripts.model_factory.decoder_sketch import LINEAR_ATTENTION, DecoderSketch
 from tests.daemon.worker.batched.opened import described
 
-Graph = onnx.GraphProto
 
-
-def changed(folder: Path, change: Callable[[Graph], None]) -> Path:
+def changed(folder: Path, change: Callable[[onnx.GraphProto], None]) -> Path:
     model = onnx.load(folder / "model.onnx", load_external_data=False)
     change(model.graph)
     onnx.save(model, folder / "model.onnx")
@@ -43,7 +41,7 @@ def why_not(folder: Path) -> str:
     return str(error.value)
 
 
-def attention(graph: Graph) -> list[onnx.NodeProto]:
+def attention(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     return [node for node in graph.node if node.op_type == "GroupQueryAttention"]
 
 
@@ -97,16 +95,16 @@ def test_other_devices_and_adapters_are_for_the_other_engine(folder: Path) -> No
         batched_decoder(folder, config, ExecutionProvider.CPU, has_adapters=True)
 
 
-def _without_attention(graph: Graph) -> None:
+def _without_attention(graph: onnx.GraphProto) -> None:
     for node in attention(graph):
         node.op_type = "MultiHeadAttention"
 
 
-def _with_branch(graph: Graph) -> None:
+def _with_branch(graph: onnx.GraphProto) -> None:
     graph.node.append(helper.make_node("If", ["attention_mask"], ["branch"]))
 
 
-def _with_shared_cache(graph: Graph) -> None:
+def _with_shared_cache(graph: onnx.GraphProto) -> None:
     """As models have that compute keys and values in some layers only."""
     first, second = attention(graph)[:2]
     second.input[3:5] = first.input[3:5]
@@ -114,36 +112,36 @@ def _with_shared_cache(graph: Graph) -> None:
         graph.input.remove(value)
 
 
-def _with_bias(graph: Graph) -> None:
+def _with_bias(graph: onnx.GraphProto) -> None:
     for node in attention(graph):
         node.input.extend([""] * (11 - len(node.input)))
         node.input[10] = "cos_cache"
 
 
-def _with_packed_cache(graph: Graph) -> None:
+def _with_packed_cache(graph: onnx.GraphProto) -> None:
     for node in attention(graph):
         node.attribute.append(helper.make_attribute("k_quant_type", "PER_TENSOR"))
 
 
-def _with_double_cache(graph: Graph) -> None:
+def _with_double_cache(graph: onnx.GraphProto) -> None:
     for value in graph.input:
         if value.name.startswith("past"):
             value.type.tensor_type.elem_type = TensorProto.DOUBLE
 
 
-def _with_own_lengths(graph: Graph) -> None:
+def _with_own_lengths(graph: onnx.GraphProto) -> None:
     attention(graph)[1].input[5] = "cos_cache"
 
 
-def _with_another_input(graph: Graph) -> None:
+def _with_another_input(graph: onnx.GraphProto) -> None:
     graph.input.append(helper.make_tensor_value_info("past.0.conv", TensorProto.FLOAT, ["batch_size", 8, 2]))
 
 
-def _with_float_ids(graph: Graph) -> None:
+def _with_float_ids(graph: onnx.GraphProto) -> None:
     graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
 
 
-def _with_an_own_cache(graph: Graph) -> None:
+def _with_an_own_cache(graph: onnx.GraphProto) -> None:
     attention(graph)[0].output[1] = "elsewhere"
 
 
@@ -162,7 +160,7 @@ def _with_an_own_cache(graph: Graph) -> None:
         (_with_an_own_cache, "caches from outside"),
     ],
 )
-def test_what_a_graph_rules_out(folder: Path, change: Callable[[Graph], None], reason: str) -> None:
+def test_what_a_graph_rules_out(folder: Path, change: Callable[[onnx.GraphProto], None], reason: str) -> None:
     described(folder)
     assert re.search(reason, why_not(changed(folder, change)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from daemon.worker.backends.base import Backend
-from daemon.worker.backends.batched.capability import NotBatchable
+from daemon.worker.backends.batched import opening
+from daemon.worker.backends.batched.backend import BatchedBackend
+from daemon.worker.backends.batched.capability import BatchedDecoder, NotBatchable
 from daemon.worker.backends.batched.opening import Disproved, Wanted, open_batched
 from daemon.worker.backends.batched.proof import find_difference, is_same, record
 from daemon.worker.backends.generator import GeneratorBackend
@@ -43,7 +46,8 @@ class CopiesTooLittle(Batched):
 
 class ReadsTheFirstOnly(Batched):
     def extend(self, row: int, tokens: Sequence[int]) -> Logits:
-        return super().verify(row, tokens)[0]
+        first: Logits = super().verify(row, tokens)[0]
+        return first
 
 
 class Fails(Batched):
@@ -95,8 +99,6 @@ def test_a_model_that_was_compared_opens_without_the_generator(models: Mapping[s
 def test_the_generators_model_is_gone_before_the_other_one_is_opened(
     models: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from daemon.worker.backends.batched import opening
-
     alive: list[str] = []
 
     class Counted(GeneratorBackend):
@@ -109,7 +111,7 @@ def test_the_generators_model_is_gone_before_the_other_one_is_opened(
         alive.append("generator")
         return backend
 
-    def opened(decoder: opening.BatchedDecoder, wanted: Wanted) -> opening.BatchedBackend:
+    def opened(decoder: BatchedDecoder, wanted: Wanted) -> BatchedBackend:
         assert alive == []
         return real(decoder, wanted)
 
@@ -125,8 +127,6 @@ def test_a_model_that_does_something_else_is_not_opened(models: Mapping[str, Pat
 
 
 def test_a_context_that_is_too_short_to_compare_in_is_not_used(models: Mapping[str, Path]) -> None:
-    import dataclasses
-
     short = dataclasses.replace(WANTED, context_tokens=64)
     with pytest.raises(NotBatchable, match="64 tokens"):
         open_batched(described(models["int4"]), short, reference=lambda: generator(models["int4"]))
