@@ -41,6 +41,7 @@ from daemon.pool.limits import PoolLimits
 from daemon.pool.observer import Observers
 from daemon.pool.pool import SessionPool
 from daemon.pool.session import SessionState
+from daemon.proofs import Proofs, installed_runtime
 from daemon.session_news import SessionNews
 from daemon.settings import Paths, Settings
 from daemon.shapes import Json, failure_json, recovery_json
@@ -78,7 +79,10 @@ class Daemon:
         self.events = EventLog(max_events=settings.max_events, max_followers=settings.max_subscribers)
         news = SessionNews(self.events)
         memory = MemoryMeter(self._headroom_bytes, resident_bytes, peak_bytes)
-        observers = Observers((self.learner, news))
+        self.proofs = Proofs(
+            self.registry.record_engine_proof, self.registry.engine_proofs(), runtime=installed_runtime()
+        )
+        observers = Observers((self.learner, self.proofs, news))
         budget_bytes = memory_budget(settings, self.machine.hardware)
         self.pool = SessionPool(launcher, _limits(settings, budget_bytes), memory, observer=observers)
         self.warm = WarmSet(self.pool, settings.warm_tasks, is_swapping=settings.auto_swap, on_swap=news.swapped)
@@ -93,6 +97,7 @@ class Daemon:
             setbacks=self.learner.setbacks,
             held_back=self._held_back,
             stand_in=self.warm.stand_in,
+            is_proven=self.proofs.find,
         )
         self.listing = Listing()
         self.upkeep = Upkeep(
@@ -132,6 +137,7 @@ class Daemon:
             await self._launcher.close()
             await asyncio.to_thread(self.learner.write)
             self.conversations.close()
+            await self.proofs.written()
             self.registry.close()
 
     async def _know_the_machine(self) -> None:
@@ -305,4 +311,5 @@ def _limits(settings: Settings, budget_bytes: int | None) -> PoolLimits:
         kept_prefixes=settings.kept_prefixes,
         max_itl_ms=settings.max_itl_ms,
         draft_tokens=settings.draft_tokens,
+        engine=settings.engine,
     )

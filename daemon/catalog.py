@@ -60,8 +60,10 @@ class Catalog:
         setbacks: Callable[[], tuple[Setback, ...]] = tuple,
         held_back: Callable[[], tuple[HeldBack, ...]] = tuple,
         stand_in: Callable[[Task, str], str | None] = lambda _task, _coming: None,
+        is_proven: Callable[[Model], bool | None] = lambda _model: None,
     ) -> None:
-        """``measurements``: None asks the registry; for these see ``Chooser``, for ``stand_in`` ``Resolver``.
+        """``measurements``: None asks the registry; for these see ``Chooser``, for ``stand_in`` ``Resolver``,
+        for ``is_proven`` ``Planner``.
 
         ``resolve`` and ``with_adapter`` are those of ``daemon.resolving``, ``plan`` and ``plan_longer`` of
         ``daemon.planning``.
@@ -82,7 +84,7 @@ class Catalog:
             held_back=held_back,
         )
         self.decisions = Decisions(settings.max_selections)
-        planner = Planner(registry, machine, settings, self.chooser)
+        planner = Planner(registry, machine, settings, self.chooser, is_proven=is_proven)
         self.plan = planner.plan
         self.plan_longer = planner.plan_longer
         resolver = Resolver(

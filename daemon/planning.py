@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from daemon.choosing import Chooser, memory_budget
@@ -25,11 +25,21 @@ FORCED_CONTEXT_TOKENS = 2048
 class Planner:
     """Safe to use from several threads."""
 
-    def __init__(self, registry: Registry, machine: Machine, settings: Settings, chooser: Chooser) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        machine: Machine,
+        settings: Settings,
+        chooser: Chooser,
+        *,
+        is_proven: Callable[[Model], bool | None] = lambda _model: None,
+    ) -> None:
+        """``is_proven``: whether the batched engine is known to run a model as the generator does."""
         self._registry = registry
         self._machine = machine
         self._settings = settings
         self._chooser = chooser
+        self._is_proven = is_proven
 
     def plan(self, model: Model, task: Task | None = None, *, is_forced: bool = False) -> LoadPlan:
         """Context, threads and expected bytes for loading ``model`` now, and how long it stays after a ``task``.
@@ -67,6 +77,7 @@ class Planner:
             allowed_libraries=self._allowed_libraries(model),
             is_forced=is_forced and not does_fit,
             keep_alive_s=self._keep_alive_s(model, task),
+            is_proven=self._is_proven(model),
         )
 
     def plan_longer(

@@ -116,6 +116,9 @@ class Settings(BaseModel):
     kept_prefixes: int = Field(
         8, ge=0, le=256, description="finished conversations per model that are kept for what continues them; 0: none"
     )
+    engine: Literal["auto", "generator", "batched"] = Field(
+        "auto", description="what runs a model: auto batches requests wherever that gives the same tokens"
+    )
 
     keep_alive: KeepAlive = Field(
         600, description='how long an idle model stays loaded: seconds, "5m", 0 (not at all), -1 (for ever)'

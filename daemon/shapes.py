@@ -220,6 +220,7 @@ def session_json(session: SessionSnapshot) -> Json:
     """``expires_s``: when an idle session goes by itself, in seconds from now; None: not for its age alone.
 
     ``pinned``: in memory, until somebody unloads it. ``warm_for``: the tasks whose best model it is kept warm as.
+    ``engine_reason``: why its engine is not the batched one. ``kv_token_bytes``: what one token of a request takes.
     ``cores``: the logical CPUs it is held to while others answer too; empty: it may use all.
     """
     return {
@@ -234,6 +235,8 @@ def session_json(session: SessionSnapshot) -> Json:
         "cores": list(session.cores),
         "context_tokens": session.context_tokens,
         "engine": session.engine,
+        "engine_reason": session.engine_reason,
+        "kv_token_bytes": session.kv_token_bytes,
         "template_source": session.template_source,
         "idle_s": round(session.idle_s, 1),
         "expires_s": round(session.expires_s, 1) if session.expires_s is not None else None,

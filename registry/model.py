@@ -275,6 +275,20 @@ class Measurement:
     completion_tokens: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineProof:
+    """Whether the batched engine gave what the generator gives; it holds for this ``content`` of the model.
+
+    And for this ``runtime``, the versions of all that computes. ``proven_s`` is Unix time.
+    """
+
+    model_id: str
+    content: str
+    runtime: str
+    is_proven: bool
+    proven_s: float
+
+
 class EvaluationKind(StrEnum):
     """Where a judgement comes from: items of a test that were passed or not, or a person's rating from 1 to 5."""
 

@@ -22,10 +22,11 @@ from registry.index.reference import candidates, near
 from registry.index.roots import absolute, plan_without, readable_directory
 from registry.index.state import State
 from registry.index.stored import StoredModel
-from registry.index.writing import write_measurements, write_plan
+from registry.index.writing import write_engine_proof, write_measurements, write_plan
 from registry.layouts.kinds import GENAI_CONFIG_FILE
 from registry.model import (
     Changes,
+    EngineProof,
     Evaluation,
     Fallback,
     FolderProblem,
@@ -276,6 +277,24 @@ class Registry:
 
         if wanted:
             self._door.write(change)
+
+    def engine_proofs(self) -> tuple[EngineProof, ...]:
+        """Those that hold for what the models are now, the latest of a model last."""
+        return self._door.safely(Database.engine_proofs)
+
+    def record_engine_proof(self, proof: EngineProof) -> None:
+        """Keep it in place of an older one of the same content and runtime; the latest 8 of each model.
+
+        As with measurements: of a model that is not known it is dropped, and it goes with its model.
+        """
+
+        def change(writing: Writing) -> None:
+            key = writing.before.models.ids.get(_folded(proof.model_id))
+            if key is not None:
+                write_engine_proof(writing.connection, key, proof)
+                writing.is_aside = True
+
+        self._door.write(change)
 
     def evaluations(self) -> tuple[Evaluation, ...]:
         """Those that hold for what the models are now, in the order in which they were added."""

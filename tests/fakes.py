@@ -83,6 +83,7 @@ class FakeWorker:
             context_tokens=message.context_tokens,
             load_s=0.0,
             template_source="none",
+            is_proven=self._launcher.is_proven,
         )
 
     async def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
@@ -131,6 +132,7 @@ class FakeLauncher:
     def __init__(self, total_bytes: int = 10_000, bytes_per_model: int = 1000, *, loads_at_once: bool = True) -> None:
         self.total_bytes = total_bytes
         self.bytes_per_model = bytes_per_model
+        self.is_proven: bool | None = None
         self.loads_at_once = loads_at_once
         self.workers: list[FakeWorker] = []
         self.resident: dict[int, int] = {}

@@ -17,8 +17,9 @@ class SessionSnapshot:
     """One session at one moment, as ``slmreg ps`` shows it.
 
     ``promised_bytes`` is what it may still take. ``expires_s``: seconds until it is unloaded if nobody uses it; None:
-    it stays, or is in use. ``is_kept``: a person loaded it to stay. ``cores``: the logical CPUs it is held to; () is
-    all.
+    it stays, or is in use. ``engine_reason``: why its engine is not the batched one. ``kv_token_bytes``: what one token
+    of a request takes, if that is known. ``is_kept``: a person loaded it to stay. ``cores``: the logical CPUs it is
+    held to; () is all.
     """
 
     model_id: str
@@ -36,6 +37,8 @@ class SessionSnapshot:
     failure_kind: str | None
     retry_s: float | None
     engine: str | None
+    engine_reason: str | None
+    kv_token_bytes: int | None
     template_source: str | None
     expires_s: float | None
     is_kept: bool
@@ -65,6 +68,8 @@ def snapshot_of(
         failure_kind=str(failure.kind) if has_failed and failure is not None else None,
         retry_s=max(0.0, failure.retry_at_s - now_s) if has_failed and failure is not None else None,
         engine=ready.engine if ready is not None else None,
+        engine_reason=(ready.engine_reason or None) if ready is not None else None,
+        kv_token_bytes=(ready.kv_token_bytes or None) if ready is not None else None,
         template_source=ready.template_source if ready is not None else None,
         expires_s=session.expires_in_s(now_s),
         is_kept=session.is_kept,

@@ -99,6 +99,8 @@ class Lives:
                 allowed_libraries=list(session.plan.allowed_libraries),
                 tool_markers=_pair(session.model.tool_markers),
                 reasoning_markers=_pair(session.model.reasoning_markers),
+                engine=self._limits.engine,
+                is_proven=session.plan.is_proven,
             )
         )
 

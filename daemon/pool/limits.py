@@ -22,3 +22,4 @@ class PoolLimits:
     kept_prefixes: int = 8
     max_itl_ms: int = 110
     draft_tokens: int = 8
+    engine: str = "auto"

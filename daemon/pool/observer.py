@@ -12,7 +12,10 @@ from registry.model import Model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A load that worked. ``load_s`` is from the start of the process; memory is the process's, before any request."""
+    """A load that worked. ``load_s`` is from the start of the process; memory is the process's, before any request.
+
+    ``is_proven``: see ``daemon.pool.protocol.Ready``.
+    """
 
     model: Model
     threads: int
@@ -20,6 +23,7 @@ class Loaded:
     load_s: float
     resident_bytes: int
     peak_bytes: int | None
+    is_proven: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

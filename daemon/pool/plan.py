@@ -16,6 +16,7 @@ class LoadPlan:
     ever. ``is_spinning``: its threads wait for work without giving up their cores, which is fastest where no other
     model is loaded; the pool decides that. ``least_context_tokens``: a session that has less is loaded again by this
     plan. Where the model is loaded already, only this and ``keep_alive_s`` count anew with each request.
+    ``is_proven``: see ``daemon.pool.protocol.Load``.
     """
 
     context_tokens: int
@@ -26,3 +27,4 @@ class LoadPlan:
     keep_alive_s: float | None = DEFAULT_KEEP_ALIVE_S
     is_spinning: bool = True
     least_context_tokens: int = 0
+    is_proven: bool | None = None

@@ -169,7 +169,8 @@ class Sessions:
         if session.state is not SessionState.LOADING:  # unloaded meanwhile
             return
         session.is_at_limit = ready.context_tokens < session.plan.context_tokens
-        session.plan = replace(session.plan, context_tokens=ready.context_tokens)
+        is_proven = session.plan.is_proven if ready.is_proven is None else ready.is_proven
+        session.plan = replace(session.plan, context_tokens=ready.context_tokens, is_proven=is_proven)
         session.ready, session.load_s, session.cores = ready, load_s, ()
         session.failed_loads = 0
         session.advance(SessionState.READY)
@@ -186,6 +187,7 @@ class Sessions:
                 load_s=load_s,
                 resident_bytes=self._budget.resident_bytes(session),
                 peak_bytes=self._budget.peak_bytes(session),
+                is_proven=ready.is_proven,
             )
         )
         self._on_change()

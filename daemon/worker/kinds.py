@@ -13,11 +13,24 @@ from registry.reading.families import is_encoder, is_transcriber
 
 
 class EngineKind(StrEnum):
-    """``GENERATOR`` writes, ``EMBEDDING`` makes vectors of texts, ``TRANSCRIPTION`` writes down speech."""
+    """What a model's work is done by. ``EMBEDDING`` makes vectors of texts, ``TRANSCRIPTION`` writes down speech.
+
+    The others answer: one row after the other, many rows in a call, or in the library's own batches.
+    """
 
     GENERATOR = "generator"
+    BATCHED = "batched"
+    PAGED = "paged"
     EMBEDDING = "embedding"
     TRANSCRIPTION = "transcription"
+
+
+class EngineChoice(StrEnum):
+    """What a load asks for. ``AUTO``: the batched engine where it can run the model, else the generator."""
+
+    AUTO = "auto"
+    GENERATOR = "generator"
+    BATCHED = "batched"
 
 
 def kind_of(folder: Path, config: Mapping[str, Any] | None) -> EngineKind:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -14,16 +13,16 @@ import onnxruntime_genai as og
 
 from daemon.pool.protocol import Load, Ready
 from daemon.worker.answer_format import AnswerFormat
-from daemon.worker.backends.generator import GeneratorBackend, engine_config
+from daemon.worker.backends.generator import GeneratorBackend
 from daemon.worker.backends.turns import EngineTurns
 from daemon.worker.choices import JobScheduler
+from daemon.worker.decoders import LoadedDecoder, load_decoder
 from daemon.worker.defaults import sampling_defaults
 from daemon.worker.engine import Engine
-from daemon.worker.errors import LoadCode, LoadError
+from daemon.worker.errors import LoadError
 from daemon.worker.folder import find_adapters, find_genai_config, read_config
 from daemon.worker.guidance import Guidance
 from daemon.worker.kinds import EngineKind, kind_of
-from daemon.worker.library import allowed_libraries
 from daemon.worker.paged import PagedScheduler
 from daemon.worker.prompt import ChatTemplate
 from daemon.worker.reasoning import reasoning_markers
@@ -37,7 +36,7 @@ from daemon.worker.vision.placeholders import Placeholders
 from daemon.worker.vision.reader import GenaiImageReader
 from daemon.worker.vision.sight import Sight
 from daemon.worker.vocabulary import Vocabulary
-from registry.model import ExecutionProvider, Markers
+from registry.model import Markers
 
 _log = logging.getLogger("slmreg.worker")
 
@@ -75,28 +74,16 @@ def _load_generator(load: Load) -> tuple[Engine, Ready]:
     folder = Path(load.path)
     config = read_config(folder)
     found = load_chat_template(folder)
-    provider = _provider(load.execution_provider)
-    try:
-        with allowed_libraries(folder, config, load.allowed_libraries) as overlay:
-            settings = engine_config(folder, config, provider, load.threads, is_spinning=load.is_spinning)
-            model = og.Model(_laid_over(settings, overlay))
-        tokenizer = GenaiTokenizer(model, load_special_tokens(folder).get("eos_token"))
-    except LoadError:
-        raise
-    except MemoryError as error:
-        raise explained(folder, "out of memory") from error
-    except Exception as error:
-        raise explained(folder, str(error)) from error
-    context_tokens = min(load.context_tokens, int(config["model"].get("context_length") or load.context_tokens))
-    end_ids = tokenizer.end_ids | tokenizer.single_ids(found.end_of_turn)
-    is_paged = bool((config.get("engine") or {}).get("dynamic_batching"))
-    defaults = sampling_defaults(folder, config)
-    if is_paged:  # its engine has no min-p
-        defaults = replace(defaults, min_p=0.0)
     adapters = find_adapters(folder)
-    backend = GeneratorBackend(model, adapters)
+    context_tokens = min(load.context_tokens, int(config["model"].get("context_length") or load.context_tokens))
+    decoder = load_decoder(load, config, adapters, context_tokens=context_tokens)
+    tokenizer = _tokenizer(folder, decoder)
+    end_ids = tokenizer.end_ids | tokenizer.single_ids(found.end_of_turn)
+    defaults = sampling_defaults(folder, config)
+    if decoder.kind is EngineKind.PAGED:  # its engine has no min-p
+        defaults = replace(defaults, min_p=0.0)
     engine = Engine(
-        scheduler=_scheduler(backend, model, load, context_tokens, is_paged=is_paged),
+        scheduler=_scheduler(decoder, load, context_tokens),
         tokenizer=tokenizer,
         template=found.template,
         answers=_answer_format(load, found, end_ids, tokenizer),
@@ -105,18 +92,30 @@ def _load_generator(load: Load) -> tuple[Engine, Ready]:
         vocabulary=Vocabulary(folder, tokenizer.text_of),
         vocab_size=int(config["model"].get("vocab_size") or _ANY_TOKEN),
         adapters=frozenset(adapters),
-        sight=None if is_paged else _sight(folder, config, model, backend, found.template),
+        sight=_sight(folder, config, decoder, found.template),
     )
     ready = Ready(
-        model_type=str(model.type),
-        device=str(model.device_type).lower(),
+        model_type=str(config["model"].get("type")),
+        device=decoder.device,
         context_tokens=context_tokens,
         load_s=time.monotonic() - started,
         template_source=found.source,
-        engine="paged" if is_paged else "generator",
+        engine=decoder.kind,
+        engine_reason=decoder.reason,
+        is_proven=decoder.is_proven,
+        kv_token_bytes=decoder.kv_token_bytes,
         adapters=sorted(adapters),
     )
     return engine, ready
+
+
+def _tokenizer(folder: Path, decoder: LoadedDecoder) -> GenaiTokenizer:
+    try:
+        return GenaiTokenizer(decoder.model or decoder.settings, load_special_tokens(folder).get("eos_token"))
+    except LoadError:
+        raise
+    except Exception as error:
+        raise explained(folder, str(error)) from error
 
 
 def _answer_format(
@@ -140,12 +139,10 @@ def _markers(pair: list[str]) -> Markers | None:
     return Markers(*pair) if len(pair) == 2 and all(pair) else None
 
 
-def _scheduler(
-    backend: GeneratorBackend, model: og.Model, load: Load, context_tokens: int, *, is_paged: bool
-) -> JobScheduler:
-    if not is_paged:
+def _scheduler(decoder: LoadedDecoder, load: Load, context_tokens: int) -> JobScheduler:
+    if decoder.kind is not EngineKind.PAGED:
         return Scheduler(
-            backend,
+            decoder.backend,
             context_tokens=context_tokens,
             max_concurrent=load.max_concurrent,
             prefill_chunk_tokens=load.prefill_chunk_tokens,
@@ -155,17 +152,17 @@ def _scheduler(
             draft_tokens=load.draft_tokens,
         )
     try:
-        turns = EngineTurns(model)
+        turns = EngineTurns(decoder.model)
     except Exception as error:
         raise explained(Path(load.path), str(error)) from error
     return PagedScheduler(turns, context_tokens=context_tokens, max_concurrent=load.max_concurrent)
 
 
-def _sight(
-    folder: Path, config: Mapping[str, Any], model: og.Model, backend: GeneratorBackend, template: ChatTemplate
-) -> Sight | None:
+def _sight(folder: Path, config: Mapping[str, Any], decoder: LoadedDecoder, template: ChatTemplate) -> Sight | None:
     """None for a model without a tower for pictures, and for one whose processor this library does not know."""
-    if not isinstance(config["model"].get("vision"), dict):
+    model, backend = decoder.model, decoder.backend
+    has_tower = isinstance(config["model"].get("vision"), dict) and decoder.kind is not EngineKind.PAGED
+    if not has_tower or not isinstance(backend, GeneratorBackend) or model is None:
         return None
     try:
         reader = GenaiImageReader(model, backend, GenaiTokenizer(model), load_special_tokens(folder).get("bos_token"))
@@ -173,16 +170,3 @@ def _sight(
     except RuntimeError as error:
         _log.warning("images will be refused: %s", str(error).splitlines()[0] if str(error) else "no reason given")
         return None
-
-
-def _laid_over(config: og.Config, overlay: Mapping[str, Any]) -> og.Config:
-    if overlay:
-        config.overlay(json.dumps(overlay))
-    return config
-
-
-def _provider(name: str) -> ExecutionProvider:
-    try:
-        return ExecutionProvider(name)
-    except ValueError as error:
-        raise LoadError(LoadCode.PROVIDER_MISSING, f"There is no execution provider {name!r}.") from error

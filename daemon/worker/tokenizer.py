@@ -20,8 +20,11 @@ def encodable(text: str) -> str:
 class GenaiTokenizer:
     """onnxruntime-genai's tokenizer, without special tokens of its own accord: the chat template writes them."""
 
-    def __init__(self, model: og.Model, end_token: str | None = None) -> None:
-        """``end_token`` is the text of the end-of-sequence token that ``tokenizer_config.json`` names."""
+    def __init__(self, model: og.Model | og.Config, end_token: str | None = None) -> None:
+        """Of a loaded model, or of a folder whose model is loaded elsewhere.
+
+        ``end_token`` is the text of the end-of-sequence token that ``tokenizer_config.json`` names.
+        """
         self._tokenizer = og.Tokenizer(model)
         self._tokenizer.update_options(add_special_tokens="false", skip_special_tokens="true")
         self._anchor = self.encode("a")

@@ -1,4 +1,4 @@
-"""Between database rows and what was seen and said of models here: measurements and evaluations."""
+"""Between database rows and what was seen and said of models here: measurements, proofs and evaluations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from registry.index.rows import json_text
 from registry.index.stored import StoredEvaluation
-from registry.model import Device, Evaluation, EvaluationKind, Measurement, Task
+from registry.model import Device, EngineProof, Evaluation, EvaluationKind, Measurement, Task
 
 _TASKS, _KINDS, _DEVICES = frozenset(Task), frozenset(EvaluationKind), frozenset(Device)
 _MEASURED = tuple(field.name for field in fields(Measurement) if field.name not in ("model_id", "device"))
@@ -26,6 +26,24 @@ def measurements(rows: Iterable[Mapping[str, Any]]) -> Iterator[Measurement]:
         if row["device"] in _DEVICES:
             numbers = {name: row[name] for name in _MEASURED}
             yield Measurement(model_id=row["model_id"], device=Device(row["device"]), **numbers)
+
+
+def engine_proof_columns(model_key: int, proof: EngineProof) -> dict[str, Any]:
+    columns = asdict(proof)
+    del columns["model_id"]
+    return {"model_key": model_key, **columns}
+
+
+def engine_proofs(rows: Iterable[Mapping[str, Any]]) -> Iterator[EngineProof]:
+    """From columns of ``engine_proofs`` and the model's present id."""
+    for row in rows:
+        yield EngineProof(
+            model_id=row["model_id"],
+            content=row["content"],
+            runtime=row["runtime"],
+            is_proven=bool(row["is_proven"]),
+            proven_s=row["proven_s"],
+        )
 
 
 def evaluation_columns(stored: StoredEvaluation) -> dict[str, Any]:

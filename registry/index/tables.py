@@ -129,6 +129,18 @@ class MeasurementRow(SQLModel, table=True):
     completion_tokens: float | None
 
 
+class EngineProofRow(SQLModel, table=True):
+    """Whether the batched engine of a runtime gave what the generator gives for one content of a model."""
+
+    __tablename__ = "engine_proofs"
+
+    model_key: int = Field(foreign_key="models.key", primary_key=True)
+    content: str = Field(primary_key=True)
+    runtime: str = Field(primary_key=True)
+    is_proven: bool
+    proven_s: float
+
+
 class EvaluationRow(SQLModel, table=True):
     """How well one content of a model did a task. ``model_id`` is what it was called then, ``notes`` is JSON."""
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from registry.index.experience import evaluation_columns, measurement_columns
+from registry.index.experience import engine_proof_columns, evaluation_columns, measurement_columns
 from registry.index.models import Models
 from registry.index.pins import StoredPin, pin_columns
 from registry.index.plan import Plan
@@ -24,7 +24,7 @@ from registry.index.rows import (
 )
 from registry.index.sidecar import Keepsakes
 from registry.index.stored import StoredEvaluation, StoredModel
-from registry.model import Evaluation, Hint, Measurement, RootChoice, Task, Verification
+from registry.model import EngineProof, Evaluation, Hint, Measurement, RootChoice, Task, Verification
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -34,10 +34,12 @@ _T = TypeVar("_T")
 _BATCH = 500
 # Kept of one model: on three devices with some numbers of threads, and of contents that it had before (judged).
 MAX_MEASUREMENTS = 16
+# Of the runtimes and contents that a model had lately (judged).
+MAX_ENGINE_PROOFS = 8
 
 
 def write_plan(connection: Connection, plan: Plan, before: Models) -> None:
-    for table in ("locations", "verifications", "measurements", "evaluations"):
+    for table in ("locations", "verifications", "measurements", "engine_proofs", "evaluations"):
         _delete(connection, table, "model_key", plan.forgotten)
     _delete(connection, "models", "key", plan.forgotten)
     _write_models(connection, plan.rows, before)
@@ -112,12 +114,26 @@ def write_measurements(connection: Connection, measured: Sequence[tuple[int, Mea
 
     rows = [measurement_columns(key, each) for key, each in measured]
     connection.execute(insert(_table("measurements")).prefix_with("OR REPLACE"), rows)
-    latest = "SELECT rowid FROM measurements WHERE model_key = :key ORDER BY measured_s DESC, rowid DESC LIMIT :number"
     for key in {key for key, _ in measured}:
-        connection.exec_driver_sql(
-            f"DELETE FROM measurements WHERE model_key = :key AND rowid NOT IN ({latest})",  # noqa: S608 - no input
-            {"key": key, "number": MAX_MEASUREMENTS},
-        )
+        _keep_latest(connection, "measurements", "measured_s", key, MAX_MEASUREMENTS)
+
+
+def write_engine_proof(connection: Connection, model_key: int, proof: EngineProof) -> None:
+    """In place of an older one of the same content and runtime; the latest are kept."""
+    from sqlalchemy import insert
+
+    table = _table("engine_proofs")
+    connection.execute(insert(table).prefix_with("OR REPLACE"), [engine_proof_columns(model_key, proof)])
+    _keep_latest(connection, "engine_proofs", "proven_s", model_key, MAX_ENGINE_PROOFS)
+
+
+def _keep_latest(connection: Connection, table: str, time: str, model_key: int, number: int) -> None:
+    """Of a model; ``time`` is the column to judge by."""
+    latest = f"SELECT rowid FROM {table} WHERE model_key = :key ORDER BY {time} DESC, rowid DESC LIMIT :number"  # noqa: S608 - no input
+    connection.exec_driver_sql(
+        f"DELETE FROM {table} WHERE model_key = :key AND rowid NOT IN ({latest})",  # noqa: S608 - no input
+        {"key": model_key, "number": number},
+    )
 
 
 def write_keepsakes(connection: Connection, keepsakes: Keepsakes, *, now_s: float) -> None:

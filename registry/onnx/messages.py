@@ -15,7 +15,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-__all__ = ["Attribute", "DecodeError", "Function", "Graph", "Model", "Type"]
+__all__ = ["Attribute", "DecodeError", "Function", "Graph", "Model", "Type", "WiredGraph"]
 
 _PACKAGE = "slmreg"
 _MESSAGE, _BYTES, _TEXT = (
@@ -43,6 +43,19 @@ _MESSAGES: dict[str, tuple[tuple[str, int, int | str, int], ...]] = {
         ("sparse_initializer", 15, "SparseTensor", _MANY),
     ),
     "Node": (("input", 1, _BYTES, _MANY), ("op_type", 4, _BYTES, _ONE), ("attribute", 5, _BYTES, _MANY)),
+    # The same with where the results of nodes go, for those who look at how they are connected.
+    "WiredGraph": (
+        ("node", 1, "WiredNode", _MANY),
+        ("initializer", 5, "Tensor", _MANY),
+        ("input", 11, "ValueInfo", _MANY),
+        ("output", 12, "ValueInfo", _MANY),
+    ),
+    "WiredNode": (
+        ("input", 1, _BYTES, _MANY),
+        ("output", 2, _BYTES, _MANY),
+        ("op_type", 4, _BYTES, _ONE),
+        ("attribute", 5, _BYTES, _MANY),
+    ),
     "Attribute": (
         ("name", 1, _BYTES, _ONE),
         ("i", 3, _INT64, _ONE),
@@ -101,3 +114,4 @@ def _class(name: str) -> Any:
 _POOL = _pool()
 Model, Graph, Function = _class("Model"), _class("Graph"), _class("Function")
 Attribute, Type = _class("Attribute"), _class("Type")
+WiredGraph = _class("WiredGraph")

@@ -145,7 +145,7 @@ class _Reader:
         content = value.type
         known = self._types.get(content)
         if known is None:
-            known = self._types[content] = _type(content)
+            known = self._types[content] = type_of(content)
         return Input(value.name.decode(), *known)
 
     def _count(self, items: int) -> None:
@@ -206,7 +206,7 @@ def _attribute(content: bytes) -> tuple[str, int | str | None]:
     return attribute.name.decode(), value
 
 
-def _type(content: bytes) -> tuple[int, tuple[int | None, ...]]:
+def type_of(content: bytes) -> tuple[int, tuple[int | None, ...]]:
     """Element type and dimensions of a TypeProto; 0 and none for what is no tensor."""
     tensor = Type.FromString(content).tensor_type
     return tensor.elem_type, tuple(_dimensions(tensor.shape.dim[:MAX_DIMENSIONS]))

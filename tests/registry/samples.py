@@ -8,6 +8,7 @@ from typing import Any
 
 from registry.model import (
     Device,
+    EngineProof,
     Evaluation,
     EvaluationKind,
     FolderProblem,
@@ -63,6 +64,9 @@ MEASURED = Measurement(
     ttft_s=0.5,
     prompt_tokens=700.5,
     completion_tokens=90.5,
+)
+PROVEN = EngineProof(
+    model_id=RICH.id, content=RICH.content, runtime="onnxruntime 1.31.1", is_proven=True, proven_s=150.5
 )
 SAID = Evaluation(
     model_id=RICH.id,

@@ -19,7 +19,7 @@ from registry.errors import ModelNotFound
 from registry.index.choices import MAX_EVALUATIONS
 from registry.index.experience import evaluation_columns, evaluations
 from registry.index.stored import StoredEvaluation
-from registry.index.writing import MAX_MEASUREMENTS
+from registry.index.writing import MAX_ENGINE_PROOFS, MAX_MEASUREMENTS
 from registry.model import (
     Device,
     Evaluation,
@@ -34,7 +34,7 @@ from registry.model import (
     Task,
 )
 from registry.store import Registry
-from tests.registry.samples import MEASURED, RICH, SAID, report, variant
+from tests.registry.samples import MEASURED, PROVEN, RICH, SAID, report, variant
 
 
 def of(model: Model, **fields: Any) -> Measurement:
@@ -124,8 +124,10 @@ def test_they_go_with_a_model_that_is_forgotten(registry: Registry, tmp_path: Pa
     found = ScanReport((model,), (), (root,), 0.0)
     registry.apply(found)
     registry.record_measurements([of(model)])
+    registry.record_engine_proof(replace(PROVEN, model_id=model.id, content=model.content))
+    assert registry.engine_proofs()
     registry.remove_root(root)
-    assert (registry.models(), registry.measurements()) == ((), ())
+    assert (registry.models(), registry.measurements(), registry.engine_proofs()) == ((), (), ())
 
 
 def test_what_people_said_outlives_the_removal_of_a_root(registry: Registry, tmp_path: Path) -> None:
@@ -161,6 +163,49 @@ def test_only_the_latest_measurements_of_a_model_are_kept(registry: Registry) ->
     registry.record_measurements([some[0]])
     assert [each for each in registry.measurements() if each.model_id == RICH.id] == some[2:]
     assert of(other, measured_s=0.0) in registry.measurements()
+
+
+# -- proofs
+
+
+def test_a_proof_comes_back_and_a_new_one_of_the_same_runtime_takes_its_place(
+    registry: Registry, tmp_path: Path
+) -> None:
+    registry.apply(report(RICH))
+    registry.record_engine_proof(PROVEN)
+    later = replace(PROVEN, is_proven=False, proven_s=151.0)
+    other = replace(PROVEN, runtime="onnxruntime 1.32.0", proven_s=160.0)
+    for each in (later, other):
+        registry.record_engine_proof(each)
+    assert registry.engine_proofs() == (later, other)
+    with Registry.open(tmp_path / "state" / "registry.db") as opened:
+        assert opened.engine_proofs() == (later, other)
+
+
+def test_a_proof_holds_for_the_content_it_was_made_with(registry: Registry) -> None:
+    registry.apply(report(RICH))
+    registry.record_engine_proof(PROVEN)
+    registry.apply(report(replace(RICH, content="other", fingerprint="g")))
+    assert registry.engine_proofs() == ()
+    registry.apply(report(RICH))
+    assert registry.engine_proofs() == (PROVEN,)
+
+
+def test_a_proof_of_a_model_that_is_not_known_is_dropped(registry: Registry) -> None:
+    registry.record_engine_proof(PROVEN)
+    registry.apply(report(RICH))
+    assert registry.engine_proofs() == ()
+
+
+def test_only_the_latest_proofs_of_a_model_are_kept(registry: Registry) -> None:
+    registry.apply(report(RICH))
+    proofs = [replace(PROVEN, runtime=f"{n}", proven_s=float(n)) for n in range(MAX_ENGINE_PROOFS + 2)]
+    for each in proofs:
+        registry.record_engine_proof(each)
+    assert registry.engine_proofs() == tuple(proofs[2:])
+
+
+# -- what recording costs others
 
 
 def test_recording_makes_nobody_read_the_models_again(registry: Registry, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from registry.errors import GenerationFailed
 
 
 class Backend(Protocol):
-    """One loaded model."""
+    """One loaded model. The logits that a call gives are good until the next call."""
 
     @property
     def can_copy(self) -> bool:

@@ -67,6 +67,18 @@ async def test_a_load_that_worked_is_told_with_its_time_and_memory() -> None:
     await bench.pool.close()
 
 
+@on_loop
+async def test_what_is_known_of_the_batched_engine_is_passed_on_and_what_a_load_found_is_told() -> None:
+    bench = Watched(engine="batched")
+    bench.launcher.is_proven = True
+    await bench.use(A, replace(PLAN, is_proven=False))
+    worker = await bench.worker()
+    assert worker.loaded is not None
+    assert (worker.loaded.engine, worker.loaded.is_proven) == ("batched", False)
+    assert [load.is_proven for load in bench.notes.loads] == [True]
+    await bench.pool.close()
+
+
 @pytest.mark.parametrize(
     ("kind", "told"), [(FailureKind.OUT_OF_MEMORY, [("a:1", PLAN.need_bytes)]), (FailureKind.OTHER, [])]
 )

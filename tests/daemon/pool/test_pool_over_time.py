@@ -323,6 +323,21 @@ def spins(bench: Bench) -> list[bool]:
 
 
 @on_loop
+async def test_what_a_load_found_of_the_batched_engine_holds_for_the_successor() -> None:
+    bench = Bench(FakeLauncher())
+    bench.launcher.is_proven = True
+    await bench.use(A)
+    await bench.use(B)
+    async with bench.pool.lease(A, PLAN):
+        await later(bench, 0)
+        await later(bench, TO_SHARE_S)
+        successor = (await bench.worker(2)).loaded
+    assert successor is not None
+    assert (successor.path, successor.is_proven) == (str(A.path), True)
+    await bench.pool.close()
+
+
+@on_loop
 async def test_one_model_alone_spins_and_those_that_join_it_do_not() -> None:
     bench = Bench(FakeLauncher())
     await bench.use(A)

@@ -16,13 +16,21 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import registry.index.migrations
-from registry.index.experience import evaluation_columns, measurement_columns
+from registry.index.experience import engine_proof_columns, evaluation_columns, measurement_columns
 from registry.index.migrations import HEAD
 from registry.index.pins import StoredPin, pin_columns
 from registry.index.rows import model_columns, problem_columns, verification_columns
 from registry.index.schema import KEPT_BACKUPS, backups_of, open_engine
 from registry.index.stored import StoredEvaluation, StoredModel
-from registry.index.tables import EvaluationRow, MeasurementRow, ModelRow, PinRow, ProblemRow, VerificationRow
+from registry.index.tables import (
+    EngineProofRow,
+    EvaluationRow,
+    MeasurementRow,
+    ModelRow,
+    PinRow,
+    ProblemRow,
+    VerificationRow,
+)
 from registry.model import (
     Fallback,
     FolderProblem,
@@ -36,7 +44,7 @@ from registry.model import (
     Verification,
 )
 from registry.store import Registry
-from tests.registry.samples import MEASURED, RICH, SAID
+from tests.registry.samples import MEASURED, PROVEN, RICH, SAID
 
 PHI = replace(RICH, name="Phi-4", fingerprint="f1", content="")
 
@@ -178,7 +186,7 @@ def test_revisions_are_numbered_so_that_text_order_is_age() -> None:
     assert all(len(revision) == 4 and revision.isdecimal() for revision in revisions)
 
 
-@pytest.mark.parametrize("start", ["new", "0001", "0002"])
+@pytest.mark.parametrize("start", ["new", "0001", "0002", "0003"])
 def test_the_revisions_make_the_tables_that_the_classes_describe(start: str, tmp_path: Path) -> None:
     path = tmp_path / "r.db"
     if start != "new":
@@ -198,4 +206,5 @@ def test_every_column_is_written() -> None:
     assert set(verification_columns(1, Verification("f", 0.0, {}))) == set(VerificationRow.model_fields)
     assert set(pin_columns(StoredPin(Task.CHAT, 1))) == set(PinRow.model_fields)
     assert set(measurement_columns(1, MEASURED)) == set(MeasurementRow.model_fields)
+    assert set(engine_proof_columns(1, PROVEN)) == set(EngineProofRow.model_fields)
     assert set(evaluation_columns(StoredEvaluation(1, 1, SAID))) == set(EvaluationRow.model_fields)

@@ -1,0 +1,77 @@
+"""The onnxruntime session of a decoder, set up as the folder and the daemon want it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import onnxruntime
+
+from daemon.worker.backends.batched.capability import BatchedDecoder
+from registry.files.open_file import OpenFile
+
+_log = logging.getLogger("slmreg.worker")
+
+# A graph with its weights inside is as large as they are, and would be held three times while it is changed.
+_MOST_CHANGED_BYTES = 64 * 1024 * 1024
+_ERRORS = 3  # of onnxruntime's log levels
+# What a folder may say of how its graph is computed. Others name files to read and write, or concern other providers.
+_KEPT_ENTRIES = frozenset(
+    {
+        "mlas.enable_gemm_fastmath_arm64_bfloat16",
+        "optimization.disable_specified_optimizers",
+        "session.disable_quant_qdq",
+        "session.enable_gelu_approximation",
+        "session.qdq_matmulnbits_accuracy_level",
+        "session.set_denormal_as_zero",
+    }
+)
+
+
+def open_session(
+    decoder: BatchedDecoder, settings: Mapping[str, Any], *, threads: int, is_spinning: bool, library: str | None
+) -> onnxruntime.InferenceSession:
+    """``settings`` are the session options of the folder; ``library`` is one of custom operators, which was allowed.
+
+    Raises what onnxruntime raises.
+    """
+    options = _options(settings, threads=threads, is_spinning=is_spinning, library=library)
+    changed = _with_selective_head(decoder)
+    if changed is not None:
+        try:
+            folder = str(decoder.graph.parent)
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+            return onnxruntime.InferenceSession(changed, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            _log.warning("all logits will be computed: %s", error)
+        options = _options(settings, threads=threads, is_spinning=is_spinning, library=library)
+    return onnxruntime.InferenceSession(str(decoder.graph), options, providers=["CPUExecutionProvider"])
+
+
+def _with_selective_head(decoder: BatchedDecoder) -> bytes | None:
+    if decoder.head is None:
+        return None
+    with OpenFile(decoder.graph) as file:
+        if file.size_bytes > _MOST_CHANGED_BYTES:
+            return None
+        return decoder.head.selective(file.read_at(0, file.size_bytes))
+
+
+def _options(
+    settings: Mapping[str, Any], *, threads: int, is_spinning: bool, library: str | None
+) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS
+    # What it would remember for each combination of lengths is more than it saves, and never ends.
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(is_spinning)))
+    level = getattr(onnxruntime.GraphOptimizationLevel, str(settings.get("graph_optimization_level")), None)
+    if level is not None:
+        options.graph_optimization_level = level
+    for key in _KEPT_ENTRIES & settings.keys():
+        options.add_session_config_entry(key, str(settings[key]))
+    if library is not None:
+        options.register_custom_ops_library(library)
+    return options

@@ -1,0 +1,105 @@
+"""How the nodes of a graph are connected, and a copy of a graph with one more node in it.
+
+For those who run a graph themselves; what the registry tells of a model is in ``registry.onnx.facts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from registry.onnx.messages import Attribute, Model, Type, WiredGraph
+from registry.onnx.parts import Input
+from registry.onnx.protobuf import MalformedProtobuf
+from registry.onnx.reader import attributes_of, malformed, type_of
+
+_INT64 = 7  # TensorProto.DataType
+# The AttributeProto "axis", a whole number (type 2), of value 1.
+_AXIS_1 = b"\x0a\x04axis\x18\x01\xa0\x01\x02"
+_GATHERED = "slmreg/gathered"
+
+
+class WiredNode(NamedTuple):
+    """``attributes`` are those that are whole numbers from 0 or texts; a name "" is an input that is left out."""
+
+    op_type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, int | str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """Of a main graph. ``constants`` are the dimensions of what is stored in it, by name."""
+
+    nodes: tuple[WiredNode, ...]
+    inputs: tuple[Input, ...]
+    outputs: tuple[Input, ...]
+    constants: Mapping[str, tuple[int, ...]]
+
+
+def read_wiring(data: bytes) -> Wiring:
+    """Of the model ``data``. Raises MalformedProtobuf if it is none."""
+    with malformed():
+        graph = _graph(Model.FromString(data))
+        constants = {tensor.name.decode(): tuple(tensor.dims) for tensor in graph.initializer}
+        for node in graph.node:
+            if node.op_type == b"Constant" and node.output:
+                constants[node.output[0].decode()] = _dims_of_constant(node)
+        return Wiring(
+            nodes=tuple(map(_node, graph.node)),
+            inputs=tuple(map(_value, graph.input)),
+            outputs=tuple(map(_value, graph.output)),
+            constants=constants,
+        )
+
+
+def with_gather(data: bytes, node: int, tensor: str, positions: str) -> bytes:
+    """The model ``data``, in which the node with that number takes only some rows of ``tensor``.
+
+    Those along its second axis that a new input of the graph, the int64 vector ``positions``, names.
+    Raises MalformedProtobuf.
+    """
+    with malformed():
+        model = Model.FromString(data)
+        graph = _graph(model)
+        taker = graph.node[node]
+        for place, name in enumerate(taker.input[:]):
+            if name == tensor.encode():
+                taker.input[place] = _GATHERED.encode()
+        gather = graph.node.add(op_type=b"Gather", attribute=[_AXIS_1])
+        gather.input.extend([tensor.encode(), positions.encode()])
+        gather.output.append(_GATHERED.encode())
+        kind = Type()
+        kind.tensor_type.elem_type = _INT64
+        kind.tensor_type.shape.dim.add()
+        graph.input.add(name=positions.encode(), type=kind.SerializeToString())
+        model.graph[0] = graph.SerializeToString()
+        whole: bytes = model.SerializeToString()
+        return whole
+
+
+def _graph(model: Any) -> Any:
+    if len(model.graph) != 1:
+        raise MalformedProtobuf(f"it has {len(model.graph)} graphs")
+    return WiredGraph.FromString(model.graph[0])
+
+
+def _node(node: Any) -> WiredNode:
+    return WiredNode(
+        node.op_type.decode(),
+        tuple(name.decode() for name in node.input),
+        tuple(name.decode() for name in node.output),
+        attributes_of(node.attribute),
+    )
+
+
+def _value(value: Any) -> Input:
+    return Input(value.name.decode(), *type_of(value.type))
+
+
+def _dims_of_constant(node: Any) -> tuple[int, ...]:
+    """A single number has none."""
+    attributes = map(Attribute.FromString, node.attribute)
+    return next((tuple(each.t.dims) for each in attributes if each.HasField("t")), ())
