@@ -52,6 +52,8 @@ class AnswerFormat:
 
     def text(self, request: Generate, prompt: str) -> AnswerText:
         """What turns one answer to ``request`` into text, reasoning and tool calls; ``prompt`` ends where it begins."""
+        if request.prompt is not None:
+            return AnswerText(self._tokenizer, request.stop)
         tools = None
         if request.tools and request.tool_choice != "none":
             most = None if request.has_parallel_calls else 1

@@ -104,6 +104,7 @@ def _load_generator(load: Load) -> tuple[Engine, Ready]:
         defaults=defaults,
         vocabulary=Vocabulary(folder, tokenizer.text_of),
         vocab_size=int(config["model"].get("vocab_size") or _ANY_TOKEN),
+        begin_ids=tokenizer.begin_ids,
         adapters=frozenset(adapters),
         sight=None if is_paged else _sight(folder, config, model, backend, found.template),
     )
