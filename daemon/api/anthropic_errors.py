@@ -15,6 +15,8 @@ _TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+# What their client's tool runner understands: it then keeps the conversation itself.
+_NO_THREADS = "thread_unsupported_request"
 
 
 def anthropic_envelope(message: str, *, status: int, code: str | None, param: str | None = None) -> dict[str, Any]:
@@ -27,5 +29,5 @@ def anthropic_envelope(message: str, *, status: int, code: str | None, param: st
         message = f"{param}: {message}"
     error: dict[str, Any] = {"type": kind, "message": without_surrogates(message)}
     if code is not None:
-        error["details"] = {"error_code": code}
+        error["details"] = {"error_code": _NO_THREADS if param == "thread" else code}
     return {"type": "error", "error": error}

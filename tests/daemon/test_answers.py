@@ -49,7 +49,7 @@ class Names:
 
     def resolve(self, reference: str, wants: Wants, *, serves: Endpoint = CHATS) -> Resolved:
         self.wanted.append(wants)
-        return self.resolved[reference]
+        return self.resolved[reference.removesuffix(":1")]
 
 
 class Scripted(FakeWorker):
