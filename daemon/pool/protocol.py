@@ -112,7 +112,8 @@ class Generate:
     "required", or "function" for the one called ``tool_name``. ``adapter`` names a LoRA adapter of the folder.
 
     ``prompt``, a text or token ids, is gone on from as it is: no template, no messages, and nothing in the answer is
-    taken for reasoning or a call. ``prefill`` is how the answer to a chat begins: the model goes on from there.
+    taken for reasoning or a call. ``prefill`` is how the answer to a chat begins: the model goes on from there,
+    without reasoning first.
     """
 
     request_id: str

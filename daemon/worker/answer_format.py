@@ -67,6 +67,12 @@ class AnswerFormat:
             tool_marks={token: mark for mark, token in self._tool_marks.items()} if tools else {},
         )
 
+    def begun(self, prompt: str, prefill: str) -> str:
+        """``prompt`` with how the answer begins; a thought that it opens is ended before."""
+        if prefill and prompt.rstrip().endswith(self._markers.start):
+            prompt = f"{prompt.rstrip()}\n\n{self._markers.end}\n\n"
+        return prompt + prefill
+
     def constraint(self, request: Generate, text: AnswerText) -> Constraint | None:
         """What holds the answer that goes through ``text`` to the form that was asked for, if one was.
 

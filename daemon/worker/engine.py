@@ -131,15 +131,16 @@ class Engine:
             return *self._raw(request.prompt), None
         messages, images = take_images(request.messages)
         tools = [] if request.tool_choice == "none" else request.tools
+        thinking = False if request.prefill else request.thinking  # what is begun is the answer
         if not images:
-            asked = self._template.render(messages, tools, thinking=request.thinking) + request.prefill
+            asked = self._answers.begun(self._template.render(messages, tools, thinking=thinking), request.prefill)
             return asked, self._encode(asked), None
         if self._sight is None:
             raise InvalidRequest(
                 "This model takes no images: leave them out, or choose one that can do vision.", param="messages"
             )
-        asked = self._template.render(self._sight.placeholders.put(messages), tools, thinking=request.thinking)
-        asked += request.prefill
+        asked = self._template.render(self._sight.placeholders.put(messages), tools, thinking=thinking)
+        asked = self._answers.begun(asked, request.prefill)
         return asked, *self._sight.reader.read(asked, images)
 
     def _raw(self, prompt: str | list[int]) -> tuple[str, list[int]]:

@@ -305,8 +305,16 @@ def test_a_prompt_of_nothing_or_of_unknown_tokens_is_refused(engine: Engine, pro
 
 
 def test_an_answer_that_was_begun_is_gone_on_with() -> None:
+    """The template of this test writes down that the model is not to think."""
     texts, end, _ = answers(generate(prefill="lm", max_tokens=2))
-    assert (texts, isinstance(end, Finished) and end.prompt_tokens) == (["no"], 3)
+    assert (texts, isinstance(end, Finished) and end.prompt_tokens) == (["no"], len("a-thinkinglm"))
+
+
+def test_an_answer_is_begun_after_the_thought_that_its_prompt_opens() -> None:
+    answers = AnswerFormat(Characters(), Guidance(DEMO / "tokenizer.json", END_IDS))
+    assert answers.begun("user<think>\n", "So") == "user<think>\n\n</think>\n\nSo"
+    assert answers.begun("user", "So") == "userSo"
+    assert answers.begun("user<think>\n", "") == "user<think>\n"
 
 
 def test_the_stop_string_that_ended_an_answer_is_told() -> None:
