@@ -51,18 +51,19 @@ First = TypeVar("First", Accepted, Embedded)
 class Answer:
     """An accepted request: the model is loaded and the prompt fits. Iterate for Delta ... Finished.
 
-    ``name`` is the model's, with its adapter. ``task`` and ``decision_id`` are there where slmreg chose the model: for
-    what, and where the choice is kept.
+    ``name`` is the model's, with its adapter. ``prompt_text`` is that of a prompt of token ids. ``task`` and
+    ``decision_id`` are there where slmreg chose the model: for what, and where the choice is kept.
     """
 
     def __init__(
-        self, resolved: Resolved, prompt_tokens: int, events: AsyncGenerator[Event, None], stack: AsyncExitStack
+        self, resolved: Resolved, accepted: Accepted, events: AsyncGenerator[Event, None], stack: AsyncExitStack
     ) -> None:
         self.model = resolved.model
         self.name = resolved.name
         self.task: Task | None = resolved.selection.task if resolved.selection is not None else None
         self.decision_id = resolved.decision_id
-        self.prompt_tokens = prompt_tokens
+        self.prompt_tokens = accepted.prompt_tokens
+        self.prompt_text = accepted.prompt_text
         self._events = events
         self._stack = stack
         self._end: Finished | None = None
@@ -144,7 +145,7 @@ class Answers:
             return replace(request, thinking=thinking, adapter=resolved.adapter)
 
         resolved, accepted, events, stack = await self._begin(reference, wants, CHATS, terms, ask, Accepted)
-        return Answer(resolved, accepted.prompt_tokens, events, stack)
+        return Answer(resolved, accepted, events, stack)
 
     async def transcribe(
         self, reference: str, request: Transcribe, wants: Wants = NO_WANTS, terms: Terms = NO_TERMS
@@ -153,7 +154,7 @@ class Answers:
         resolved, accepted, events, stack = await self._begin(
             reference, wants, TRANSCRIPTIONS, terms, lambda _resolved: request, Accepted
         )
-        return Answer(resolved, accepted.prompt_tokens, events, stack)
+        return Answer(resolved, accepted, events, stack)
 
     async def embed(
         self, reference: str, request: Embed, wants: Wants = NO_WANTS, terms: Terms = NO_TERMS

@@ -21,11 +21,15 @@ from daemon.admin import Admin
 from daemon.announce import Announcer
 from daemon.answers import Answers
 from daemon.api.admin import choice_router, registry_router, sessions_router
+from daemon.api.anthropic import anthropic_router
 from daemon.api.audio import TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH, audio_router
+from daemon.api.completions import completions_router
 from daemon.api.embeddings import embeddings_router
 from daemon.api.errors import install_error_handlers
 from daemon.api.events import events_router
+from daemon.api.foundry import foundry_router, foundry_sessions_router
 from daemon.api.openai import openai_router
+from daemon.api.reasoning import reasoning_router
 from daemon.api.responses.router import responses_router
 from daemon.api.security import Guard
 from daemon.catalog import Catalog
@@ -275,12 +279,17 @@ def create_app(
     app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=settings.max_messages))
     conversations = daemon.conversations
     app.include_router(responses_router(daemon.answers, conversations, max_messages=settings.max_messages))
+    app.include_router(completions_router(daemon.answers))
+    app.include_router(anthropic_router(daemon.answers, max_messages=settings.max_messages))
+    app.include_router(reasoning_router(daemon.answers, daemon.catalog, daemon.pool))
     app.include_router(audio_router(daemon.answers))
     app.include_router(embeddings_router(daemon.answers))
     app.include_router(registry_router(daemon.admin, daemon.status))
     app.include_router(choice_router(daemon.admin))
     app.include_router(events_router(daemon.events, heartbeat_s=settings.heartbeat_s))
     app.include_router(sessions_router(daemon.catalog, daemon.pool))
+    app.include_router(foundry_router(daemon.catalog))
+    app.include_router(foundry_sessions_router(daemon.catalog, daemon.pool))
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:

@@ -80,7 +80,7 @@ class ContextLengthExceeded(InvalidRequest):
         super().__init__(
             message
             or f"The prompt has {prompt_tokens} tokens, and this model takes at most {context_tokens} tokens of "
-            "prompt and answer together. Shorten the messages, or choose a model with a longer context.",
+            "prompt and answer together. Shorten it, or choose a model with a longer context.",
             param=param,
         )
         self.prompt_tokens = prompt_tokens

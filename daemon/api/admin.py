@@ -229,13 +229,13 @@ def sessions_router(catalog: Catalog, pool: SessionPool) -> APIRouter:
     @router.post("/unload")
     async def unload(body: UnloadBody) -> Json:
         known = [model.id for model in await asyncio.to_thread(catalog.candidates, body.model)]
-        model_id = _which_session(body.model, known, {session.model_id for session in pool.snapshot()})
+        model_id = which_session(body.model, known, {session.model_id for session in pool.snapshot()})
         return {"id": model_id, "unloaded": await pool.unload(model_id, at_once=body.now)}
 
     return router
 
 
-def _which_session(reference: str, known: Sequence[str], loaded: Collection[str]) -> str:
+def which_session(reference: str, known: Sequence[str], loaded: Collection[str]) -> str:
     """The session that a name means, if one of those it can mean is loaded; also an id that the registry has forgotten.
 
     Raises ModelNotFound.

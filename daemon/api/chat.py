@@ -105,7 +105,7 @@ class ChatRequest(SamplingFields, ToolFields, GuideFields):
 
     def terms(self, *, deadline: str | None = None) -> Terms:
         """On what terms it is answered; ``deadline`` stood in a header, which counts first. Raises InvalidRequest."""
-        return Terms(self.keep_alive, _deadline_s(deadline) if deadline else self.deadline_s)
+        return Terms(self.keep_alive, parse_deadline(deadline) if deadline else self.deadline_s)
 
     def as_generate(self, *, max_messages: int) -> Generate:
         """Raises InvalidRequest for what single fields cannot show."""
@@ -136,16 +136,17 @@ class ChatRequest(SamplingFields, ToolFields, GuideFields):
         texts = [message.text for message in self.messages]
         texts += [call.function.arguments for message in self.messages for call in message.tool_calls or ()]
         texts += [tool.model_dump_json(exclude_none=True) for tool in self.offered_tools]
-        return sum(map(_tokens_of, texts)) + TOKENS_PER_IMAGE * self._images
+        return sum(map(tokens_of, texts)) + TOKENS_PER_IMAGE * self._images
 
 
-def _tokens_of(text: str) -> int:
-    """Scripts beyond ASCII have about a token for each character."""
+def tokens_of(text: str) -> int:
+    """About how many; scripts beyond ASCII have about a token for each character."""
     ascii_only = len(text.encode("ascii", "ignore"))
     return len(text) - ascii_only + ascii_only // CHARACTERS_PER_TOKEN
 
 
-def _deadline_s(text: str) -> float:
+def parse_deadline(text: str) -> float:
+    """Seconds. Raises InvalidRequest."""
     try:
         seconds = float(text)
     except ValueError:

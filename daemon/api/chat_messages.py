@@ -19,6 +19,18 @@ IMAGE_TYPES = ("png", "jpeg", "webp")
 _DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,", re.IGNORECASE)
 
 
+def check_picture(kind: str, data: str) -> None:
+    """``kind`` follows "image/", ``data`` is in base64. Raises ValueError for what is no picture that can be used."""
+    if kind not in IMAGE_TYPES:
+        raise ValueError(f"pictures of type image/{kind} are not supported; these are: {', '.join(IMAGE_TYPES)}")
+    try:
+        picture = binascii.a2b_base64(data.encode(), strict_mode=True)
+    except ValueError as error:  # binascii.Error, or characters beyond ASCII
+        raise ValueError("the picture is not base64") from error
+    if not picture:
+        raise ValueError("the picture is empty")
+
+
 class FunctionCall(Strict):
     name: str
     arguments: str = "{}"
@@ -44,14 +56,7 @@ class ImageUrl(Strict):
                 "a picture has to come in the request itself, as data:image/png;base64,...; nothing is fetched from "
                 "the network or from a disk"
             )
-        if head[1].lower() not in IMAGE_TYPES:
-            raise ValueError(f"pictures of type image/{head[1]} are not supported; these are: {', '.join(IMAGE_TYPES)}")
-        try:
-            picture = binascii.a2b_base64(url[head.end() :].encode(), strict_mode=True)
-        except ValueError as error:  # binascii.Error, or characters beyond ASCII
-            raise ValueError("what follows ';base64,' is not base64") from error
-        if not picture:
-            raise ValueError("the picture is empty")
+        check_picture(head[1].lower(), url[head.end() :])
         return url
 
 

@@ -24,15 +24,15 @@ TokenIdText = Annotated[str, Field(pattern="^(0|[1-9][0-9]{0,8})$")]
 Bias = Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS)]
 
 
-class SamplingFields(Strict):
-    """OpenAI's, and with vLLM's names ``top_k``, ``min_p``, ``repetition_penalty``, ``min_tokens``, ``stop_token_ids``.
+class DrawingFields(Strict):
+    """What chats and plain completions have in common: OpenAI's, and with vLLM's names ``top_k``, ``min_p``,
+    ``repetition_penalty``, ``min_tokens``, ``stop_token_ids``.
 
     What is left out is the model's own.
     """
 
     n: int = Field(1, ge=1, le=MAX_CHOICES)
     max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
     min_tokens: int = Field(0, ge=0)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
@@ -45,15 +45,13 @@ class SamplingFields(Strict):
     logit_bias: dict[TokenIdText, Bias] = Field(default_factory=dict, max_length=MAX_BIASES)
     stop: str | Annotated[list[str], Field(max_length=MAX_STOP_STRINGS)] | None = None
     stop_token_ids: list[TokenId] = Field(default_factory=list, max_length=MAX_STOP_TOKENS)
-    logprobs: bool = False
-    top_logprobs: int = Field(0, ge=0, le=MAX_TOP_LOGPROBS)
 
     @property
     def most_tokens(self) -> int | None:
-        """Of the answer; ``max_completion_tokens`` is the newer name."""
-        return self.max_completion_tokens or self.max_tokens
+        """Of the answer."""
+        return self.max_tokens
 
-    def sampling_fields(self) -> dict[str, Any]:
+    def drawing_fields(self) -> dict[str, Any]:
         """Those of ``Generate``. Raises InvalidRequest for what single fields cannot show."""
         stop = [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
         if not all(stop):
@@ -63,15 +61,12 @@ class SamplingFields(Strict):
                 f"'min_tokens' is {self.min_tokens}, more than the answer may have ({self.most_tokens}).",
                 param="min_tokens",
             )
-        if self.top_logprobs and not self.logprobs:
-            raise InvalidRequest("'top_logprobs' needs \"logprobs\": true.", param="top_logprobs")
         return {
             "choices": self.n,
             "max_tokens": self.most_tokens,
             "min_tokens": self.min_tokens,
             "stop": stop,
             "stop_token_ids": self.stop_token_ids,
-            "top_logprobs": self.top_logprobs if self.logprobs else None,
             "sampling": self._sampling(),
         }
 
@@ -87,3 +82,22 @@ class SamplingFields(Strict):
             presence_penalty=self.presence_penalty,
             logit_bias=self.logit_bias,
         )
+
+
+class SamplingFields(DrawingFields):
+    """Those of a chat."""
+
+    max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool = False
+    top_logprobs: int = Field(0, ge=0, le=MAX_TOP_LOGPROBS)
+
+    @property
+    def most_tokens(self) -> int | None:
+        """Of the answer; ``max_completion_tokens`` is the newer name."""
+        return self.max_completion_tokens or self.max_tokens
+
+    def sampling_fields(self) -> dict[str, Any]:
+        """Those of ``Generate``. Raises InvalidRequest for what single fields cannot show."""
+        if self.top_logprobs and not self.logprobs:
+            raise InvalidRequest("'top_logprobs' needs \"logprobs\": true.", param="top_logprobs")
+        return {**self.drawing_fields(), "top_logprobs": self.top_logprobs if self.logprobs else None}

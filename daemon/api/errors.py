@@ -1,4 +1,4 @@
-"""From an error to what a client sees: one table of statuses, and OpenAI's envelope.
+"""From an error to what a client sees: one table of statuses, and OpenAI's envelope, or that of the path's own API.
 
 Invariant: every subclass of SlmregError has its own row (a test holds this), and no response carries a stack or a path
 of the program.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from daemon.api.anthropic_errors import anthropic_envelope
 from daemon.surrogates import without_surrogates
 from registry import errors
 
@@ -78,18 +79,33 @@ def envelope(message: str, *, status: int, code: str | None, param: str | None =
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def error_body(error: errors.SlmregError) -> dict[str, Any]:
-    return envelope(error.message, status=status_of(error), code=error.code, param=getattr(error, "param", None))
+class Envelope(Protocol):
+    def __call__(self, message: str, *, status: int, code: str | None, param: str | None = None) -> dict[str, Any]: ...
 
 
-def error_response(error: errors.SlmregError) -> JSONResponse:
+# Whose errors look otherwise, by the path that they begin with.
+ENVELOPES: dict[str, Envelope] = {"/v1/messages": anthropic_envelope}
+
+
+def envelope_at(path: str) -> Envelope:
+    """That of the API which ``path`` belongs to."""
+    return next((each for start, each in ENVELOPES.items() if path.startswith(start)), envelope)
+
+
+def error_body(error: errors.SlmregError, path: str = "") -> dict[str, Any]:
+    param = getattr(error, "param", None)
+    return envelope_at(path)(error.message, status=status_of(error), code=error.code, param=param)
+
+
+def error_response(error: errors.SlmregError, path: str = "") -> JSONResponse:
     wait_s = getattr(error, "retry_after_s", None)
     headers = {"Retry-After": str(math.ceil(wait_s))} if wait_s is not None else None
-    return JSONResponse(error_body(error), status_code=status_of(error), headers=headers)
+    return JSONResponse(error_body(error, path), status_code=status_of(error), headers=headers)
 
 
-def plain_error(message: str, *, status: int, code: str, param: str | None = None) -> JSONResponse:
-    return JSONResponse(envelope(message, status=status, code=code, param=param), status_code=status)
+def plain_error(message: str, *, status: int, code: str, param: str | None = None, path: str = "") -> JSONResponse:
+    body = envelope_at(path)(message, status=status, code=code, param=param)
+    return JSONResponse(body, status_code=status)
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -99,13 +115,13 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
-async def _on_slmreg_error(_: Request, error: Exception) -> JSONResponse:
+async def _on_slmreg_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.SlmregError):
         raise error
-    return error_response(error)
+    return error_response(error, request.url.path)
 
 
-async def _on_invalid_body(_: Request, error: Exception) -> JSONResponse:
+async def _on_invalid_body(request: Request, error: Exception) -> JSONResponse:
     """The first thing that is wrong with the body, by its path in the JSON."""
     if not isinstance(error, RequestValidationError):
         raise error
@@ -115,7 +131,8 @@ async def _on_invalid_body(_: Request, error: Exception) -> JSONResponse:
     first = max(reversed(same_field), key=lambda problem: len(problem["loc"]))
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "syntax error")
-        return plain_error(f"The body is not valid JSON: {reason}.", status=400, code="invalid_json")
+        message = f"The body is not valid JSON: {reason}."
+        return plain_error(message, status=400, code="invalid_json", path=request.url.path)
     where = [str(part) for part in first["loc"] if part not in NOT_IN_JSON and "[" not in str(part)]
     param = ".".join(where) or None
     reason = str(first["msg"]).removeprefix("Value error, ")
@@ -123,7 +140,7 @@ async def _on_invalid_body(_: Request, error: Exception) -> JSONResponse:
     code = "unsupported_parameter" if first["type"] == "extra_forbidden" else "invalid_request"
     if code == "unsupported_parameter":
         message = f"The parameter {param!r} is not supported. Leave it out."
-    return plain_error(message, status=400, code=code, param=param)
+    return plain_error(message, status=400, code=code, param=param, path=request.url.path)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -138,7 +155,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     }
     codes = {400: "invalid_json", 413: "body_too_large"}
     code = codes.get(status, f"http_{status}")
-    return plain_error(messages.get(status, str(error.detail)), status=status, code=code)
+    return plain_error(messages.get(status, str(error.detail)), status=status, code=code, path=request.url.path)
 
 
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:
@@ -147,4 +164,5 @@ async def _on_bug(request: Request, error: Exception) -> JSONResponse:
         "slmreg failed on this request; this is a bug. The log of the daemon has the details.",
         status=500,
         code="internal_error",
+        path=request.url.path,
     )

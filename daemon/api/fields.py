@@ -24,11 +24,11 @@ def _depth(value: Any, limit: int) -> int:
     return 1 + max((_depth(item, limit - 1) for item in inner), default=0)
 
 
-def not_too_deep(schema: dict[str, Any]) -> dict[str, Any]:
-    """``schema`` itself. Raises ValueError for one that is nested deeper than ``MAX_SCHEMA_DEPTH``."""
-    if _depth(schema, MAX_SCHEMA_DEPTH) > MAX_SCHEMA_DEPTH:
-        raise ValueError(f"the schema is nested more than {MAX_SCHEMA_DEPTH} deep")
-    return schema
+def not_too_deep(value: dict[str, Any]) -> dict[str, Any]:
+    """``value`` itself. Raises ValueError for one that is nested deeper than ``MAX_SCHEMA_DEPTH``."""
+    if _depth(value, MAX_SCHEMA_DEPTH) > MAX_SCHEMA_DEPTH:
+        raise ValueError(f"this is nested more than {MAX_SCHEMA_DEPTH} deep")
+    return value
 
 
 JsonSchema = Annotated[dict[str, Any], AfterValidator(not_too_deep)]

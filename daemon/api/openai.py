@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
-
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from daemon.admin import Admin
-from daemon.answers import Answers
+from daemon.answers import Answer, Answers
 from daemon.api.chat import ChatRequest
 from daemon.api.completion import Completion
-from daemon.api.headers import POLICY_HEADER, TASK_HEADER, answer_headers
-from daemon.api.streaming import CLIENT_LEFT, ClientLeft, EventStream, json_list, or_leave
+from daemon.api.headers import DEADLINE_HEADER, POLICY_HEADER, TASK_HEADER
+from daemon.api.serving import respond
+from daemon.api.streaming import json_list
 from daemon.listing import encode
 from registry.errors import InvalidRequest
 from registry.model import Model, Status
 
-DEADLINE_HEADER = "x-slmreg-deadline"
 # What the worker calls every form that an answer can be asked to have.
 GUIDE = "response_format"
 
@@ -44,28 +42,18 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
         generate = body.as_generate(max_messages=max_messages)
         wants = body.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
         terms = body.terms(deadline=request.headers.get(DEADLINE_HEADER))
+        include_usage = body.stream_options is not None and body.stream_options.include_usage
+
+        def in_words(answer: Answer) -> Completion:
+            return Completion(answer, choices=body.n, has_logprobs=body.logprobs, include_usage=include_usage)
+
+        starting = answers.start(body.model, generate, wants, terms)
         try:
-            answer = await or_leave(answers.start(body.model, generate, wants, terms), request.receive)
-        except ClientLeft:
-            return Response(status_code=CLIENT_LEFT)
+            return await respond(request, starting, in_words, is_stream=body.stream)
         except InvalidRequest as error:
             if error.param == GUIDE:
                 error.param = body.guide_name
             raise
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(answer)
-            headers = answer_headers(answer.name, answer.task, answer.decision_id)
-            completion = Completion(answer, choices=body.n, has_logprobs=body.logprobs)
-            if body.stream:
-                include_usage = body.stream_options is not None and body.stream_options.include_usage
-                frames = completion.frames(include_usage=include_usage)
-                response = EventStream(frames, close=answer.aclose, headers=headers)
-                stack.pop_all()  # the response closes the answer
-                return response
-            try:
-                return JSONResponse(await or_leave(completion.whole(), request.receive), headers=headers)
-            except ClientLeft:
-                return Response(status_code=CLIENT_LEFT)
 
     return router
 

@@ -69,21 +69,31 @@ class EventStream(Response):
             raise ClientLeft from None
 
 
-async def ending_in_words(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """``frames``; where they break, the error is the last event, in OpenAI's envelope, and nothing follows."""
+def openai_error_frame(error: SlmregError) -> bytes:
+    return event_frame(error_body(error))
+
+
+async def ending_in_words(
+    frames: AsyncIterator[bytes], error_frame: Callable[[SlmregError], bytes] = openai_error_frame
+) -> AsyncIterator[bytes]:
+    """``frames``; where they break, the error is the last event, as ``error_frame`` has it, and nothing follows."""
     try:
         async for frame in frames:
             yield frame
     except SlmregError as error:
-        yield event_frame(error_body(error))
+        yield error_frame(error)
     except Exception as error:
         log.exception("stream.bug")
-        yield event_frame(error_body(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}.")))
+        yield error_frame(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}."))
 
 
-def event_frame(body: Any) -> bytes:
-    """One event. In ASCII: some clients split lines also at U+2028 and the like, which JSON may hold as they are."""
-    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
+def event_frame(body: Any, name: str | None = None) -> bytes:
+    """One event, with its ``name`` if the API has such.
+
+    In ASCII: some clients split lines also at U+2028 and the like, which JSON may hold as they are.
+    """
+    head = b"" if name is None else b"event: %b\n" % name.encode()
+    return head + b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
 
 
 def json_list(head: bytes, parts: Iterator[Sequence[bytes]], tail: bytes) -> StreamingResponse:

@@ -110,6 +110,10 @@ class Generate:
     log probabilities; else that many alternatives beside each token's own. ``thinking``: whether the model is to reason
     first, where its chat template can say so; None is up to the template. ``tool_choice`` is "auto", "none",
     "required", or "function" for the one called ``tool_name``. ``adapter`` names a LoRA adapter of the folder.
+
+    ``prompt``, a text or token ids, is gone on from as it is: no template, no messages, and nothing in the answer is
+    taken for reasoning or a call. ``prefill`` is how the answer to a chat begins: the model goes on from there,
+    without reasoning first.
     """
 
     request_id: str
@@ -128,6 +132,8 @@ class Generate:
     guide: Guide | None = None
     thinking: bool | None = None
     adapter: str | None = None
+    prompt: str | list[int] | None = None
+    prefill: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,8 +207,11 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
+    """``prompt_text`` is that of a ``Generate.prompt`` of token ids; else empty."""
+
     request_id: str
     prompt_tokens: int
+    prompt_text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,9 +258,9 @@ class Delta:
 class Finished:
     """``finish_reason`` is "stop" (end-of-sequence token or stop string), "tool_calls", "length" or "cancelled".
 
-    ``finish_reasons`` has that of each choice where there are several; ``finish_reason`` is the first's. Tokens are
-    those of all choices together; ``cached_tokens`` of the prompt were not read again, and ``reasoning_tokens`` of the
-    completion were reasoning. Times in seconds.
+    ``finish_reasons`` has that of each choice where there are several; ``finish_reason`` is the first's, and so is
+    ``stop_string``, the stop string that ended it. Tokens are those of all choices together; ``cached_tokens`` of the
+    prompt were not read again, and ``reasoning_tokens`` of the completion were reasoning. Times in seconds.
     """
 
     request_id: str
@@ -264,6 +273,7 @@ class Finished:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     finish_reasons: list[str] = field(default_factory=list)
+    stop_string: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

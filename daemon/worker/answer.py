@@ -60,6 +60,11 @@ class AnswerText:
         return self._stops.is_stopped or (self._tools is not None and self._tools.is_full)
 
     @property
+    def stop_string(self) -> str | None:
+        """The stop string that was met, if one was."""
+        return self._stops.stopped_by
+
+    @property
     def is_reasoning(self) -> bool:
         return self._reasoning is not None and self._reasoning.is_reasoning
 

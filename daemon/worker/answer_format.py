@@ -52,6 +52,8 @@ class AnswerFormat:
 
     def text(self, request: Generate, prompt: str) -> AnswerText:
         """What turns one answer to ``request`` into text, reasoning and tool calls; ``prompt`` ends where it begins."""
+        if request.prompt is not None:
+            return AnswerText(self._tokenizer, request.stop)
         tools = None
         if request.tools and request.tool_choice != "none":
             most = None if request.has_parallel_calls else 1
@@ -64,6 +66,12 @@ class AnswerFormat:
             reasoning_marks={token: mark for mark, token in self._reasoning_marks.items()},
             tool_marks={token: mark for mark, token in self._tool_marks.items()} if tools else {},
         )
+
+    def begun(self, prompt: str, prefill: str) -> str:
+        """``prompt`` with how the answer begins; a thought that it opens is ended before."""
+        if prefill and prompt.rstrip().endswith(self._markers.start):
+            prompt = f"{prompt.rstrip()}\n\n{self._markers.end}\n\n"
+        return prompt + prefill
 
     def constraint(self, request: Generate, text: AnswerText) -> Constraint | None:
         """What holds the answer that goes through ``text`` to the form that was asked for, if one was.

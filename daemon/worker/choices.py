@@ -118,6 +118,7 @@ def _whole(group: _Group) -> Finished:
         request_id=group.request_id,
         finish_reason="cancelled" if "cancelled" in reasons else reasons[0],
         finish_reasons=reasons,
+        stop_string=ends[0].stop_string,
         prompt_tokens=ends[0].prompt_tokens,
         cached_tokens=ends[0].cached_tokens,
         completion_tokens=sum(end.completion_tokens for end in ends),

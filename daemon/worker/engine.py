@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from daemon.pool.protocol import Cancel, Failed, Generate, ToDaemon, ToWorker
+from daemon.pool.protocol import Accepted, Cancel, Failed, Generate, ToDaemon, ToWorker
 from daemon.worker.answer_format import AnswerFormat, Tokenizer
 from daemon.worker.choices import Choices, JobScheduler
 from daemon.worker.defaults import with_defaults
@@ -22,8 +23,9 @@ class Engine:
     """Turns each Generate into a job of the scheduler.
 
     ``answers`` says how the model writes; ``end_ids`` are the tokens that end an answer; ``defaults`` count for what a
-    request leaves open. ``vocabulary`` tells the bytes of the tokens, of which there are ``vocab_size``. ``adapters``
-    are the names of the LoRA adapters that there are; ``sight`` is for a model that takes pictures.
+    request leaves open. ``vocabulary`` tells the bytes of the tokens, of which there are ``vocab_size``. ``begin_ids``
+    are the tokens that every text has to begin with. ``adapters`` are the names of the LoRA adapters that there are;
+    ``sight`` is for a model that takes pictures.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Engine:
         defaults: SamplingParams,
         vocabulary: TokenBytes,
         vocab_size: int,
+        begin_ids: Sequence[int] = (),
         adapters: frozenset[str] = frozenset(),
         sight: Sight | None = None,
     ) -> None:
@@ -48,6 +51,7 @@ class Engine:
         self._defaults = defaults
         self._vocabulary = vocabulary
         self._vocab_size = vocab_size
+        self._begin_ids = list(begin_ids)
         self._adapters = adapters
         self._sight = sight
 
@@ -70,7 +74,7 @@ class Engine:
 
     def _submit(self, request: Generate) -> list[ToDaemon]:
         try:
-            jobs = self._jobs(request)
+            asked, jobs = self._jobs(request)
         except SlmregError as error:
             return [failed(request.request_id, error)]
         except MemoryError:
@@ -79,10 +83,13 @@ class Engine:
         except Exception as error:  # one odd request must not end the others; its text may be in the message
             message = f"The request could not be prepared: {type(error).__name__}. Check the form of its messages."
             return [Failed(request_id=request.request_id, code=InvalidRequest.code, message=message)]
-        return self._choices.submit(jobs)
+        events = self._choices.submit(jobs)
+        if isinstance(request.prompt, list):
+            return [replace(each, prompt_text=asked) if isinstance(each, Accepted) else each for each in events]
+        return events
 
-    def _jobs(self, request: Generate) -> list[Job]:
-        """One job for each answer that is wanted."""
+    def _jobs(self, request: Generate) -> tuple[str, list[Job]]:
+        """The text of the prompt, and one job for each answer that is wanted."""
         if request.adapter is not None and request.adapter not in self._adapters:
             raise InvalidRequest(
                 f"There is no adapter {request.adapter!r:.100} in the folder of this model any more.", param="model"
@@ -90,7 +97,7 @@ class Engine:
         asked, prompt, prefill = self._prompt(request)
         if not prompt:
             raise InvalidRequest("The chat makes an empty prompt: there is nothing to answer.", param="messages")
-        return [self._job(request, asked, prompt, prefill, choice) for choice in range(request.choices)]
+        return asked, [self._job(request, asked, prompt, prefill, choice) for choice in range(request.choices)]
 
     def _job(self, request: Generate, asked: str, prompt: list[int], prefill: Prefill | None, choice: int) -> Job:
         params = with_defaults(request.sampling, self._defaults, vocab_size=self._vocab_size)
@@ -120,17 +127,37 @@ class Engine:
 
     def _prompt(self, request: Generate) -> tuple[str, list[int], Prefill | None]:
         """Its text and tokens, and how these are read where there are pictures among them."""
+        if request.prompt is not None:
+            return *self._raw(request.prompt), None
         messages, images = take_images(request.messages)
         tools = [] if request.tool_choice == "none" else request.tools
+        thinking = False if request.prefill else request.thinking  # what is begun is the answer
         if not images:
-            asked = self._template.render(messages, tools, thinking=request.thinking)
+            asked = self._answers.begun(self._template.render(messages, tools, thinking=thinking), request.prefill)
             return asked, self._encode(asked), None
         if self._sight is None:
             raise InvalidRequest(
                 "This model takes no images: leave them out, or choose one that can do vision.", param="messages"
             )
-        asked = self._template.render(self._sight.placeholders.put(messages), tools, thinking=request.thinking)
+        asked = self._template.render(self._sight.placeholders.put(messages), tools, thinking=thinking)
+        asked = self._answers.begun(asked, request.prefill)
         return asked, *self._sight.reader.read(asked, images)
+
+    def _raw(self, prompt: str | list[int]) -> tuple[str, list[int]]:
+        """A prompt that is no chat. A text gets what every text begins with, token ids are taken as they are."""
+        if isinstance(prompt, str):
+            ids = self._encode(prompt)
+            ids = ids if ids[: len(self._begin_ids)] == self._begin_ids else [*self._begin_ids, *ids]
+        else:
+            ids = prompt
+            unknown = next((token for token in ids if not 0 <= token < self._vocab_size), None)
+            if unknown is not None:
+                raise InvalidRequest(
+                    f"There is no token {unknown}: this model has {self._vocab_size} of them.", param="prompt"
+                )
+        if not ids:
+            raise InvalidRequest("The prompt is empty: there is nothing to go on from.", param="prompt")
+        return (prompt if isinstance(prompt, str) else self._tokenizer.decode(ids)), ids
 
     def _encode(self, text: str) -> list[int]:
         try:

@@ -91,6 +91,7 @@ def _load_generator(load: Load) -> tuple[Engine, Ready]:
         defaults=defaults,
         vocabulary=Vocabulary(folder, tokenizer.text_of),
         vocab_size=int(config["model"].get("vocab_size") or _ANY_TOKEN),
+        begin_ids=tokenizer.begin_ids,
         adapters=frozenset(adapters),
         sight=_sight(folder, config, decoder, found.template),
     )

@@ -113,6 +113,7 @@ class Request:
             decode_s=0.0 if self.first_token_at is None else now - self.first_token_at,
             cached_tokens=self.cached_tokens,
             reasoning_tokens=text.reasoning_tokens,
+            stop_string=text.stop_string,
         )
         return [*last, finished]
 

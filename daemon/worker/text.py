@@ -70,7 +70,11 @@ class StopMatcher:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = [stop for stop in stops if stop]
         self._held = ""
-        self.is_stopped = False
+        self.stopped_by: str | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.stopped_by is not None
 
     def push(self, text: str) -> str:
         """The text that can be shown now; empty once stopped."""
@@ -78,10 +82,10 @@ class StopMatcher:
             return ""
         text = self._held + text
         starts = ((text.find(stop), stop) for stop in self._stops)
-        matches = [(start + len(stop), start) for start, stop in starts if start >= 0]
+        matches = [(start + len(stop), start, stop) for start, stop in starts if start >= 0]
         if matches:
-            _, start = min(matches)
-            self.is_stopped, self._held = True, ""
+            _, start, self.stopped_by = min(matches)
+            self._held = ""
             return text[:start]
         keep = max((_overlap(text, stop) for stop in self._stops), default=0)
         cut = len(text) - keep

@@ -28,6 +28,7 @@ class GenaiTokenizer:
         self._tokenizer = og.Tokenizer(model)
         self._tokenizer.update_options(add_special_tokens="false", skip_special_tokens="true")
         self._anchor = self.encode("a")
+        self.begin_ids = self._find_begin_ids()
         self._silent: dict[int, bool] = {}
         self.end_ids = self._find_end_ids(end_token)
 
@@ -59,6 +60,15 @@ class GenaiTokenizer:
         """The token that ``text`` is, if it is one."""
         ids = self.encode(text) if text else []
         return frozenset(ids) if len(ids) == 1 else frozenset()
+
+    def _find_begin_ids(self) -> list[int]:
+        """What the tokenizer's configuration has it put before every text that no template wrote."""
+        self._tokenizer.update_options(add_special_tokens="true")
+        with_special = self.encode("a")
+        self._tokenizer.update_options(add_special_tokens="false")
+        starts = range(len(with_special) - len(self._anchor) + 1)
+        begin = next((at for at in starts if with_special[at : at + len(self._anchor)] == self._anchor), 0)
+        return with_special[:begin]
 
     def _find_end_ids(self, end_token: str | None) -> frozenset[int]:
         """The tokens that end an answer: the engine's (from ``genai_config.json``) and the tokenizer's own."""

@@ -51,7 +51,7 @@ class Names:
 
     def resolve(self, reference: str, wants: Wants, *, serves: Endpoint = CHATS) -> Resolved:
         self.wanted.append(wants)
-        return self.resolved[reference]
+        return self.resolved[reference.removesuffix(":1")]
 
     def plan_longer(
         self, model: Model, plan: LoadPlan, too_long: ContextLengthExceeded, *, answer_tokens: int

@@ -6,7 +6,6 @@ Invariant: the last event of a stream has what the whole answer would be.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 import uuid
@@ -16,6 +15,7 @@ from daemon.answers import Answer
 from daemon.api.errors import error_body
 from daemon.api.responses.output import Output
 from daemon.api.responses.request import ResponsesRequest
+from daemon.api.streaming import event_frame
 from daemon.pool.protocol import Finished
 from daemon.shapes import Json
 from registry.errors import GenerationFailed, SlmregError
@@ -58,6 +58,10 @@ class ResponseInMaking:
         for event in self._failed(failure):
             yield _frame(event, number)
             number += 1
+
+    async def aclose(self) -> None:
+        """Stop generating, if it still is."""
+        await self._answer.aclose()
 
     async def _events(self) -> AsyncIterator[Json]:
         for kind in ("response.created", "response.in_progress"):
@@ -138,6 +142,4 @@ class ResponseInMaking:
 
 
 def _frame(event: Json, number: int) -> bytes:
-    """In ASCII: some clients split lines also at U+2028 and the like, which JSON may hold as they are."""
-    body = json.dumps({**event, "sequence_number": number}, separators=(",", ":"))
-    return f"event: {event['type']}\ndata: {body}\n\n".encode()
+    return event_frame({**event, "sequence_number": number}, event["type"])

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from contextlib import AsyncExitStack
 from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from daemon.answers import Answers
-from daemon.api.headers import POLICY_HEADER, TASK_HEADER, answer_headers
-from daemon.api.openai import DEADLINE_HEADER
+from daemon.api.headers import DEADLINE_HEADER, POLICY_HEADER, TASK_HEADER
 from daemon.api.responses.items import Item
 from daemon.api.responses.request import ResponsesRequest
 from daemon.api.responses.response import ResponseInMaking
-from daemon.api.streaming import CLIENT_LEFT, ClientLeft, EventStream, or_leave
+from daemon.api.serving import respond
 from daemon.conversations import Conversations, Kept
 from daemon.shapes import Json
 from registry.errors import InvalidRequest, ResponseNotFound, UnsupportedParameter
@@ -36,23 +34,11 @@ def responses_router(answers: Answers, conversations: Conversations, *, max_mess
         generate = chat.as_generate(max_messages=max_messages)
         wants = chat.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
         terms = chat.terms(deadline=request.headers.get(DEADLINE_HEADER))
-        try:
-            answer = await or_leave(answers.start(body.model, generate, wants, terms), request.receive)
-        except ClientLeft:
-            return Response(status_code=CLIENT_LEFT)
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(answer)
-            headers = answer_headers(answer.name, answer.task, answer.decision_id)
-            keep = partial(_keep, conversations, body)
-            making = ResponseInMaking(answer, body, keep)
-            if body.stream:
-                response = EventStream(making.frames(), close=answer.aclose, headers=headers)
-                stack.pop_all()  # the response closes the answer
-                return response
-            try:
-                return JSONResponse(await or_leave(making.whole(), request.receive), headers=headers)
-            except ClientLeft:
-                return Response(status_code=CLIENT_LEFT)
+        starting = answers.start(body.model, generate, wants, terms)
+        keep = partial(_keep, conversations, body)
+        return await respond(
+            request, starting, lambda answer: ResponseInMaking(answer, body, keep), is_stream=body.stream
+        )
 
     @router.get("/{response_id}", response_model=None)
     def get_response(response_id: str, *, stream: bool = False) -> Json:

@@ -56,6 +56,8 @@ MESSAGES: list[Message] = [
         sampling=Sampling(min_p=0.1, repetition_penalty=1.1, logit_bias={"5": -100}),
         adapter="pirate",
     ),
+    Generate(request_id="r", messages=[], prompt=[1, 2]),
+    Generate(request_id="r", messages=[{"role": "user", "content": "hi"}], prefill="Well"),
     Embed(request_id="r", inputs=["a", [1, 2]]),
     Transcribe(request_id="r", audio="UklGRg==", language="en"),
     UseCores([1]),
@@ -74,6 +76,7 @@ MESSAGES: list[Message] = [
     ),
     LoadFailed("missing_file", "no model.onnx"),
     Accepted("r", 7),
+    Accepted("r", 2, "the text"),
     Delta("r", "é", 1),
     Finished(
         request_id="r",
@@ -83,6 +86,7 @@ MESSAGES: list[Message] = [
         queue_s=0.0,
         ttft_s=0.1,
         decode_s=0.2,
+        stop_string="END",
     ),
     Failed(request_id="r", code="context_length_exceeded", message="too long", prompt_tokens=9, context_tokens=8),
 ]

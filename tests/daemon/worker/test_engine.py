@@ -88,7 +88,7 @@ class FirstContent:
         return str(messages[0]["content"]) + with_tools + {None: "", True: "+thinking", False: "-thinking"}[thinking]
 
 
-def engine_of(scheduler: Scheduler) -> Engine:
+def engine_of(scheduler: Scheduler, *, begin_ids: Sequence[int] = ()) -> Engine:
     return Engine(
         scheduler=scheduler,
         tokenizer=Characters(),
@@ -98,6 +98,7 @@ def engine_of(scheduler: Scheduler) -> Engine:
         defaults=SamplingParams(),
         vocabulary=Characters(),
         vocab_size=128,
+        begin_ids=begin_ids,
         adapters=frozenset({"style"}),
     )
 
@@ -261,3 +262,64 @@ def test_log_probabilities_and_adapters_are_passed_on() -> None:
     (delta, *_) = engine.step()
     assert isinstance(delta, Delta)
     assert (delta.logprobs[0].token, len(delta.logprobs[0].top)) == ("b", 2)
+
+
+# -- prompts that are no chats, and answers that are begun
+
+
+def raw(prompt: str | list[int], **asked: Any) -> Generate:
+    return Generate(request_id="r", messages=[], prompt=prompt, sampling=Sampling(temperature=0.0), **asked)
+
+
+def test_a_prompt_that_is_no_chat_is_gone_on_from_as_it_is() -> None:
+    for prompt in ("a", [ord("a")]):
+        texts, end, _ = answers(raw(prompt, max_tokens=3))
+        assert (texts, isinstance(end, Finished) and end.prompt_tokens) == (["bcd"], 1)
+
+
+def test_the_text_of_token_ids_is_told() -> None:
+    engine = engine_of(Scheduler(Counter(), context_tokens=256, max_concurrent=1))
+    assert engine.handle(raw([104, 105])) == [Accepted("r", 2, "hi")]
+    assert engine.handle(raw("hi")) == [Accepted("r", 2)]
+
+
+def test_nothing_after_a_raw_prompt_is_taken_for_reasoning() -> None:
+    """The answer is "<=>?@AB...", and its prompt ends where a chat's would let the model think."""
+    texts, _, _ = answers(raw("<think>;", max_tokens=3))
+    assert texts == ["<=>"]
+    texts, _, _ = answers(raw("<think>", max_tokens=3))
+    assert texts == ["?@A"]
+
+
+def test_a_text_begins_with_what_every_text_begins_with_but_not_twice() -> None:
+    engine = engine_of(Scheduler(Counter(), context_tokens=256, max_concurrent=1), begin_ids=[1])
+    sizes = [engine.handle(raw(prompt)) for prompt in ("hi", "\x01hi", [104, 105])]
+    assert sizes == [[Accepted("r", 3)], [Accepted("r", 3)], [Accepted("r", 2, "hi")]]
+
+
+@pytest.mark.parametrize("prompt", ["", [], [128], [5, -1]])
+def test_a_prompt_of_nothing_or_of_unknown_tokens_is_refused(engine: Engine, prompt: str | list[int]) -> None:
+    (failed,) = engine.handle(raw(prompt))
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.param) == ("invalid_request", "prompt")
+
+
+def test_an_answer_that_was_begun_is_gone_on_with() -> None:
+    """The template of this test writes down that the model is not to think."""
+    texts, end, _ = answers(generate(prefill="lm", max_tokens=2))
+    assert (texts, isinstance(end, Finished) and end.prompt_tokens) == (["no"], len("a-thinkinglm"))
+
+
+def test_an_answer_is_begun_after_the_thought_that_its_prompt_opens() -> None:
+    answers = AnswerFormat(Characters(), Guidance(DEMO / "tokenizer.json", END_IDS))
+    assert answers.begun("user<think>\n", "So") == "user<think>\n\n</think>\n\nSo"
+    assert answers.begun("user", "So") == "userSo"
+    assert answers.begun("user<think>\n", "") == "user<think>\n"
+
+
+def test_the_stop_string_that_ended_an_answer_is_told() -> None:
+    told = []
+    for stop, choices in ((["x", "d"], 1), (["d"], 2), (["x"], 1)):
+        texts, end, _ = answers(generate(stop=stop, choices=choices))
+        told.append((texts[0], isinstance(end, Finished) and end.stop_string))
+    assert told == [("bc", "d"), ("bc", "d"), ("bcde", None)]

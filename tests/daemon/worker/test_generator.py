@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from daemon.worker.tokenizer import GenaiTokenizer
 from daemon.worker.vocabulary import Vocabulary
 from registry.errors import GenerationFailed
 from registry.model import ExecutionProvider
+from registry.sources import DEMO_ROOT
 from scripts.model_factory.vision import write_vision_model
 
 PROMPT = [int(token) for token in np.random.default_rng(3).integers(0, 250, 300)]
@@ -198,6 +200,18 @@ def test_end_tokens_come_from_the_engine_and_the_tokenizer(model: og.Model) -> N
     extra = GenaiTokenizer(model, "<|im_start|>").end_ids
     assert extra - configured == set(GenaiTokenizer(model).encode("<|im_start|>"))
     assert GenaiTokenizer(model, "no such token").end_ids == configured
+
+
+def test_what_every_text_begins_with_is_what_the_tokenizer_is_configured_to_add(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(DEMO_ROOT, tmp_path / "demo"))
+    plain = GenaiTokenizer(og.Model(str(folder)))
+    file = folder / "tokenizer_config.json"
+    configured = {**json.loads(file.read_text()), "add_bos_token": True, "bos_token": "<|endoftext|>"}
+    file.write_text(json.dumps(configured))
+    tokenizer = GenaiTokenizer(og.Model(str(folder)))
+    assert plain.begin_ids == []
+    assert tokenizer.begin_ids == plain.encode("<|endoftext|>")
+    assert tokenizer.encode("Hello") == plain.encode("Hello")
 
 
 def test_characters_that_c_strings_cannot_carry_do_not_cut_the_text(model: og.Model) -> None:
