@@ -64,8 +64,6 @@ def _options(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS
-    # What it would remember for each combination of lengths is more than it saves, and never ends.
-    options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(is_spinning)))
     level = getattr(onnxruntime.GraphOptimizationLevel, str(settings.get("graph_optimization_level")), None)
     if level is not None:
