@@ -19,13 +19,23 @@ import registry.index.migrations
 from registry.index.experience import evaluation_columns, measurement_columns
 from registry.index.migrations import HEAD
 from registry.index.pins import StoredPin, pin_columns
-from registry.index.rows import model_columns, problem_columns, verification_columns
+from registry.index.rows import key_columns, model_columns, problem_columns, verification_columns
 from registry.index.schema import KEPT_BACKUPS, backups_of, open_engine
 from registry.index.stored import StoredEvaluation, StoredModel
-from registry.index.tables import EvaluationRow, MeasurementRow, ModelRow, PinRow, ProblemRow, VerificationRow
+from registry.index.tables import (
+    ApiKeyRow,
+    EvaluationRow,
+    MeasurementRow,
+    ModelRow,
+    PinRow,
+    ProblemRow,
+    VerificationRow,
+)
 from registry.model import (
+    ApiKey,
     Fallback,
     FolderProblem,
+    KeyScope,
     Model,
     Pin,
     RootChoice,
@@ -168,6 +178,14 @@ def test_pins_of_the_second_schema_are_kept_and_go_down_without_patterns(first_s
         assert (opened.measurements(), opened.evaluations()) == ((), ())
 
 
+def test_keys_are_lost_on_the_way_down_and_nothing_else(first_schema: Path) -> None:
+    with Registry.open(first_schema) as opened:
+        opened.add_key(ApiKey("laptop", KeyScope.USE, "00" * 32, 1.0))
+    _migrated(first_schema, "0003")
+    with Registry.open(first_schema) as opened:
+        assert (opened.keys(), opened.get("Phi-4:5"), len(opened.pins())) == ((), PHI, 2)
+
+
 def test_the_newest_revision_is_the_one_the_program_asks_for() -> None:
     assert ScriptDirectory.from_config(_config()).get_current_head() == HEAD
 
@@ -178,7 +196,7 @@ def test_revisions_are_numbered_so_that_text_order_is_age() -> None:
     assert all(len(revision) == 4 and revision.isdecimal() for revision in revisions)
 
 
-@pytest.mark.parametrize("start", ["new", "0001", "0002"])
+@pytest.mark.parametrize("start", ["new", "0001", "0002", "0003"])
 def test_the_revisions_make_the_tables_that_the_classes_describe(start: str, tmp_path: Path) -> None:
     path = tmp_path / "r.db"
     if start != "new":
@@ -199,3 +217,4 @@ def test_every_column_is_written() -> None:
     assert set(pin_columns(StoredPin(Task.CHAT, 1))) == set(PinRow.model_fields)
     assert set(measurement_columns(1, MEASURED)) == set(MeasurementRow.model_fields)
     assert set(evaluation_columns(StoredEvaluation(1, 1, SAID))) == set(EvaluationRow.model_fields)
+    assert set(key_columns(ApiKey("n", KeyScope.USE, "00", 0.0))) == set(ApiKeyRow.model_fields)
