@@ -328,7 +328,7 @@ class Registry:
 
     # -- who may use the daemon
 
-    def keys(self) -> tuple[ApiKey, ...]:
+    def api_keys(self) -> tuple[ApiKey, ...]:
         """In the order in which they were made."""
         return self._door.state().keys
 

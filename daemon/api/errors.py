@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from daemon import request_id
 from daemon.surrogates import without_surrogates
 from registry import errors
 
@@ -53,6 +55,8 @@ STATUS: dict[type[errors.SlmregError], int] = {
 
 # What pydantic and the web framework put into the place of an error that is no part of the JSON.
 NOT_IN_JSON = frozenset({"body", "query", "path", "str"})
+# Of an absolute path all but the last part; a URL is none.
+_FOLDERS = re.compile(r"(?<![\w/:.~-])(?:[A-Za-z]:[\\/]|/)(?:[^\s/\\'\"`:,;()]+[\\/])+")
 
 
 def status_of(error: errors.SlmregError) -> int:
@@ -60,9 +64,10 @@ def status_of(error: errors.SlmregError) -> int:
 
 
 def envelope(message: str, *, status: int, code: str | None, param: str | None = None) -> dict[str, Any]:
-    """OpenAI's error object. ``type`` follows from the status, as there."""
+    """OpenAI's error object. ``type`` follows from the status, as there; ``request_id`` is the response's header."""
     kind = {
         400: "invalid_request_error",
+        401: "authentication_error",
         403: "permission_error",
         404: "not_found_error",
         409: "conflict_error",
@@ -74,11 +79,21 @@ def envelope(message: str, *, status: int, code: str | None, param: str | None =
     # What a client sent may stand in here.
     message = without_surrogates(message)
     param = without_surrogates(param) if param is not None else None
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    request = {"request_id": request_id.current()} if request_id.current() is not None else {}
+    return {"error": {"message": message, "type": kind, "param": param, "code": code, **request}}
 
 
 def error_body(error: errors.SlmregError) -> dict[str, Any]:
-    return envelope(error.message, status=status_of(error), code=error.code, param=getattr(error, "param", None))
+    message = without_folders(error.message)
+    return envelope(message, status=status_of(error), code=error.code, param=getattr(error, "param", None))
+
+
+def without_folders(message: str) -> str:
+    """Files by their names alone: where they lie is nothing that a client has to know.
+
+    Where a client needs to know, as one that lists models, it is told so outside of errors.
+    """
+    return _FOLDERS.sub("", message)
 
 
 def error_response(error: errors.SlmregError) -> JSONResponse:

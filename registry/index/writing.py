@@ -143,8 +143,8 @@ def write_keepsakes(connection: Connection, keepsakes: Keepsakes, *, now_s: floa
     _insert(connection, "evaluations", [evaluation_columns(each) for each in state.stored_evaluations])
     for sha256, model_id in state.libraries.items():
         write_library(connection, sha256, model_id, now_s=now_s)
-    for key in state.keys:
-        write_key(connection, key)
+    for api_key in state.keys:
+        write_key(connection, api_key)
 
 
 def read_verifications(connection: Connection) -> dict[int, Verification]:

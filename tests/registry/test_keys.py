@@ -21,14 +21,14 @@ EDITOR = ApiKey("editor", KeyScope.USE, "cd" * 32, 6.0)
 
 def test_keys_are_kept_in_the_order_in_which_they_were_made_and_go_one_by_one(tmp_path: Path) -> None:
     with Registry.open(tmp_path / "r.db") as registry, Registry.open(tmp_path / "r.db") as another_process:
-        assert registry.keys() == ()
+        assert registry.api_keys() == ()
         registry.add_key(LAPTOP)
         registry.add_key(EDITOR)
-        assert registry.keys() == another_process.keys() == (LAPTOP, EDITOR)
+        assert registry.api_keys() == another_process.api_keys() == (LAPTOP, EDITOR)
         another_process.remove_key("laptop")
-        assert registry.keys() == (EDITOR,)
+        assert registry.api_keys() == (EDITOR,)
     with Registry.open(tmp_path / "r.db") as again:
-        assert again.keys() == (EDITOR,)
+        assert again.api_keys() == (EDITOR,)
 
 
 def test_a_name_that_is_taken_or_unknown_is_an_error_that_says_so(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_a_name_that_is_taken_or_unknown_is_an_error_that_says_so(tmp_path: Path
             registry.add_key(replace(EDITOR, name="laptop"))
         with pytest.raises(InvalidRequest, match=r"no key 'labtop'\. There are: laptop"):
             registry.remove_key("labtop")
-        assert registry.keys() == (LAPTOP,)
+        assert registry.api_keys() == (LAPTOP,)
 
 
 def test_there_is_a_most_of_keys(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_scope_that_only_a_newer_slmreg_knows_is_none_at_all(tmp_path: Path) -
     with contextlib.closing(sqlite3.connect(tmp_path / "r.db")) as connection, connection:
         connection.execute("UPDATE api_keys SET scope = 'everything'")
     with Registry.open(tmp_path / "r.db") as registry:
-        assert registry.keys() == (replace(EDITOR, scope=None),)
+        assert registry.api_keys() == (replace(EDITOR, scope=None),)
         assert registry.recovered is None
 
 

@@ -183,7 +183,7 @@ def test_keys_are_lost_on_the_way_down_and_nothing_else(first_schema: Path) -> N
         opened.add_key(ApiKey("laptop", KeyScope.USE, "00" * 32, 1.0))
     _migrated(first_schema, "0003")
     with Registry.open(first_schema) as opened:
-        assert (opened.keys(), opened.get("Phi-4:5"), len(opened.pins())) == ((), PHI, 2)
+        assert (opened.api_keys(), opened.get("Phi-4:5"), len(opened.pins())) == ((), PHI, 2)
 
 
 def test_the_newest_revision_is_the_one_the_program_asks_for() -> None:

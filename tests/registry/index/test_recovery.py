@@ -72,7 +72,7 @@ def assert_restored(registry: Registry, root: Path) -> None:
     assert registry.root_choices() == choices
     assert registry.hints() == (Hint("b", "chat", 8, "ü", {"more": [1, None]}), Hint("a"))
     assert registry.allowed_libraries() == {"cd" * 32}
-    assert registry.keys() == KEYS
+    assert registry.api_keys() == KEYS
 
 
 def assert_found_again(registry: Registry, root: Path) -> None:
