@@ -17,7 +17,7 @@ from daemon.access_settings import AccessSettings
 
 # Requests that a client sends before the first one is answered; hardly any client does.
 MAX_PIPELINED = 16
-# For the last words on a connection to arrive.
+# For the last words on a connection to arrive: closed at once, with something left to read, it would be reset.
 LINGER_S = 5.0
 # Of a header beside its name and value: ": " and the end of the line.
 _HEADER_EXTRA_BYTES = 4
@@ -54,6 +54,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._held_bytes = 0
         self._head_bytes = 0
         self._why = _UNREADABLE
+        self._is_ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -66,6 +67,8 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_ending:
+            return
         self._held_bytes += len(data)
         if self._deadline is None:  # the next request on this connection begins
             self._arrives_within(self._settings.header_timeout_s)
@@ -140,14 +143,28 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _end(self, why: _Why) -> None:
         """Say why, unless nobody asked anything or an answer has begun, and close."""
-        if self.transport.is_closing():
+        if self._is_ending or self.transport.is_closing():
             return
         has_begun = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
         is_silent = why is _TOO_SLOW and self.cycle is None and not self._held_bytes
         if not has_begun and not is_silent:
             self.transport.write(_response(why))
-        self.transport.close()
-        self.loop.call_later(LINGER_S, self.transport.abort)
+        self._is_ending = True
+        self._give_up()
+        if has_begun or is_silent or why is _TOO_MANY:
+            self.transport.close()
+        else:
+            self.transport.write_eof()
+        self._has_arrived()
+        self._deadline = self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def _give_up(self) -> None:
+        """For whoever works on a request of this connection the client is gone."""
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
 
 def _response(why: _Why) -> bytes:
