@@ -56,7 +56,7 @@ STATUS: dict[type[errors.SlmregError], int] = {
 # What pydantic and the web framework put into the place of an error that is no part of the JSON.
 NOT_IN_JSON = frozenset({"body", "query", "path", "str"})
 # Of an absolute path all but the last part; a URL is none.
-_FOLDERS = re.compile(r"(?<![\w/:.~-])(?:[A-Za-z]:[\\/]|/)(?:[^\s/\\'\"`:,;()]+[\\/])+")
+_FOLDERS = re.compile(r"(?<![\w/.~-])(?:[A-Za-z]:[\\/]|/)(?:[^\s/\\'\"`:,;()]+[\\/])+")
 
 
 def status_of(error: errors.SlmregError) -> int:

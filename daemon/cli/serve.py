@@ -45,8 +45,8 @@ def serve(host: str | None, port: int | None, unix_socket: str | None, log_level
     running = find_daemon(paths.run_file)
     if running is not None:
         raise DaemonAlreadyRunning(f"slmreg already runs at {running.url} (pid {running.pid}).")
-    os.umask(0o077)  # what the daemon writes is for its owner alone
     _say_who_gets_in(settings, paths)
+    os.umask(0o077)  # what the daemon writes is for its owner alone
     with listening(settings) as sockets:
         _serve(settings, paths, sockets)
 
