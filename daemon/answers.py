@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
+from daemon.answer_limits import AnswerLimits
 from daemon.catalog import Catalog
 from daemon.company import Company
 from daemon.deadline import Deadline
@@ -123,11 +124,23 @@ class EmbeddedTexts:
 class Answers:
     """Starts answers, and lets ``learner`` know how they went."""
 
-    def __init__(self, catalog: Catalog, pool: SessionPool, learner: Learner, *, request_timeout_s: float) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        pool: SessionPool,
+        learner: Learner,
+        *,
+        request_timeout_s: float,
+        limits: AnswerLimits | None = None,
+        logs_prompts: bool = False,
+    ) -> None:
+        """``logs_prompts``: write what is asked into the log, which nothing else does."""
         self._catalog = catalog
         self._pool = pool
         self._learner = learner
         self._timeout_s = request_timeout_s
+        self._limits = limits or AnswerLimits()
+        self._logs_prompts = logs_prompts
         self._company = Company(pool)
 
     async def start(
@@ -140,9 +153,14 @@ class Answers:
         Raises SlmregError.
         """
 
+        self._limits.check(request)
+        if self._logs_prompts:
+            log.info("answer.prompt messages=%r", request.messages)
+
         def ask(resolved: Resolved) -> Generate:
             thinking = resolved.thinking if request.thinking is None else request.thinking
-            return replace(request, thinking=thinking, adapter=resolved.adapter)
+            bounded = self._limits.within(request, resolved.plan.context_tokens)
+            return replace(bounded, thinking=thinking, adapter=resolved.adapter)
 
         resolved, accepted, events, stack = await self._begin(reference, wants, CHATS, terms, ask, Accepted)
         return Answer(resolved, accepted, events, stack)

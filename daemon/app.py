@@ -17,8 +17,10 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from daemon import __version__
+from daemon.access import Access
 from daemon.admin import Admin
 from daemon.announce import Announcer
+from daemon.answer_limits import AnswerLimits
 from daemon.answers import Answers
 from daemon.api.admin import choice_router, registry_router, sessions_router
 from daemon.api.anthropic import anthropic_router
@@ -68,10 +70,22 @@ MEASURE_AFTER_S = 5.0
 class Daemon:
     """The parts of one running daemon, and what happens between them."""
 
-    def __init__(self, settings: Settings, paths: Paths, environment: Mapping[str, str], launcher: Launcher) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        paths: Paths,
+        environment: Mapping[str, str],
+        launcher: Launcher,
+        command_line_key: str | None,
+    ) -> None:
         self.settings = settings
         self.started_s = time.monotonic()
         self.registry = Registry.open(paths.database)
+        self.access = Access(
+            self.registry.api_keys,
+            requires_key=settings.require_key or settings.is_public,
+            command_line_key=command_line_key,
+        )
         self.machine = Machine(paths.hardware_cache)
         self.conversations = Conversations(
             paths.conversations,
@@ -111,9 +125,17 @@ class Daemon:
             on_models=self._on_models,
             is_busy=self._is_busy,
             rescan_s=settings.rescan_s,
+            on_look=self.access.refresh,
         )
         self.admin = Admin(self.catalog, sessions=self.pool.snapshot, upkeep=self.upkeep, listing=self.listing)
-        self.answers = Answers(self.catalog, self.pool, self.learner, request_timeout_s=settings.request_timeout_s)
+        self.answers = Answers(
+            self.catalog,
+            self.pool,
+            self.learner,
+            request_timeout_s=settings.request_timeout_s,
+            limits=AnswerLimits(choices=settings.max_choices, tokens=settings.max_answer_tokens),
+            logs_prompts=settings.log_prompts,
+        )
         self._launcher = launcher
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -256,14 +278,17 @@ def create_app(
     paths: Paths,
     environment: Mapping[str, str] = os.environ,
     launcher: Launcher | None = None,
+    *,
+    command_line_key: str | None = None,
 ) -> FastAPI:
     """The whole daemon as an ASGI app. Raises DatabaseError if the registry cannot be opened.
 
+    ``command_line_key`` lets in, where keys are required, whoever can read the file that it is written to.
     ``app.state.begin_stop`` is for whoever runs it to call as soon as it is asked to stop, ``app.state.stopped`` to
     wait for until it stops listening.
     """
     launcher = launcher or ProcessLauncher(keeps_spare=settings.spare_worker, hang_timeout_s=settings.hang_timeout_s)
-    daemon = Daemon(settings, paths, environment, launcher)
+    daemon = Daemon(settings, paths, environment, launcher, command_line_key)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -274,7 +299,7 @@ def create_app(
     app = FastAPI(title="slmreg", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.begin_stop, app.state.stopped = daemon.begin_stop, daemon.stopped
     forms = frozenset({TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH})
-    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, form_paths=forms)
+    app.add_middleware(Guard, access=daemon.access, settings=settings, form_paths=forms)
     install_error_handlers(app)
     app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=settings.max_messages))
     conversations = daemon.conversations

@@ -86,7 +86,7 @@ def _told(recovery: Recovery) -> str:
     return (
         f"The registry was damaged ({recovery.reason}) and is made anew.{where} Restored: {recovery.pins} pins, "
         f"{recovery.roots} roots, {recovery.hints} hints, {recovery.allowed_libraries} allowed libraries, "
-        f"{recovery.verifications} full checks."
+        f"{recovery.verifications} full checks, {recovery.api_keys} API keys."
     )
 
 

@@ -7,7 +7,6 @@ Invariant: nothing else in slmreg reads the environment for a setting; ``SLMREG_
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import json
 import os
 import tomllib
@@ -16,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
+from daemon.access_settings import AccessSettings
 from daemon.durations import as_keep_alive
 from registry.errors import SettingsError
 from registry.model import Task
@@ -72,12 +72,9 @@ class Paths:
         )
 
 
-class Settings(BaseModel):
+class Settings(AccessSettings):
     """Units stand in the names. ``None`` means: worked out from the machine."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = Field("127.0.0.1", description="address to listen on; only loopback addresses are accepted")
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level logged")
 
@@ -165,8 +162,6 @@ class Settings(BaseModel):
     max_events: int = Field(1000, ge=1, le=100_000, description="events kept for clients that come back")
     max_subscribers: int = Field(32, ge=1, le=1000, description="clients that may follow the events; beyond it: 429")
     heartbeat_s: float = Field(15, ge=0.05, description="a follower hears something at least this often")
-    max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="largest request body; beyond it: 413")
-    max_messages: int = Field(2048, ge=1, description="most messages in one request")
     max_responses: int = Field(
         1000, ge=0, le=100_000, description="answers of `/v1/responses` that are kept to go on from; 0: none"
     )
@@ -195,20 +190,6 @@ class Settings(BaseModel):
     @classmethod
     def _in_any_case(cls, level: object) -> object:
         return level.lower() if isinstance(level, str) else level
-
-    @field_validator("host")
-    @classmethod
-    def _loopback_only(cls, host: str) -> str:
-        try:
-            is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            is_loopback = False
-        if not is_loopback:
-            raise ValueError(
-                "only loopback addresses (127.0.0.1, ::1, localhost) are accepted: there are no API keys yet, "
-                "and anyone who reaches this port can use it"
-            )
-        return host
 
 
 def load_settings(

@@ -55,9 +55,11 @@ class Upkeep:
         on_models: Callable[[Sequence[Model]], None],
         is_busy: Callable[[], bool],
         rescan_s: float,
+        on_look: Callable[[], object] = lambda: None,
     ) -> None:
         """``make_watcher`` gets what to call with a folder to scan; ``on_models`` is told what there is after each scan
-        and each change of models or pins; ``is_busy`` is asked on the event loop whether an answer is running.
+        and each change of models or pins; ``is_busy`` is asked on the event loop whether an answer is running;
+        ``on_look`` is for whoever else has to notice what other processes write.
         """
         self._catalog = catalog
         self._announcer = announcer
@@ -67,6 +69,7 @@ class Upkeep:
         self._on_models = on_models
         self._is_busy = is_busy
         self._rescan_s = rescan_s
+        self._on_look = on_look
         self._last_scan: Json | None = None
         self._recovered: object = None
         self.ready = asyncio.Event()
@@ -89,6 +92,7 @@ class Upkeep:
         if under is None:
             self._recovered = recovered
             self._last_scan = last_scan_json(changes, finished_s=time.time())
+        self._on_look()
         self._announcer.look()
         self._on_models(self._catalog.models())
         return changes
@@ -96,6 +100,7 @@ class Upkeep:
     def look(self) -> None:
         """Tell what is different, if anything is, without looking at the disk, unless the registry was made anew."""
         self._catalog.pins()  # whoever asks first finds out that the file is not what it was
+        self._on_look()
         if self._catalog.recovered is not self._recovered:
             self.scan()
         elif self._announcer.look():

@@ -329,6 +329,26 @@ class Hint:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
+class KeyScope(StrEnum):
+    """What a key lets its holder do: ask and read, or also change what the daemon does and knows."""
+
+    USE = "use"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """One that lets somebody in; the key itself is not kept, only its SHA-256, in hexadecimal digits.
+
+    ``scope`` None: one that only a newer slmreg knows, which lets nobody do anything here. ``created_s`` is Unix time.
+    """
+
+    name: str
+    scope: KeyScope | None
+    sha256: str
+    created_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """A full check of one model's files. It holds for as long as the model has this ``fingerprint``.

@@ -25,6 +25,7 @@ from registry.index.stored import StoredModel
 from registry.index.writing import write_engine_proof, write_measurements, write_plan
 from registry.layouts.kinds import GENAI_CONFIG_FILE
 from registry.model import (
+    ApiKey,
     Changes,
     EngineProof,
     Evaluation,
@@ -40,6 +41,9 @@ from registry.model import (
     Task,
     Verification,
 )
+
+# Each one is compared with what a client sends.
+MAX_KEYS = 100
 
 
 class Registry:
@@ -340,6 +344,36 @@ class Registry:
     def disallow_library(self, sha256: str) -> None:
         """Undo that; the next scan blocks the models that need it."""
         self._door.write(lambda writing: choices.disallow_library(writing, sha256))
+
+    # -- who may use the daemon
+
+    def api_keys(self) -> tuple[ApiKey, ...]:
+        """In the order in which they were made."""
+        return self._door.state().keys
+
+    def add_key(self, key: ApiKey) -> None:
+        """Raises InvalidRequest for a name that is taken, or one key too many."""
+
+        def change(writing: Writing) -> None:
+            known = writing.before.keys
+            if any(other.name == key.name for other in known):
+                raise InvalidRequest(f"There is a key {key.name!r} already. Choose another name, or revoke that one.")
+            if len(known) >= MAX_KEYS:
+                raise InvalidRequest(f"There are {len(known)} keys already, which is the most. Revoke one.")
+            choices.add_key(writing, key)
+
+        self._door.write(change)
+
+    def remove_key(self, name: str) -> None:
+        """Raises InvalidRequest if there is none: whoever means another one must not believe that it is gone."""
+
+        def change(writing: Writing) -> None:
+            names = [key.name for key in writing.before.keys]
+            if name not in names:
+                raise InvalidRequest(f"There is no key {name!r}. There are: {', '.join(names) or 'none'}.")
+            choices.remove_key(writing, name)
+
+        self._door.write(change)
 
 
 def _plan(state: State, report: ScanReport) -> Plan:

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from daemon.answers import Answer
-from daemon.api.anthropic_errors import anthropic_envelope
 from daemon.api.completion import require_end
+from daemon.api.envelopes import anthropic_envelope
 from daemon.api.errors import status_of
 from daemon.api.streaming import ending_in_words, event_frame
 from daemon.pool.protocol import Delta, Finished

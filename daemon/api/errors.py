@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any, Protocol
+import re
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from daemon.api.anthropic_errors import anthropic_envelope
-from daemon.surrogates import without_surrogates
+from daemon.api.envelopes import Envelope, envelope_at
 from registry import errors
 
 log = logging.getLogger("slmreg.api")
@@ -55,57 +55,47 @@ STATUS: dict[type[errors.SlmregError], int] = {
 
 # What pydantic and the web framework put into the place of an error that is no part of the JSON.
 NOT_IN_JSON = frozenset({"body", "query", "path", "str"})
+# Of an absolute path all but the last part; a URL is none.
+_FOLDERS = re.compile(r"(?<![\w/.~-])(?:[A-Za-z]:[\\/]|/)(?:[^\s/\\'\"`:,;()]+[\\/])+")
 
 
 def status_of(error: errors.SlmregError) -> int:
     return STATUS[type(error)]
 
 
-def envelope(message: str, *, status: int, code: str | None, param: str | None = None) -> dict[str, Any]:
-    """OpenAI's error object. ``type`` follows from the status, as there."""
-    kind = {
-        400: "invalid_request_error",
-        403: "permission_error",
-        404: "not_found_error",
-        409: "conflict_error",
-        413: "invalid_request_error",
-        415: "invalid_request_error",
-        429: "rate_limit_error",
-        503: "service_unavailable_error",
-    }.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    # What a client sent may stand in here.
-    message = without_surrogates(message)
-    param = without_surrogates(param) if param is not None else None
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+def error_body(error: errors.SlmregError, path: str = "") -> Envelope:
+    """In the form of the API that ``path`` belongs to."""
+    message, param = without_folders(error.message), getattr(error, "param", None)
+    return envelope_at(path)(message, status=status_of(error), code=error.code, param=param)
 
 
-class Envelope(Protocol):
-    def __call__(self, message: str, *, status: int, code: str | None, param: str | None = None) -> dict[str, Any]: ...
+def without_folders(message: str) -> str:
+    """Files by their names alone: where they lie is nothing that a client has to know.
 
-
-# Whose errors look otherwise, by the path that they begin with.
-ENVELOPES: dict[str, Envelope] = {"/v1/messages": anthropic_envelope}
-
-
-def envelope_at(path: str) -> Envelope:
-    """That of the API which ``path`` belongs to."""
-    return next((each for start, each in ENVELOPES.items() if path.startswith(start)), envelope)
-
-
-def error_body(error: errors.SlmregError, path: str = "") -> dict[str, Any]:
-    param = getattr(error, "param", None)
-    return envelope_at(path)(error.message, status=status_of(error), code=error.code, param=param)
+    Where a client needs to know, as one that lists models, it is told so outside of errors.
+    """
+    return _FOLDERS.sub("", message)
 
 
 def error_response(error: errors.SlmregError, path: str = "") -> JSONResponse:
+    """In the form of the API that ``path`` belongs to."""
     wait_s = getattr(error, "retry_after_s", None)
     headers = {"Retry-After": str(math.ceil(wait_s))} if wait_s is not None else None
     return JSONResponse(error_body(error, path), status_code=status_of(error), headers=headers)
 
 
-def plain_error(message: str, *, status: int, code: str, param: str | None = None, path: str = "") -> JSONResponse:
+def plain_error(
+    message: str,
+    *,
+    status: int,
+    code: str,
+    param: str | None = None,
+    path: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """In the form of the API that ``path`` belongs to."""
     body = envelope_at(path)(message, status=status, code=code, param=param)
-    return JSONResponse(body, status_code=status)
+    return JSONResponse(body, status_code=status, headers=headers)
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -1,34 +1,64 @@
-"""What stands between a web page in the user's browser and this daemon.
+"""What stands between a request and every handler there is: who may ask, from where, and how much.
 
-A page on the internet can make the browser send requests to 127.0.0.1. So, before any handler: the Host must be one of
-ours (against DNS rebinding), the Origin, if there is one, must be local (against cross-site requests), a body must say
-that it is JSON (text/plain would skip the browser's preflight), and it must not be larger than the limit. Where a file
-is uploaded, the body is a form, which skips the preflight as well: there, a request that the browser itself calls
-cross-site is refused too.
+In this order: the request gets its id; the Host must be one of ours (against DNS rebinding); the Origin, if there is
+one, must be welcome (against cross-site requests), and a preflight is answered; where keys are required one must be
+shown, with the scope that the route takes; a body must say that it is JSON (text/plain would skip the browser's
+preflight), be no larger than the limit and unambiguous; one client has only so many requests at the same time.
+
+Invariant: this wraps every route, also those that do not exist, and what nobody has thought about takes an admin's key.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from urllib.parse import urlsplit
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from daemon import request_id
+from daemon.access import Access, Caller
+from daemon.access_settings import AccessSettings
 from daemon.api.errors import plain_error
+from daemon.api.json_bodies import JsonLimits, UnusableJson
+from daemon.api.origins import HostList, OriginList, preflight_headers, shared_with
+from daemon.api.scopes import OPEN_PATHS, scope_of
+from registry.model import KeyScope
 
-METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+log = logging.getLogger("slmreg.api")
+
+RETRY_AFTER_S = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A response that no handler gave."""
+
+    status: int
+    code: str
+    message: str
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Guard:
-    """Pure ASGI middleware: wraps every route there is, also those that do not exist."""
+    """Pure ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, form_paths: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, app: ASGIApp, *, access: Access, settings: AccessSettings, form_paths: frozenset[str] = frozenset()
+    ) -> None:
         """``form_paths`` are those whose bodies are forms (multipart/form-data)."""
         self._app = app
+        self._access = access
         self._form_paths = form_paths
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes = settings.max_body_bytes
+        self._max_client_requests = settings.max_client_requests
+        self._json = JsonLimits(settings.max_json_depth, settings.max_json_items)
+        self._hosts = HostList((*settings.allowed_hosts, settings.host), takes_addresses=settings.is_public)
+        self._origins = OriginList(settings.allowed_origins)
+        self._running: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -37,34 +67,104 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        refusal = self._refusal(scope["method"], scope["path"], Headers(scope=scope))
-        if refusal is not None:
-            status, code, message = refusal
-            await plain_error(message, status=status, code=code)(scope, receive, send)
-            return
-        await self._run_with_limit(scope, receive, send)
-
-    def _refusal(self, method: str, path: str, headers: Headers) -> tuple[int, str, str] | None:
-        host = _host_name(headers.get("host", ""))
-        if not _is_this_machine(host):
-            return 403, "host_not_allowed", f"The Host {host!r} is not this machine. Use http://127.0.0.1 or localhost."
+        headers = Headers(scope=scope)
         origin = headers.get("origin")
-        if origin is not None and not _is_local_origin(origin):
-            return 403, "origin_not_allowed", f"Pages of {origin!r} may not use this server."
-        if method not in METHODS_WITH_BODY:
-            return None
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        is_form = path in self._form_paths and kind == "multipart/form-data"
-        if is_form and headers.get("sec-fetch-site") == "cross-site":
-            return 403, "origin_not_allowed", "Pages of other sites may not use this server."
-        if not is_form and kind != "application/json" and (has_body or kind):
-            return 415, "json_required", "Send the body with Content-Type: application/json."
-        if _number(headers.get("content-length")) > self._max_body_bytes:
-            return 413, "body_too_large", self._too_large()
+        is_welcome = origin is not None and self._origins.allows(origin)
+        answer = _Answering(send, request_id.begin(headers.get("x-request-id")), origin if is_welcome else None)
+        refusal = self._foreign(scope, headers, is_welcome=is_welcome)
+        if refusal is None and is_welcome and _is_preflight(scope, headers):
+            await _preflight_response(headers)(scope, receive, answer.send)
+            return
+        await self._let_in(scope, headers, receive, answer.send, refusal)
+
+    async def _let_in(
+        self, scope: Scope, headers: Headers, receive: Receive, send: Send, refusal: Refusal | None
+    ) -> None:
+        caller = self._access.caller(_shown_key(headers))
+        refusal = refusal or self._unauthorised(scope, caller) or self._bad_body(scope, headers)
+        if refusal is not None:
+            await _refuse(refusal, scope, receive, send)
+            return
+        client = (caller.key if caller is not None else None) or _address(scope)
+        if self._running[client] >= self._max_client_requests and scope["path"] not in OPEN_PATHS:
+            await _refuse(self._too_many(), scope, receive, send)
+            return
+        self._running[client] += 1
+        try:
+            await self._run(scope, headers, receive, send)
+        finally:
+            self._running[client] -= 1
+            if not self._running[client]:
+                del self._running[client]
+
+    def _foreign(self, scope: Scope, headers: Headers, *, is_welcome: bool) -> Refusal | None:
+        hosts = headers.getlist("host")
+        host = hosts[0] if len(hosts) == 1 else ""
+        if not self._hosts.allows(host):
+            return Refusal(
+                403,
+                "host_not_allowed",
+                f"The Host {host[:100]!r} is not this machine. Use http://127.0.0.1 or localhost, or add the name to "
+                "allowed_hosts.",
+            )
+        origin = headers.get("origin")
+        if origin is not None and not is_welcome:
+            message = f"Pages of {origin[:100]!r} may not use this server, unless it stands in allowed_origins."
+            return Refusal(403, "origin_not_allowed", message)
+        if origin is None and headers.get("sec-fetch-site") == "cross-site" and not _is_followed_link(scope, headers):
+            return Refusal(403, "origin_not_allowed", "Pages of other sites may not use this server.")
         return None
 
-    async def _run_with_limit(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _unauthorised(self, scope: Scope, caller: Caller | None) -> Refusal | None:
+        if scope["path"] in OPEN_PATHS:
+            return None
+        if caller is None:
+            return Refusal(
+                401,
+                "invalid_api_key",
+                "This daemon wants an API key: send one as 'Authorization: Bearer KEY' or 'x-api-key: KEY'. "
+                "`slmreg key create NAME` makes one.",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        if caller.scope is not KeyScope.ADMIN and caller.scope is not scope_of(scope["method"], scope["path"]):
+            message = f"The key {caller.key!r} may not do this: it takes one with the scope admin."
+            return Refusal(403, "insufficient_scope", message)
+        return None
+
+    def _bad_body(self, scope: Scope, headers: Headers) -> Refusal | None:
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        if not has_body and not (kind and scope["method"] == "POST"):
+            return None
+        if headers.get("content-encoding", "identity").strip().lower() != "identity":
+            return Refusal(415, "encoding_not_supported", "Send the body as it is: no Content-Encoding is taken.")
+        is_form = scope["path"] in self._form_paths and kind == "multipart/form-data"
+        if not is_form and kind != "application/json":
+            return Refusal(415, "json_required", "Send the body with Content-Type: application/json.")
+        if _number(headers.get("content-length")) > self._max_body_bytes:
+            return Refusal(413, "body_too_large", self._too_large())
+        return None
+
+    async def _run(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        is_json = headers.get("content-type", "").lower().startswith("application/json")
+        received = self._counted(receive)
+        if not is_json:
+            await self._app(scope, received, send)
+            return
+        try:
+            body = await _whole_body(received)
+            if body:
+                self._json.check(body)
+        except _Left:
+            return
+        except HTTPException as error:
+            await _refuse(Refusal(error.status_code, "body_too_large", error.detail), scope, receive, send)
+        except UnusableJson as error:
+            await _refuse(Refusal(400, "invalid_json", f"The body is not usable: {error}."), scope, receive, send)
+        else:
+            await self._app(scope, _replayed(body, receive), send)
+
+    def _counted(self, receive: Receive) -> Receive:
         """Count what arrives: a chunked body announces no length."""
         received = 0
 
@@ -76,35 +176,90 @@ class Guard:
                 raise HTTPException(413, self._too_large())
             return message
 
-        await self._app(scope, counted, send)
+        return counted
 
     def _too_large(self) -> str:
         return f"The body is larger than max_body_bytes = {self._max_body_bytes}."
 
-
-def _host_name(host: str) -> str:
-    """The name in a Host header, without port and brackets; "" if it is not one."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_this_machine(host: str) -> bool:
-    """A loopback address or ``localhost``; another name, even if it resolves to one, may be an attacker's."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    def _too_many(self) -> Refusal:
+        return Refusal(
+            429,
+            "too_many_requests",
+            f"This client has max_client_requests = {self._max_client_requests} requests running. Wait for one to end.",
+            {"Retry-After": RETRY_AFTER_S},
+        )
 
 
-def _is_local_origin(origin: str) -> bool:
-    """True for a page that this machine serves. "null" (a file, a sandboxed frame) is not."""
-    try:
-        parts = urlsplit(origin)
-        return parts.scheme in ("http", "https") and _is_this_machine(parts.hostname or "")
-    except ValueError:
-        return False
+class _Answering:
+    """Sends what a request gets, with its id, and with what lets the page of an allowed ``origin`` read it."""
+
+    def __init__(self, send: Send, request_id: str, origin: str | None) -> None:
+        self._send = send
+        self._added = [(b"x-request-id", request_id.encode()), *(shared_with(origin) if origin is not None else ())]
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *self._added]}
+        await self._send(message)
+
+
+class _Left(Exception):
+    """The client went away before its body was here."""
+
+
+async def _whole_body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise _Left
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """``body`` first, then what comes after it."""
+    rest: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return rest.pop() if rest else await receive()
+
+    return replay
+
+
+async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    log.info("api.refused status=%d code=%s method=%s", refusal.status, refusal.code, scope["method"])
+    response = plain_error(
+        refusal.message, status=refusal.status, code=refusal.code, path=scope["path"], headers=refusal.headers
+    )
+    await response(scope, receive, send)
+
+
+def _is_preflight(scope: Scope, headers: Headers) -> bool:
+    return scope["method"] == "OPTIONS" and "access-control-request-method" in headers
+
+
+def _preflight_response(headers: Headers) -> Response:
+    is_private = headers.get("access-control-request-private-network") == "true"
+    told = preflight_headers(headers.get("access-control-request-headers"), is_private_network=is_private)
+    return Response(status_code=204, headers=MutableHeaders(told))
+
+
+def _is_followed_link(scope: Scope, headers: Headers) -> bool:
+    """Somebody clicked on it, and will see what comes; nothing changes on GET."""
+    return scope["method"] in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
+
+
+def _shown_key(headers: Headers) -> str | None:
+    kind, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if kind.lower() == "bearer" else headers.get("x-api-key")
+
+
+def _address(scope: Scope) -> str:
+    """None for a Unix socket: everybody there is one client."""
+    client = scope.get("client")
+    return client[0] if client else "socket"
 
 
 def _number(text: str | None) -> int:

@@ -18,6 +18,7 @@ from daemon.cli import (
     choose,
     demo,
     doctor,
+    keys,
     manifest,
     models,
     pins,
@@ -59,6 +60,6 @@ def main() -> None:
     """
 
 
-for group in (serve, demo, models, show, choose, pins, rate, sessions, chat, verify, manifest, allow, doctor):
+for group in (serve, demo, models, show, choose, pins, rate, sessions, chat, verify, manifest, allow, keys, doctor):
     for command in group.COMMANDS:
         main.add_command(command)

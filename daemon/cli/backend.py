@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol, Self
 from urllib.parse import quote
 
-from daemon.cli.daemon_link import find_daemon
+from daemon.cli.daemon_link import RunningDaemon, find_daemon
 from daemon.settings import Paths, load_settings
 from registry.errors import SlmregError
 
@@ -46,12 +46,10 @@ class DaemonRefused(SlmregError):
 
 
 class HttpBackend:
-    """Asks the daemon at ``url``."""
+    """Asks a daemon."""
 
-    def __init__(self, url: str) -> None:
-        import httpx
-
-        self._client = httpx.Client(base_url=url, trust_env=False, timeout=HTTP_TIMEOUT_S)
+    def __init__(self, daemon: RunningDaemon) -> None:
+        self._client = daemon.client(HTTP_TIMEOUT_S)
 
     def __enter__(self) -> Self:
         return self
@@ -156,7 +154,7 @@ def open_backend(*, is_fresh: bool = True) -> Iterator[Backend]:
     ``is_fresh``: look at the disk first where no daemon does so all the time. Unchanged folders are only listed.
     """
     running = find_daemon(home_paths().run_file)
-    with HttpBackend(running.url) if running is not None else open_local(is_fresh=is_fresh) as backend:
+    with HttpBackend(running) if running is not None else open_local(is_fresh=is_fresh) as backend:
         yield backend
 
 

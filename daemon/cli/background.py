@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.cli.daemon_link import find_daemon
+from daemon.cli.daemon_link import PING_TIMEOUT_S, RunningDaemon, find_daemon
 from daemon.settings import Paths
 from registry.errors import DaemonNotRunning
 
@@ -23,10 +23,14 @@ LOG_LINES_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class BackgroundDaemon:
-    """A daemon that answers at ``url``; whoever started it stops it."""
+    """A daemon that answers; whoever started it stops it."""
 
-    url: str
+    running: RunningDaemon
     process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return self.running.url
 
 
 @contextlib.contextmanager
@@ -78,16 +82,18 @@ def stop_daemon(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], run_file: Path, log_file: Path, timeout_s: float) -> str:
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], run_file: Path, log_file: Path, timeout_s: float
+) -> RunningDaemon:
     import httpx
 
     deadline_s = time.monotonic() + timeout_s
     while process.poll() is None and time.monotonic() < deadline_s:
         running = find_daemon(run_file)
         if running is not None and running.pid == process.pid:
-            with httpx.Client(base_url=running.url, trust_env=False) as client:
+            with running.client(PING_TIMEOUT_S) as client:
                 if client.get("/readyz").status_code == httpx.codes.OK:
-                    return running.url
+                    return running
         time.sleep(POLL_S)
     said = "\n".join(log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES_SHOWN:])
     raise DaemonNotRunning(f"The daemon did not start. Its log ({log_file}) ends with:\n{said}")

@@ -14,7 +14,7 @@ import click
 
 from daemon.cli.backend import home_paths
 from daemon.cli.background import background_daemon
-from daemon.cli.daemon_link import find_daemon
+from daemon.cli.daemon_link import RunningDaemon, find_daemon
 from daemon.cli.openai_stream import Piece, StreamedAnswer
 from daemon.cli.output import say
 from daemon.surrogates import without_surrogates
@@ -52,11 +52,11 @@ def run(
         prompt = sys.stdin.read().strip()
         if not prompt:
             raise click.UsageError("There is nothing to ask: give a PROMPT, or write one to standard input.")
-    with _daemon_url() as url:
+    with _running_daemon() as daemon:
         if prompt is not None:
-            conversation.ask(url, prompt)
+            conversation.ask(daemon, prompt)
         else:
-            _talk(url, conversation)
+            _talk(daemon, conversation)
 
 
 class _Conversation:
@@ -70,11 +70,11 @@ class _Conversation:
     def clear(self) -> None:
         self._messages = list(self._start)
 
-    def ask(self, url: str, text: str) -> None:
+    def ask(self, daemon: RunningDaemon, text: str) -> None:
         """Print the answer as it comes. A question that could not be answered is forgotten. Raises SlmregError."""
         # A terminal may hand over bytes that are no UTF-8, as halves of surrogate pairs.
         messages = [*self._messages, {"role": "user", "content": without_surrogates(text)}]
-        answer = StreamedAnswer(url, {**self._options, "messages": messages})
+        answer = StreamedAnswer(daemon, {**self._options, "messages": messages})
         said = ""
         pieces = answer.pieces()
         try:
@@ -104,7 +104,7 @@ def _shown(pieces: Iterable[Piece]) -> Iterator[str]:
             yield piece.text
 
 
-def _talk(url: str, conversation: _Conversation) -> None:
+def _talk(daemon: RunningDaemon, conversation: _Conversation) -> None:
     say(COMMANDS_HINT)
     while True:
         try:
@@ -118,22 +118,22 @@ def _talk(url: str, conversation: _Conversation) -> None:
             conversation.clear()
         elif line:
             try:
-                conversation.ask(url, line)
+                conversation.ask(daemon, line)
             except SlmregError as error:
                 say(f"Error: {error.message}")
 
 
 @contextlib.contextmanager
-def _daemon_url() -> Iterator[str]:
+def _running_daemon() -> Iterator[RunningDaemon]:
     running = find_daemon(home_paths().run_file)
     if running is not None:
-        yield running.url
+        yield running
         return
     with (
         tempfile.TemporaryDirectory(prefix="slmreg-") as scratch,
-        background_daemon(os.environ, Path(scratch) / "daemon.log") as daemon,
+        background_daemon(os.environ, Path(scratch) / "daemon.log") as background,
     ):
-        yield daemon.url
+        yield background.running
 
 
 COMMANDS = (run,)

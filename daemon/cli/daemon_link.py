@@ -8,26 +8,44 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry.errors import DaemonNotRunning, SettingsError
+
+if TYPE_CHECKING:
+    import httpx
 
 PING_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class RunningDaemon:
-    """What the run file says."""
+    """What the run file says. ``key`` lets in whoever can read it, as an admin; ``socket`` is a Unix socket."""
 
     pid: int
     url: str
     version: str
+    key: str | None = None
+    socket: str | None = None
+
+    def client(self, timeout_s: float) -> httpx.Client:
+        """By its socket if it has one; what is asked of that is asked of ``url`` all the same."""
+        import httpx
+
+        return httpx.Client(
+            base_url=self.url,
+            # trust_env: a proxy in the environment must not see, or answer, requests to this machine.
+            trust_env=False,
+            timeout=timeout_s,
+            headers={"Authorization": f"Bearer {self.key}"} if self.key is not None else None,
+            transport=httpx.HTTPTransport(uds=self.socket) if self.socket is not None else None,
+        )
 
 
 def find_daemon(run_file: Path) -> RunningDaemon | None:
     """The daemon of this home, or None. A file left behind by a daemon that was killed counts as None."""
     running = _read(run_file)
-    status = _ping(running.url) if running is not None else None
+    status = _ping(running) if running is not None else None
     return running if running is not None and status is not None and status.get("pid") == running.pid else None
 
 
@@ -43,7 +61,7 @@ def require_daemon(run_file: Path) -> RunningDaemon:
 def announced(run_file: Path, running: RunningDaemon) -> Iterator[None]:
     """Write the run file while the daemon serves; readable by its owner only."""
     try:
-        run_file.parent.mkdir(parents=True, exist_ok=True)
+        run_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = run_file.with_suffix(f".{running.pid}.tmp")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -68,13 +86,12 @@ def _read(run_file: Path) -> RunningDaemon | None:
         return None
 
 
-def _ping(url: str) -> dict[str, Any] | None:
+def _ping(running: RunningDaemon) -> dict[str, Any] | None:
     import httpx
 
     try:
-        # trust_env: a proxy in the environment must not see, or answer, requests to this machine.
-        with httpx.Client(trust_env=False, timeout=PING_TIMEOUT_S) as client:
-            answer = client.get(f"{url}/slmreg/status")
+        with running.client(PING_TIMEOUT_S) as client:
+            answer = client.get("/slmreg/status")
             return dict(answer.json()) if answer.status_code == httpx.codes.OK else None
     except (httpx.HTTPError, ValueError):
         return None

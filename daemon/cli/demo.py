@@ -15,6 +15,7 @@ import click
 
 from daemon.cli.backend import HttpBackend
 from daemon.cli.background import BackgroundDaemon, start_daemon, stop_daemon
+from daemon.cli.daemon_link import RunningDaemon
 from daemon.cli.openai_stream import StreamedAnswer
 from daemon.cli.output import gigabytes
 from registry.errors import SlmregError
@@ -56,7 +57,7 @@ def demo(keep: bool) -> None:
         steps = _Demo(console, home)
         steps.prepare()
         daemon = start_daemon(steps.environment(), home / "daemon.log")
-        steps.run(daemon.url)
+        steps.run(daemon.running)
         is_done = True
     finally:
         if not (keep and is_done):
@@ -99,14 +100,14 @@ class _Demo:
             registry.add_root(self._models)
         self._say(f"[dim]{self._home}[/]")
 
-    def run(self, url: str) -> None:
-        with HttpBackend(url) as backend:
-            self._title(f"The daemon runs at {url} and has indexed them, in place")
+    def run(self, daemon: RunningDaemon) -> None:
+        with HttpBackend(daemon) as backend:
+            self._title(f"The daemon runs at {daemon.url} and has indexed them, in place")
             self._list(backend)
             chosen = self._select(backend)
-            self._ask(backend, url, chosen)
+            self._ask(backend, daemon, chosen)
             dropped = self._drop(backend)
-            self._pin(backend, url, dropped)
+            self._pin(backend, daemon, dropped)
             self._ps(backend, dropped, gone=chosen)
 
     def _list(self, backend: HttpBackend) -> None:
@@ -131,12 +132,12 @@ class _Demo:
         self._check(selection["chosen"] is not None, "nothing was chosen")
         return str(selection["chosen"])
 
-    def _ask(self, backend: HttpBackend, url: str, expected: str) -> None:
+    def _ask(self, backend: HttpBackend, daemon: RunningDaemon, expected: str) -> None:
         self._title('An app asks "auto" through the OpenAI endpoint: the best model is loaded already, and answers')
         self._wait(lambda: self._is_loaded(backend, expected), f"{expected} was not loaded by itself")
-        self._say(f"[dim]POST {url}/v1/chat/completions  model=auto  {QUESTION!r}[/]")
+        self._say(f"[dim]POST {daemon.url}/v1/chat/completions  model=auto  {QUESTION!r}[/]")
         started_s = time.monotonic()
-        answer = StreamedAnswer(url, {"model": "auto", "messages": [{"role": "user", "content": QUESTION}]})
+        answer = StreamedAnswer(daemon, {"model": "auto", "messages": [{"role": "user", "content": QUESTION}]})
         first_s = None
         self._console.print("  ", end="")
         for piece in answer:
@@ -157,11 +158,11 @@ class _Demo:
         self._say(f"[cyan]{model_id}[/] can be selected {time.monotonic() - copied_s:.1f} s after the copy")
         return model_id
 
-    def _pin(self, backend: HttpBackend, url: str, model_id: str) -> None:
+    def _pin(self, backend: HttpBackend, daemon: RunningDaemon, model_id: str) -> None:
         self._title(f"People decide: slmreg pin chat {model_id}")
         backend.pin(Task.CHAT, model_id)
         body = {"model": "auto", "messages": [{"role": "user", "content": "Hello!"}]}
-        answer = StreamedAnswer(url, body)
+        answer = StreamedAnswer(daemon, body)
         text = "".join(answer)
         self._check(answer.model == model_id, f"{answer.model} answered in spite of the pin")
         self._say(f"[dim]auto is now[/] [bold green]{answer.model}[/][dim]:[/]")

@@ -68,7 +68,7 @@ def _daemon_status() -> dict[str, Any] | None:
     running = find_daemon(home_paths().run_file)
     if running is None:
         return None
-    with HttpBackend(running.url) as backend:
+    with HttpBackend(running) as backend:
         return {**backend.status(), "url": running.url}
 
 

@@ -47,5 +47,5 @@ def let_daemon_look() -> None:
     """Have a running daemon take up at once what it would notice by itself a little later."""
     running = find_daemon(home_paths().run_file)
     if running is not None:
-        with HttpBackend(running.url) as daemon:
+        with HttpBackend(running) as daemon:
             daemon.scan()

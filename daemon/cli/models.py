@@ -235,7 +235,7 @@ def _change_roots(change: Callable[[Any], T]) -> tuple[T, Json]:
         running = find_daemon(home_paths().run_file)
         if running is None:
             return result, admin.scan()
-    with HttpBackend(running.url) as daemon:
+    with HttpBackend(running) as daemon:
         return result, daemon.scan()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from daemon.cli.backend import HTTP_TIMEOUT_S, DaemonRefused, error_message
+from daemon.cli.daemon_link import RunningDaemon
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Piece:
 class StreamedAnswer:
     """Iterate once, for the text or for all ``pieces``; the other fields are filled as the answer arrives."""
 
-    url: str
+    daemon: RunningDaemon
     body: dict[str, Any]
     model: str = ""
     finish_reason: str | None = None
@@ -39,7 +40,7 @@ class StreamedAnswer:
         body = {**self.body, "stream": True, "stream_options": {"include_usage": True}}
         try:
             with (
-                httpx.Client(base_url=self.url, trust_env=False, timeout=HTTP_TIMEOUT_S) as client,
+                self.daemon.client(HTTP_TIMEOUT_S) as client,
                 client.stream("POST", "/v1/chat/completions", json=body) as response,
             ):
                 if not response.is_success:
@@ -49,7 +50,7 @@ class StreamedAnswer:
                     if line.startswith("data: ") and line != "data: [DONE]":
                         yield from self._take(json.loads(line.removeprefix("data: ")))
         except httpx.HTTPError as error:
-            raise DaemonRefused(f"The connection to the daemon at {self.url} broke: {error}.") from error
+            raise DaemonRefused(f"The connection to the daemon at {self.daemon.url} broke: {error}.") from error
 
     def _take(self, chunk: dict[str, Any]) -> Iterator[Piece]:
         if "error" in chunk:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -15,20 +17,22 @@ import click
 from daemon import __version__
 from daemon.cli.backend import home_paths
 from daemon.cli.daemon_link import RunningDaemon, announced, find_daemon
+from daemon.cli.listeners import listening, url_of
 from daemon.cli.output import say
+from daemon.request_id import RequestIdFormatter
 from daemon.settings import Paths, Settings, load_settings
-from registry.errors import AddressInUse, DaemonAlreadyRunning
+from registry.errors import DaemonAlreadyRunning, SettingsError
 
-BACKLOG = 128
 STOP_MARGIN_S = 10
 FORCED_POLL_S = 0.05
 
 
 @click.command()
-@click.option("--host", help="Loopback address to listen on [default: 127.0.0.1].")
+@click.option("--host", help="Address to listen on; others than loopback need an API key [default: 127.0.0.1].")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one [default: 7567].")
+@click.option("--socket", "unix_socket", metavar="PATH", help="Unix socket to listen on as well, for its owner alone.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
-def serve(host: str | None, port: int | None, log_level: str | None) -> None:
+def serve(host: str | None, port: int | None, unix_socket: str | None, log_level: str | None) -> None:
     """Run the daemon on http://127.0.0.1:7567.
 
     It indexes models, watches for new ones, and answers.
@@ -37,24 +41,23 @@ def serve(host: str | None, port: int | None, log_level: str | None) -> None:
     Example: slmreg serve --port 7567
     """
     paths = home_paths()
-    settings = load_settings(paths, flags={"host": host, "port": port, "log_level": log_level})
+    settings = load_settings(paths, flags={"host": host, "port": port, "socket": unix_socket, "log_level": log_level})
     running = find_daemon(paths.run_file)
     if running is not None:
         raise DaemonAlreadyRunning(f"slmreg already runs at {running.url} (pid {running.pid}).")
-    with _listening(settings) as listener:
-        _serve(settings, paths, listener)
+    _say_who_gets_in(settings, paths)
+    os.umask(0o077)  # what the daemon writes is for its owner alone
+    with listening(settings) as sockets:
+        _serve(settings, paths, sockets)
 
 
-def _serve(settings: Settings, paths: Paths, listener: socket.socket) -> None:
+def _serve(settings: Settings, paths: Paths, sockets: list[socket.socket]) -> None:
     import uvicorn
 
     from daemon.app import create_app
+    from daemon.cli.connections import bounded_by
 
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
-    for noisy in ("httpx", "uvicorn.error", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    _log_to_stderr(settings.log_level)
 
     class Server(uvicorn.Server):
         """Tells the application at once, and not when the last response is done, that it has to stop."""
@@ -74,46 +77,50 @@ def _serve(settings: Settings, paths: Paths, listener: socket.socket) -> None:
             stopped.cancel()
             await super().shutdown(sockets)
 
-    app = create_app(settings, paths)
+    key = secrets.token_urlsafe()
+    app = create_app(settings, paths, command_line_key=key)
     config = uvicorn.Config(
         app,
+        http=bounded_by(settings),
+        ws="none",
+        timeout_keep_alive=math.ceil(settings.idle_timeout_s),
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=STOP_MARGIN_S,  # for clients that do not read the ends of their answers
     )
-    running = RunningDaemon(os.getpid(), _url(settings.host, listener), __version__)
+    by_socket = str(settings.socket) if settings.socket is not None else None
+    running = RunningDaemon(os.getpid(), url_of(settings.host, sockets[0]), __version__, key, by_socket)
     # uvicorn stops gracefully and then raises the signal again for whoever was there before it: that is us, and we end
     # with exit code 0.
     for stop_signal in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop_signal, lambda *_: None)
     with announced(paths.run_file, running):
         say(f"slmreg {__version__} on {running.url} - Ctrl-C stops it")
-        Server(config).run(sockets=[listener])
+        Server(config).run(sockets=sockets)
 
 
-def _listening(settings: Settings) -> socket.socket:
-    """A bound socket, so that a taken port is a clear error before anything is started. Raises AddressInUse."""
-    family, kind, protocol, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    if os.name == "nt":  # there, SO_REUSEADDR would let two servers share the port
-        listener.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_EXCLUSIVEADDRUSE", -5), 1)
-    else:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise AddressInUse(
-            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. Another program may use that port: "
-            "stop it, or choose another one with --port."
-        ) from error
-    return listener
+def _log_to_stderr(level: str) -> None:
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(RequestIdFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[lines])
+    for noisy in ("httpx", "uvicorn.error", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _url(host: str, listener: socket.socket) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+def _say_who_gets_in(settings: Settings, paths: Paths) -> None:
+    """Raises SettingsError where everybody would."""
+    if not settings.is_public:
+        return
+    from registry.store import Registry
+
+    with Registry.open(paths.database) as registry:
+        if not registry.api_keys():
+            raise SettingsError(
+                f"Others can reach {settings.host}, and anyone who does could use this daemon. Make an API key first "
+                "(`slmreg key create NAME`), or listen on 127.0.0.1."
+            )
+    say(f"Listening on {settings.host}: every request needs an API key, which is readable on its way without TLS.")
 
 
 COMMANDS = (serve,)

@@ -16,7 +16,7 @@ _FIGURES = ("MEMORY", "CONTEXT", "THREADS", "ACTIVE", "QUEUED", "UNTIL", "PID")
 
 
 def _daemon() -> HttpBackend:
-    return HttpBackend(require_daemon(home_paths().run_file).url)
+    return HttpBackend(require_daemon(home_paths().run_file))
 
 
 @click.command()
@@ -41,7 +41,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
         }
         print_json(nothing) if as_json else say("No slmreg daemon is running. Start it with `slmreg serve`.")
         ctx.exit(1)
-    with HttpBackend(running.url) as backend:
+    with HttpBackend(running) as backend:
         facts = {**backend.status(), "url": running.url}
     if as_json:
         print_json(facts)

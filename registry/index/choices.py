@@ -15,17 +15,19 @@ from registry.index.state import State
 from registry.index.stored import StoredEvaluation, StoredModel, Verdict
 from registry.index.writing import (
     delete_evaluations,
+    delete_key,
     delete_library,
     delete_pin,
     delete_root,
     write_evaluation,
     write_hints,
+    write_key,
     write_library,
     write_pin,
     write_root,
     write_verification,
 )
-from registry.model import Evaluation, Hint, RootChoice, Task, Verification
+from registry.model import ApiKey, Evaluation, Hint, RootChoice, Task, Verification
 
 # Of one model for one task; the oldest go. By then what is published about a model hardly counts any more (judged).
 MAX_EVALUATIONS = 500
@@ -112,6 +114,20 @@ def set_check(writing: Writing, row: StoredModel, check: Verification) -> None:
     verdict = Verdict(check.fingerprint, check.verified_s, check.problems)
     models = writing.now.models.followed_by([replace(row, verdict=verdict)])
     writing.after = replace(writing.now, models=models)
+
+
+# -- keys
+
+
+def add_key(writing: Writing, key: ApiKey) -> None:
+    """Its name must be new."""
+    write_key(writing.connection, key)
+    writing.after = replace(writing.now, keys=(*writing.now.keys, key))
+
+
+def remove_key(writing: Writing, name: str) -> None:
+    delete_key(writing.connection, name)
+    writing.after = replace(writing.now, keys=tuple(key for key in writing.now.keys if key.name != name))
 
 
 # -- evaluations

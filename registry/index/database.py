@@ -7,6 +7,7 @@ is broken; ``registry.index.recovery`` deals with that.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -72,7 +73,7 @@ class Database:
         self._writing = threading.Lock()
         self._sharing = Sharing()
         with self._translated("opened"):
-            _make_private_file(path)
+            make_private_file(path)
             # A log that is left over: somebody is at it right now, or was cut off.
             is_unclean = _size_bytes(wal_of(path)) > 0
             self.identity = file_identity(path)
@@ -201,10 +202,16 @@ def wal_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 
-def _make_private_file(path: Path) -> None:
-    """The registry knows what its owner has: nobody else needs to read it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def make_private_file(path: Path) -> None:
+    """The registry knows what its owner has, and who may use it: nobody else may read it, nor what lies beside it.
+
+    A directory that is there already stays as it is: it may hold more than ours.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    if path.stat().st_mode & 0o077 and os.name != "nt":
+        with contextlib.suppress(PermissionError):  # it belongs to somebody else, who lets us write
+            path.chmod(0o600)
 
 
 def _size_bytes(path: Path) -> int:

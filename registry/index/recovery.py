@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import DatabaseError
-from registry.index.database import DamagedFile, Database, file_identity, wal_of
+from registry.index.database import DamagedFile, Database, file_identity, make_private_file, wal_of
 from registry.index.schema import BUSY_TIMEOUT_S
 from registry.index.sidecar import Keepsakes, read_sidecar, sidecar_of
 from registry.index.state import State
@@ -39,6 +39,7 @@ class Recovery:
     allowed_libraries: int = 0
     verifications: int = 0
     evaluations: int = 0
+    api_keys: int = 0
 
 
 def open_database(path: Path, *, damaged: DamagedFile | None = None) -> tuple[Database, Recovery | None]:
@@ -104,6 +105,7 @@ def _rebuild(path: Path, reason: str) -> Recovery:
         allowed_libraries=len(state.libraries),
         verifications=len(keepsakes.verifications),
         evaluations=len(state.stored_evaluations),
+        api_keys=len(state.keys),
     )
 
 
@@ -162,7 +164,9 @@ def _is_empty(path: Path) -> bool:
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One process at a time. SQLite's own lock: it works everywhere, and ends with the process that holds it."""
-    lock = sqlite3.connect(path.with_name(f"{path.name}.recovery"), timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    file = path.with_name(f"{path.name}.recovery")
+    make_private_file(file)
+    lock = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     with contextlib.closing(lock):
         try:
             lock.execute("BEGIN EXCLUSIVE")

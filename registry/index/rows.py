@@ -15,7 +15,19 @@ from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from registry.index.stored import StoredModel, Verdict
-from registry.model import FolderProblem, Hint, Markers, Model, Problem, RootChoice, Source, Status, Verification
+from registry.model import (
+    ApiKey,
+    FolderProblem,
+    Hint,
+    KeyScope,
+    Markers,
+    Model,
+    Problem,
+    RootChoice,
+    Source,
+    Status,
+    Verification,
+)
 
 _T = TypeVar("_T")
 _Decode = Callable[[Any], Any]
@@ -29,6 +41,7 @@ _FACTS = {
     for field in dataclasses.fields(Model)
     if field.name not in _COLUMNS | _REGISTRY_ONLY
 }
+_SCOPES = frozenset(KeyScope)
 
 
 class Sharing:
@@ -196,6 +209,15 @@ def hint_columns(position: int, hint: Hint) -> dict[str, Any]:
 
 def hint(row: Mapping[str, Any]) -> Hint:
     return Hint(**json.loads(row["entry"]))
+
+
+def key_columns(key: ApiKey) -> dict[str, Any]:
+    return {**dataclasses.asdict(key), "scope": str(key.scope)}
+
+
+def api_key(row: Mapping[str, Any]) -> ApiKey:
+    scope = KeyScope(row["scope"]) if row["scope"] in _SCOPES else None
+    return ApiKey(str(row["name"]), scope, str(row["sha256"]), float(row["created_s"]))
 
 
 def verification_columns(key: int, verification: Verification) -> dict[str, Any]:

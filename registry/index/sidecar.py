@@ -1,8 +1,8 @@
 """``registry.json``: what no scan can find again, kept beside the database for the day that the database is damaged.
 
-Pins and the models they are for, full checks, evaluations, choices about roots, hints, allowed libraries; not what was
-measured, which is measured again. It is written inside the transaction that changes them, so that two processes cannot
-write it in another order than they commit; a crash between the two leaves it one step ahead.
+Pins and the models they are for, full checks, evaluations, choices about roots, hints, allowed libraries, the hashes of
+API keys; not what was measured, which is measured again. It is written inside the transaction that changes them, so
+that two processes cannot write it in another order than they commit; a crash between the two leaves it one step ahead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from registry.index.experience import evaluation_columns, evaluations
 from registry.index.models import Models
 from registry.index.pins import pin_columns, stored_pin
-from registry.index.rows import json_text, verification, verification_columns
+from registry.index.rows import api_key, json_text, key_columns, verification, verification_columns
 from registry.index.state import State
 from registry.index.stored import StoredModel, Verdict
 from registry.model import Hint, Model, RootChoice, Source, Status, Verification
@@ -97,6 +97,7 @@ def read_sidecar(path: Path, *, now_s: float) -> Keepsakes:
         hints=tuple(_entries(document, "hints", lambda each: Hint(**each))),
         libraries=dict(libraries),
         stored_evaluations=tuple(each for some in said for each in some if each.model_key in models),
+        keys=tuple(_entries(document, "keys", api_key)),
     )
     return Keepsakes(state, checks)
 
@@ -115,13 +116,14 @@ def _text(state: State, verifications: Mapping[int, Verification]) -> str:
             "roots": [{**asdict(choice), "path": str(choice.path)} for choice in state.roots],
             "hints": [asdict(hint) for hint in state.hints],
             "libraries": [{"sha256": each, "model_id": model_id} for each, model_id in state.libraries.items()],
+            "keys": [key_columns(key) for key in state.keys],
         }
     )
 
 
 def _said(state: State) -> tuple[object, ...]:
     """What people said, without the models that they said it about."""
-    return state.stored_pins, state.stored_evaluations, state.roots, state.hints, state.libraries
+    return state.stored_pins, state.stored_evaluations, state.roots, state.hints, state.libraries, state.keys
 
 
 def _replace(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from registry.index.models import Models
 from registry.index.pins import stored_pin
 from registry.index.rows import (
     Sharing,
+    api_key,
     declared_model,
     folder_problem,
     hint,
@@ -49,6 +50,7 @@ def read_state(connection: sqlite3.Connection, sharing: Sharing) -> State:
         hints=tuple(hint(row) for row in query("SELECT * FROM hints ORDER BY position")),
         libraries=dict(tuple(row) for row in query("SELECT sha256, model_id FROM allowed_libraries")),
         stored_evaluations=tuple(evaluations(query("SELECT * FROM evaluations ORDER BY key"))),
+        keys=tuple(api_key(row) for row in query("SELECT * FROM api_keys ORDER BY created_s, name")),
     )
 
 

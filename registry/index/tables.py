@@ -176,3 +176,14 @@ class LibraryRow(SQLModel, table=True):
     sha256: str = Field(primary_key=True)
     model_id: str
     allowed_at_s: float
+
+
+class ApiKeyRow(SQLModel, table=True):
+    """A key that lets somebody use the daemon: the SHA-256 of it, never the key."""
+
+    __tablename__ = "api_keys"
+
+    name: str = Field(primary_key=True)
+    scope: str
+    sha256: str
+    created_s: float

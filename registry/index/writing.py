@@ -16,6 +16,7 @@ from registry.index.pins import StoredPin, pin_columns
 from registry.index.plan import Plan
 from registry.index.rows import (
     hint_columns,
+    key_columns,
     location_columns,
     model_columns,
     problem_columns,
@@ -24,7 +25,7 @@ from registry.index.rows import (
 )
 from registry.index.sidecar import Keepsakes
 from registry.index.stored import StoredEvaluation, StoredModel
-from registry.model import EngineProof, Evaluation, Hint, Measurement, RootChoice, Task, Verification
+from registry.model import ApiKey, EngineProof, Evaluation, Hint, Measurement, RootChoice, Task, Verification
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -90,6 +91,14 @@ def delete_library(connection: Connection, sha256: str) -> None:
     _delete(connection, "allowed_libraries", "sha256", [sha256])
 
 
+def write_key(connection: Connection, key: ApiKey) -> None:
+    _insert(connection, "api_keys", [key_columns(key)])
+
+
+def delete_key(connection: Connection, name: str) -> None:
+    _delete(connection, "api_keys", "name", [name])
+
+
 def write_verification(connection: Connection, key: int, check: Verification) -> None:
     _delete(connection, "verifications", "model_key", [key])
     _insert(connection, "verifications", [verification_columns(key, check)])
@@ -150,6 +159,8 @@ def write_keepsakes(connection: Connection, keepsakes: Keepsakes, *, now_s: floa
     _insert(connection, "evaluations", [evaluation_columns(each) for each in state.stored_evaluations])
     for sha256, model_id in state.libraries.items():
         write_library(connection, sha256, model_id, now_s=now_s)
+    for api_key in state.keys:
+        write_key(connection, api_key)
 
 
 def read_verifications(connection: Connection) -> dict[int, Verification]:

@@ -52,7 +52,7 @@ class HardwareCache:
         entries = {**self._entries(), name: {"at": self._clock(), "value": value}}
         partial = self._file.with_name(f"{self._file.name}.{os.getpid()}.tmp")
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             partial.write_text(json.dumps({"machine": self._machine, "entries": entries}), encoding="utf-8")
             partial.replace(self._file)
         except OSError:

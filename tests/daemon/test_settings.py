@@ -54,15 +54,51 @@ def test_broken_toml_names_the_file(paths: Paths) -> None:
         load_settings(paths, {})
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.0.0.2", "LocalHost"])
+def test_loopback_addresses_are_for_this_machine_alone(paths: Paths, host: str) -> None:
+    settings = load_settings(paths, {"SLMREG_HOST": host})
+    assert (settings.host, settings.is_public) == (host.lower(), False)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "example.com", "::"])  # noqa: S104
-def test_only_loopback_addresses_can_be_listened_on(paths: Paths, host: str) -> None:
-    with pytest.raises(SettingsError, match="loopback"):
-        load_settings(paths, {"SLMREG_HOST": host})
+def test_all_others_are_public(paths: Paths, host: str) -> None:
+    assert load_settings(paths, {"SLMREG_HOST": host}).is_public
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.0.0.2"])
-def test_loopback_addresses_are_fine(paths: Paths, host: str) -> None:
-    assert load_settings(paths, {"SLMREG_HOST": host}).host == host
+def test_names_and_origins_are_taken_as_clients_send_them(paths: Paths) -> None:
+    environment = {
+        "SLMREG_ALLOWED_HOSTS": "My-Machine.local, proxy",
+        "SLMREG_ALLOWED_ORIGINS": "https://App.Example:8443,chrome-extension://abc",
+    }
+    settings = load_settings(paths, environment)
+    assert settings.allowed_hosts == ("my-machine.local", "proxy")
+    assert settings.allowed_origins == ("https://app.example:8443", "chrome-extension://abc")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALLOWED_ORIGINS", "null"),
+        ("ALLOWED_ORIGINS", "*"),
+        ("ALLOWED_ORIGINS", "app.example"),
+        ("ALLOWED_ORIGINS", "https://app.example/"),
+        ("ALLOWED_HOSTS", "*"),
+        ("ALLOWED_HOSTS", "http://x"),
+        ("HOST", "two words"),
+        ("SOCKET", "/" + "x" * 200),
+        ("MAX_JSON_DEPTH", "501"),
+        ("MAX_CHOICES", "17"),
+        ("HEADER_TIMEOUT_S", "0"),
+    ],
+)
+def test_what_would_let_everybody_in_is_refused_by_name(paths: Paths, name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"SLMREG_{name}"):
+        load_settings(paths, {f"SLMREG_{name}": value})
+
+
+def test_the_socket_is_where_the_settings_say_wherever_the_daemon_is_started(paths: Paths) -> None:
+    assert load_settings(paths, {"SLMREG_SOCKET": "~/s"}).socket == Path.home() / "s"
+    assert load_settings(paths, {"SLMREG_SOCKET": "s"}).socket == Path.cwd() / "s"
 
 
 def test_locations_are_not_settings(paths: Paths) -> None:

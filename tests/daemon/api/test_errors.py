@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.api.errors import STATUS, error_body, error_response
+from daemon.api.errors import STATUS, error_body, error_response, without_folders
 from registry import errors
 
 
@@ -37,3 +37,21 @@ def test_retry_after_is_whole_seconds_rounded_up() -> None:
     response = error_response(errors.Overloaded("full", retry_after_s=1.2))
     assert (response.status_code, response.headers["retry-after"]) == (429, "2")
     assert "retry-after" not in error_response(errors.ModelNotFound("x")).headers
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "The registry /home/me/.local/slmreg/registry.db is gone.",
+            "The registry registry.db is gone.",
+        ),
+        ("Load model from '/srv/models/phi/model.onnx' failed:/a/b.so", "Load model from 'model.onnx' failed:b.so"),
+        (r"Load model from C:\Users\me\phi\model.onnx failed", "Load model from model.onnx failed"),
+        ("Use http://127.0.0.1:7567/v1/models, or image/png and deepseek-ai/r1.", None),
+        ("12 tokens/s, `slmreg roots add ~/models`, 1/2 and /.", None),
+    ],
+)
+def test_errors_say_which_file_and_not_where_it_lies(message: str, told: str | None) -> None:
+    assert without_folders(message) == (told or message)
+    assert error_body(errors.DatabaseError(message))["error"]["message"] == (told or message)

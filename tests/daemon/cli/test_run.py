@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from daemon.cli.backend import DaemonRefused
 from daemon.cli.chat import _Conversation, _shown
+from daemon.cli.daemon_link import RunningDaemon
 from daemon.cli.openai_stream import Piece, StreamedAnswer
 
 DELTAS: tuple[dict[str, Any], ...] = (
@@ -26,7 +27,7 @@ DELTAS: tuple[dict[str, Any], ...] = (
 
 
 @contextmanager
-def answering(*deltas: dict[str, Any], status: int = 200) -> Iterator[tuple[str, list[Any]]]:
+def answering(*deltas: dict[str, Any], status: int = 200) -> Iterator[tuple[RunningDaemon, list[Any]]]:
     """A server that streams these deltas to everybody: its address, and what it was asked."""
     asked: list[Any] = []
     chunks = [{"model": "m:1", "choices": [{"delta": delta, "finish_reason": None}]} for delta in deltas]
@@ -48,15 +49,15 @@ def answering(*deltas: dict[str, Any], status: int = 200) -> Iterator[tuple[str,
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
         serving.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
+            yield RunningDaemon(1, f"http://127.0.0.1:{server.server_port}", "0"), asked
         finally:
             server.shutdown()
             serving.join()
 
 
 def test_a_stream_is_reasoning_and_text_or_the_text_alone() -> None:
-    with answering(*DELTAS) as (url, _asked):
-        answer = StreamedAnswer(url, {})
+    with answering(*DELTAS) as (daemon, _asked):
+        answer = StreamedAnswer(daemon, {})
         assert list(answer.pieces()) == [
             Piece("2 and 2", is_reasoning=True),
             Piece(" is 4", is_reasoning=True),
@@ -64,12 +65,12 @@ def test_a_stream_is_reasoning_and_text_or_the_text_alone() -> None:
             Piece("4."),
         ]
         assert (answer.model, answer.finish_reason, answer.usage) == ("m:1", "stop", {"completion_tokens": 9})
-        assert list(StreamedAnswer(url, {})) == ["It is ", "4."]
+        assert list(StreamedAnswer(daemon, {})) == ["It is ", "4."]
 
 
 def test_an_error_of_the_daemon_is_told_in_its_words() -> None:
-    with answering(status=404) as (url, _asked), pytest.raises(DaemonRefused, match="No such model"):
-        list(StreamedAnswer(url, {}))
+    with answering(status=404) as (daemon, _asked), pytest.raises(DaemonRefused, match="No such model"):
+        list(StreamedAnswer(daemon, {}))
 
 
 def test_reasoning_is_dim_and_not_on_standard_output() -> None:
@@ -87,10 +88,10 @@ def test_an_answer_without_reasoning_leaves_standard_error_alone() -> None:
 
 
 def test_a_conversation_goes_on_without_its_reasoning(capsys: pytest.CaptureFixture[str]) -> None:
-    with answering(*DELTAS) as (url, asked):
+    with answering(*DELTAS) as (daemon, asked):
         conversation = _Conversation({"model": "m"}, None)
-        conversation.ask(url, "2 + 2?")
-        conversation.ask(url, "Sure?")
+        conversation.ask(daemon, "2 + 2?")
+        conversation.ask(daemon, "Sure?")
     assert asked[1]["messages"] == [
         {"role": "user", "content": "2 + 2?"},
         {"role": "assistant", "content": "It is 4."},

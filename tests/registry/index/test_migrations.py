@@ -19,10 +19,11 @@ import registry.index.migrations
 from registry.index.experience import engine_proof_columns, evaluation_columns, measurement_columns
 from registry.index.migrations import HEAD
 from registry.index.pins import StoredPin, pin_columns
-from registry.index.rows import model_columns, problem_columns, verification_columns
+from registry.index.rows import key_columns, model_columns, problem_columns, verification_columns
 from registry.index.schema import KEPT_BACKUPS, backups_of, open_engine
 from registry.index.stored import StoredEvaluation, StoredModel
 from registry.index.tables import (
+    ApiKeyRow,
     EngineProofRow,
     EvaluationRow,
     MeasurementRow,
@@ -32,8 +33,10 @@ from registry.index.tables import (
     VerificationRow,
 )
 from registry.model import (
+    ApiKey,
     Fallback,
     FolderProblem,
+    KeyScope,
     Model,
     Pin,
     RootChoice,
@@ -176,6 +179,14 @@ def test_pins_of_the_second_schema_are_kept_and_go_down_without_patterns(first_s
         assert (opened.measurements(), opened.evaluations()) == ((), ())
 
 
+def test_keys_are_lost_on_the_way_down_and_nothing_else(first_schema: Path) -> None:
+    with Registry.open(first_schema) as opened:
+        opened.add_key(ApiKey("laptop", KeyScope.USE, "00" * 32, 1.0))
+    _migrated(first_schema, "0003")
+    with Registry.open(first_schema) as opened:
+        assert (opened.api_keys(), opened.get("Phi-4:5"), len(opened.pins())) == ((), PHI, 2)
+
+
 def test_the_newest_revision_is_the_one_the_program_asks_for() -> None:
     assert ScriptDirectory.from_config(_config()).get_current_head() == HEAD
 
@@ -208,3 +219,4 @@ def test_every_column_is_written() -> None:
     assert set(measurement_columns(1, MEASURED)) == set(MeasurementRow.model_fields)
     assert set(engine_proof_columns(1, PROVEN)) == set(EngineProofRow.model_fields)
     assert set(evaluation_columns(StoredEvaluation(1, 1, SAID))) == set(EvaluationRow.model_fields)
+    assert set(key_columns(ApiKey("n", KeyScope.USE, "00", 0.0))) == set(ApiKeyRow.model_fields)

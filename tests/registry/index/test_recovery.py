@@ -17,8 +17,10 @@ from registry.errors import DatabaseError
 from registry.index.recovery import kept_files
 from registry.index.sidecar import sidecar_of
 from registry.model import (
+    ApiKey,
     Fallback,
     Hint,
+    KeyScope,
     Pin,
     Problem,
     RootChoice,
@@ -33,6 +35,7 @@ MANY = tuple(variant(f"model-{index:03d}", fingerprint=f"f{index}") for index in
 PINNED, JUDGED = MANY[7], MANY[5]
 SAID_OF_ONE = replace(SAID, model_id=JUDGED.id, content=JUDGED.content)
 NOT_HERE = Pin(Task.CODE, "not here yet", is_waiting=True, fallback=Fallback.AUTO)
+KEYS = (ApiKey("laptop", KeyScope.ADMIN, "ab" * 32, 5.0), ApiKey("editor", KeyScope.USE, "cd" * 32, 6.0))
 CHECK = Verification(
     MANY[3].fingerprint,
     123.0,
@@ -55,6 +58,8 @@ def fill(registry: Registry, root: Path) -> None:
     registry.switch_root(root / "found", is_enabled=False)
     registry.set_hints([Hint("b", "chat", 8, "ü", {"more": [1, None]}), Hint("a")])
     registry.allow_library("cd" * 32, model_id=PINNED.id)
+    for key in KEYS:
+        registry.add_key(key)
 
 
 def assert_restored(registry: Registry, root: Path) -> None:
@@ -67,6 +72,7 @@ def assert_restored(registry: Registry, root: Path) -> None:
     assert registry.root_choices() == choices
     assert registry.hints() == (Hint("b", "chat", 8, "ü", {"more": [1, None]}), Hint("a"))
     assert registry.allowed_libraries() == {"cd" * 32}
+    assert registry.api_keys() == KEYS
 
 
 def assert_found_again(registry: Registry, root: Path) -> None:
@@ -128,6 +134,7 @@ def test_a_damaged_file_is_put_aside_and_the_rest_restored(
         assert recovered is not None
         assert (recovered.pins, recovered.roots, recovered.hints) == (3, 2, 2)
         assert (recovered.allowed_libraries, recovered.verifications, recovered.evaluations) == (1, 1, 1)
+        assert recovered.api_keys == 2
         assert registry.measurements() == ()  # which are measured again
         assert_restored(registry, tmp_path)
         assert registry.get(PINNED.id).status is Status.MISSING
