@@ -152,6 +152,7 @@ def recovery_json(recovery: Recovery) -> Json:
             "allowed_libraries": recovery.allowed_libraries,
             "verifications": recovery.verifications,
             "evaluations": recovery.evaluations,
+            "presets": recovery.presets,
         },
     }
 

@@ -39,6 +39,7 @@ class Recovery:
     allowed_libraries: int = 0
     verifications: int = 0
     evaluations: int = 0
+    presets: int = 0
 
 
 def open_database(path: Path, *, damaged: DamagedFile | None = None) -> tuple[Database, Recovery | None]:
@@ -104,6 +105,7 @@ def _rebuild(path: Path, reason: str) -> Recovery:
         allowed_libraries=len(state.libraries),
         verifications=len(keepsakes.verifications),
         evaluations=len(state.stored_evaluations),
+        presets=len(state.presets),
     )
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from registry.index.experience import evaluations, measurements
 from registry.index.models import Models
 from registry.index.pins import stored_pin
+from registry.index.presets import stored_preset
 from registry.index.rows import (
     Sharing,
     declared_model,
@@ -44,6 +45,7 @@ def read_state(connection: sqlite3.Connection, sharing: Sharing) -> State:
         hints=tuple(hint(row) for row in query("SELECT * FROM hints ORDER BY position")),
         libraries=dict(tuple(row) for row in query("SELECT sha256, model_id FROM allowed_libraries")),
         stored_evaluations=tuple(evaluations(query("SELECT * FROM evaluations ORDER BY key"))),
+        presets=tuple(stored_preset(dict(row)) for row in query("SELECT * FROM presets ORDER BY name")),
     )
 
 

@@ -19,15 +19,17 @@ import registry.index.migrations
 from registry.index.experience import evaluation_columns, measurement_columns
 from registry.index.migrations import HEAD
 from registry.index.pins import StoredPin, pin_columns
+from registry.index.presets import preset_columns
 from registry.index.rows import model_columns, problem_columns, verification_columns
 from registry.index.schema import KEPT_BACKUPS, backups_of, open_engine
 from registry.index.stored import StoredEvaluation, StoredModel
-from registry.index.tables import EvaluationRow, MeasurementRow, ModelRow, PinRow, ProblemRow, VerificationRow
+from registry.index.tables import EvaluationRow, MeasurementRow, ModelRow, PinRow, PresetRow, ProblemRow, VerificationRow
 from registry.model import (
     Fallback,
     FolderProblem,
     Model,
     Pin,
+    Preset,
     RootChoice,
     ScanReport,
     Source,
@@ -168,6 +170,15 @@ def test_pins_of_the_second_schema_are_kept_and_go_down_without_patterns(first_s
         assert (opened.measurements(), opened.evaluations()) == ((), ())
 
 
+def test_presets_are_lost_on_the_way_down_and_nothing_else(first_schema: Path) -> None:
+    with Registry.open(first_schema) as opened:
+        opened.set_preset(Preset(name="p", base="Phi-4"))
+        pins = opened.pins()
+    _migrated(first_schema, "0003")
+    with Registry.open(first_schema) as opened:
+        assert (opened.presets(), opened.pins()) == ((), pins)
+
+
 def test_the_newest_revision_is_the_one_the_program_asks_for() -> None:
     assert ScriptDirectory.from_config(_config()).get_current_head() == HEAD
 
@@ -178,7 +189,7 @@ def test_revisions_are_numbered_so_that_text_order_is_age() -> None:
     assert all(len(revision) == 4 and revision.isdecimal() for revision in revisions)
 
 
-@pytest.mark.parametrize("start", ["new", "0001", "0002"])
+@pytest.mark.parametrize("start", ["new", "0001", "0002", "0003"])
 def test_the_revisions_make_the_tables_that_the_classes_describe(start: str, tmp_path: Path) -> None:
     path = tmp_path / "r.db"
     if start != "new":
@@ -197,5 +208,6 @@ def test_every_column_is_written() -> None:
     assert set(problem_columns(FolderProblem(Path("/m"), "graph_missing", "x"))) == set(ProblemRow.model_fields)
     assert set(verification_columns(1, Verification("f", 0.0, {}))) == set(VerificationRow.model_fields)
     assert set(pin_columns(StoredPin(Task.CHAT, 1))) == set(PinRow.model_fields)
+    assert set(preset_columns(Preset(name="p", base="m"))) == set(PresetRow.model_fields)
     assert set(measurement_columns(1, MEASURED)) == set(MeasurementRow.model_fields)
     assert set(evaluation_columns(StoredEvaluation(1, 1, SAID))) == set(EvaluationRow.model_fields)

@@ -20,6 +20,7 @@ from registry.model import (
     Fallback,
     Hint,
     Pin,
+    Preset,
     Problem,
     RootChoice,
     Status,
@@ -33,6 +34,14 @@ MANY = tuple(variant(f"model-{index:03d}", fingerprint=f"f{index}") for index in
 PINNED, JUDGED = MANY[7], MANY[5]
 SAID_OF_ONE = replace(SAID, model_id=JUDGED.id, content=JUDGED.content)
 NOT_HERE = Pin(Task.CODE, "not here yet", is_waiting=True, fallback=Fallback.AUTO)
+PRESET = Preset(
+    name="mario",
+    base="model-001",
+    system="You are \ud800 Mario.",
+    parameters={"temperature": 0.5, "stop": ["a"]},
+    messages=({"role": "user", "content": "ü"},),
+    modified_s=5.5,
+)
 CHECK = Verification(
     MANY[3].fingerprint,
     123.0,
@@ -49,6 +58,7 @@ def fill(registry: Registry, root: Path) -> None:
     registry.pin_later(Task.CODE, "not here yet", fallback=Fallback.AUTO)
     registry.pin_pattern(Task.TOOLS, "model-00[12]*")
     registry.add_evaluation(SAID_OF_ONE)
+    registry.set_preset(PRESET)
     registry.record_measurements([replace(MEASURED, model_id=JUDGED.id, content=JUDGED.content)])
     registry.record_verification(MANY[3].id, CHECK)
     registry.add_root(root, settle_s=2.5)
@@ -62,6 +72,7 @@ def assert_restored(registry: Registry, root: Path) -> None:
     assert (by_id, later) == (Pin(Task.CHAT, PINNED.id), NOT_HERE)
     assert (following.pattern, following.fallback) == ("model-00[12]*", Fallback.ERROR)
     assert registry.evaluations() == (SAID_OF_ONE,)
+    assert registry.presets() == (PRESET,)
     assert registry.verification(MANY[3].id) == CHECK
     choices = (RootChoice(root, settle_s=2.5), RootChoice(root / "found", is_added=False, is_enabled=False))
     assert registry.root_choices() == choices
