@@ -23,6 +23,7 @@ from daemon.pool.launch import Ask, Event
 from daemon.pool.lease import Lease
 from daemon.pool.pool import SessionPool
 from daemon.pool.protocol import Accepted, Delta, Embed, Embedded, Failed, Finished, Generate, Transcribe
+from daemon.presets import options_of, with_preset
 from daemon.resolving import Resolved
 from daemon.terms import NO_TERMS, Terms
 from daemon.wants import NO_WANTS, Wants
@@ -138,7 +139,8 @@ class Answers:
 
         def ask(resolved: Resolved) -> Generate:
             thinking = resolved.thinking if request.thinking is None else request.thinking
-            return replace(request, thinking=thinking, adapter=resolved.adapter)
+            asked = replace(request, thinking=thinking, adapter=resolved.adapter)
+            return asked if resolved.preset is None else with_preset(asked, resolved.preset)
 
         resolved, accepted, events, stack = await self._begin(reference, wants, CHATS, terms, ask, Accepted)
         return Answer(resolved, accepted.prompt_tokens, events, stack)
@@ -208,8 +210,10 @@ class Answers:
         plan = resolved.plan
         if terms.keep_alive is not None:
             plan = replace(plan, keep_alive_s=terms.keep_alive.seconds)
+        least_tokens = terms.context_tokens or options_of(resolved.preset).num_ctx
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._pool.lease(resolved.model, plan, within_s=deadline.wait_s()))
+            _require_context(lease, least_tokens)
             events = self._in_time(self._learned(lease.generate(request), lease), deadline)
             stack.push_async_callback(events.aclose)
             first = await anext(events)
@@ -253,6 +257,17 @@ class Answers:
             raise deadline.missed() from None
         finally:
             await events.aclose()
+
+
+def _require_context(lease: Lease, least_tokens: int | None) -> None:
+    """Raises UnsupportedParameter where the loaded model has less room than that."""
+    has = lease.plan.context_tokens
+    if least_tokens is not None and least_tokens > has:
+        raise UnsupportedParameter(
+            f"'num_ctx' asks for {least_tokens} tokens of context, and {lease.model.id} is loaded with {has}: what "
+            "max_context_tokens, the model and the memory allow. Ask for less, or leave it out.",
+            param="num_ctx",
+        )
 
 
 def _may_be_replaced(resolved: Resolved) -> bool:

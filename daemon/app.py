@@ -32,6 +32,7 @@ from daemon.choosing import memory_budget
 from daemon.events import EventLog
 from daemon.learner import Learner
 from daemon.listing import Listing
+from daemon.loads import Loads
 from daemon.machine import Machine
 from daemon.pool.budget import MemoryMeter
 from daemon.pool.launch import Launcher, ProcessLauncher
@@ -97,6 +98,7 @@ class Daemon:
         )
         self.admin = Admin(self.catalog, sessions=self.pool.snapshot, upkeep=self.upkeep, listing=self.listing)
         self.answers = Answers(self.catalog, self.pool, self.learner, request_timeout_s=settings.request_timeout_s)
+        self.loads = Loads(self.catalog, self.pool)
         self._launcher = launcher
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -263,7 +265,7 @@ def create_app(
     app.include_router(registry_router(daemon.admin, daemon.status))
     app.include_router(choice_router(daemon.admin))
     app.include_router(events_router(daemon.events, heartbeat_s=settings.heartbeat_s))
-    app.include_router(sessions_router(daemon.catalog, daemon.pool))
+    app.include_router(sessions_router(daemon.loads, daemon.pool))
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:

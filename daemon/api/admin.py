@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
@@ -15,12 +13,10 @@ from daemon.admin import MOST_NOTES, Admin
 from daemon.api.fields import KeepAliveField
 from daemon.api.streaming import json_list
 from daemon.bounds import MAX_BYTES, MAX_CONTEXT_TOKENS, MAX_SECONDS
-from daemon.catalog import Catalog
-from daemon.endpoints import EVERY
 from daemon.listing import encode
+from daemon.loads import Loads
 from daemon.pool.pool import SessionPool
 from daemon.shapes import Json, session_json
-from registry.errors import ModelNotFound
 from registry.model import Fallback
 from selector.policy import Policy
 
@@ -36,6 +32,14 @@ Globs = Annotated[tuple[Annotated[str, Field(max_length=MAX_NAME)], ...], Field(
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PresetBody(_Body):
+    name: str = Field(max_length=MAX_NAME)
+    base: str = Field(alias="from", max_length=MAX_NAME, description="a model, auto, auto:<task>, or another preset")
+    system: str = Field("", description="goes in front of every chat that has no system message")
+    parameters: dict[str, Any] = Field({}, description="Ollama's options, for requests that leave them out")
+    messages: tuple[dict[str, Any], ...] = Field((), description="role and content of what goes in front of every chat")
 
 
 class SelectBody(_Body):
@@ -185,6 +189,24 @@ def choice_router(admin: Admin) -> APIRouter:
         admin.unpin(task)
         return {"unpinned": task}
 
+    @router.get("/presets")
+    def list_presets() -> Json:
+        return {"data": admin.presets()}
+
+    @router.get("/presets/{name:path}")
+    def get_preset(name: str) -> Json:
+        return admin.preset(name)
+
+    @router.post("/presets")
+    def create_preset(body: PresetBody) -> Json:
+        return admin.create_preset(
+            body.name, body.base, system=body.system, parameters=body.parameters, messages=body.messages
+        )
+
+    @router.delete("/presets/{name:path}")
+    def remove_preset(name: str) -> Json:
+        return admin.remove_preset(name)
+
     @router.get("/evaluations")
     def list_evaluations() -> Json:
         return {"data": admin.evaluations()}
@@ -208,7 +230,7 @@ def choice_router(admin: Admin) -> APIRouter:
     return router
 
 
-def sessions_router(catalog: Catalog, pool: SessionPool) -> APIRouter:
+def sessions_router(loads: Loads, pool: SessionPool) -> APIRouter:
     """What is loaded."""
     router = APIRouter(prefix="/slmreg", tags=["slmreg"])
 
@@ -218,29 +240,15 @@ def sessions_router(catalog: Catalog, pool: SessionPool) -> APIRouter:
 
     @router.post("/load")
     async def load(body: LoadBody) -> Json:
-        resolved = await asyncio.to_thread(catalog.resolve, body.model, is_forced=body.force, serves=EVERY)
-        plan = resolved.plan
-        if body.keep_alive is not None:
-            plan = replace(plan, keep_alive_s=body.keep_alive.seconds)
-        await pool.load(resolved.model, plan, is_kept=body.pin_loaded)
+        resolved = await loads.load(
+            body.model, keep_alive=body.keep_alive, is_forced=body.force, is_kept=body.pin_loaded
+        )
         session = next(session_json(s) for s in pool.snapshot() if s.model_id == resolved.model.id)
         return {**session, "warning": FORCED if resolved.plan.is_forced else None}
 
     @router.post("/unload")
     async def unload(body: UnloadBody) -> Json:
-        known = [model.id for model in await asyncio.to_thread(catalog.candidates, body.model)]
-        model_id = _which_session(body.model, known, {session.model_id for session in pool.snapshot()})
-        return {"id": model_id, "unloaded": await pool.unload(model_id, at_once=body.now)}
+        model_id, is_unloaded = await loads.unload(body.model, at_once=body.now)
+        return {"id": model_id, "unloaded": is_unloaded}
 
     return router
-
-
-def _which_session(reference: str, known: Sequence[str], loaded: Collection[str]) -> str:
-    """The session that a name means, if one of those it can mean is loaded; also an id that the registry has forgotten.
-
-    Raises ModelNotFound.
-    """
-    meant = [reference] if reference in loaded else known
-    if not meant:
-        raise ModelNotFound(reference)
-    return next((model_id for model_id in meant if model_id in loaded), meant[0])

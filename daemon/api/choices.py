@@ -85,7 +85,7 @@ class Choice:
     def _logprobs_of(self, delta: Delta) -> list[Json]:
         """Those of the content: OpenAI has none for reasoning and tool calls."""
         is_content = bool(delta.text) or not (delta.reasoning or delta.tool_calls)
-        return [_logprob_json(token) for token in delta.logprobs] if self._has_logprobs and is_content else []
+        return [logprob_json(token) for token in delta.logprobs] if self._has_logprobs and is_content else []
 
     def _chunk(self, delta: Json, logprobs: list[Json] | None = None) -> Json:
         return {
@@ -100,7 +100,8 @@ def _logprobs_json(tokens: list[Json]) -> Json:
     return {"content": tokens, "refusal": None}
 
 
-def _logprob_json(token: TokenLogprob) -> Json:
+def logprob_json(token: TokenLogprob) -> Json:
+    """A token as OpenAI and Ollama tell of it."""
     return {**_token_json(token), "top_logprobs": [_token_json(other) for other in token.top]}
 
 

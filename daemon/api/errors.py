@@ -1,4 +1,4 @@
-"""From an error to what a client sees: one table of statuses, and OpenAI's envelope.
+"""From an error to what a client sees: one table of statuses, and OpenAI's envelope, or Ollama's on its routes.
 
 Invariant: every subclass of SlmregError has its own row (a test holds this), and no response carries a stack or a path
 of the program.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -32,6 +33,7 @@ STATUS: dict[type[errors.SlmregError], int] = {
     errors.DatabaseError: 500,
     errors.ModelNotFound: 404,
     errors.AdapterNotFound: 404,
+    errors.PresetNotFound: 404,
     errors.SelectionNotFound: 404,
     errors.ModelNotUsable: 409,
     errors.NoModelForTask: 503,
@@ -43,6 +45,7 @@ STATUS: dict[type[errors.SlmregError], int] = {
     errors.WorkerDied: 502,
     errors.ModelUnloaded: 503,
     errors.GenerationFailed: 500,
+    errors.NotOffered: 501,
     errors.AnswerTimedOut: 504,
     errors.DaemonStopping: 503,
     errors.DaemonNotRunning: 503,
@@ -50,6 +53,9 @@ STATUS: dict[type[errors.SlmregError], int] = {
     errors.AddressInUse: 409,
 }
 
+
+# Where errors have Ollama's form.
+OLLAMA_PREFIX = "/api/"
 
 # What pydantic and the web framework put into the place of an error that is no part of the JSON.
 NOT_IN_JSON = frozenset({"body", "query", "path", "str"})
@@ -81,14 +87,25 @@ def error_body(error: errors.SlmregError) -> dict[str, Any]:
     return envelope(error.message, status=status_of(error), code=error.code, param=getattr(error, "param", None))
 
 
-def error_response(error: errors.SlmregError) -> JSONResponse:
+def ollama_error_body(error: errors.SlmregError) -> dict[str, Any]:
+    return {"error": without_surrogates(error.message)}
+
+
+def error_response(error: errors.SlmregError, *, path: str = "") -> JSONResponse:
+    """In the form of the API that ``path`` belongs to."""
     wait_s = getattr(error, "retry_after_s", None)
     headers = {"Retry-After": str(math.ceil(wait_s))} if wait_s is not None else None
-    return JSONResponse(error_body(error), status_code=status_of(error), headers=headers)
+    return JSONResponse(_in_form_of(path, error_body(error)), status_code=status_of(error), headers=headers)
 
 
-def plain_error(message: str, *, status: int, code: str, param: str | None = None) -> JSONResponse:
-    return JSONResponse(envelope(message, status=status, code=code, param=param), status_code=status)
+def plain_error(message: str, *, status: int, code: str, param: str | None = None, path: str = "") -> JSONResponse:
+    """In the form of the API that ``path`` belongs to."""
+    body = envelope(message, status=status, code=code, param=param)
+    return JSONResponse(_in_form_of(path, body), status_code=status)
+
+
+def _in_form_of(path: str, body: dict[str, Any]) -> dict[str, Any]:
+    return {"error": body["error"]["message"]} if path.startswith(OLLAMA_PREFIX) else body
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -98,31 +115,35 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
-async def _on_slmreg_error(_: Request, error: Exception) -> JSONResponse:
+async def _on_slmreg_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.SlmregError):
         raise error
-    return error_response(error)
+    return error_response(error, path=request.url.path)
 
 
-async def _on_invalid_body(_: Request, error: Exception) -> JSONResponse:
-    """The first thing that is wrong with the body, by its path in the JSON."""
+async def _on_invalid_body(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    problems = error.errors()
+    return error_response(first_wrong(error.errors()), path=request.url.path)
+
+
+def first_wrong(problems: Sequence[Any]) -> errors.InvalidRequest:
+    """The first thing that pydantic found wrong with a body, by its path in the JSON."""
     # A field that may be of several types reports each one tried: the one that got furthest is what was meant.
     same_field = [problem for problem in problems if problem["loc"][:3] == problems[0]["loc"][:3]]
     first = max(reversed(same_field), key=lambda problem: len(problem["loc"]))
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "syntax error")
-        return plain_error(f"The body is not valid JSON: {reason}.", status=400, code="invalid_json")
+        error = errors.InvalidRequest(f"The body is not valid JSON: {reason}.")
+        error.code = "invalid_json"
+        return error
     where = [str(part) for part in first["loc"] if part not in NOT_IN_JSON and "[" not in str(part)]
     param = ".".join(where) or None
+    if first["type"] == "extra_forbidden":
+        return errors.UnsupportedParameter(f"The parameter {param!r} is not supported. Leave it out.", param=param)
     reason = str(first["msg"]).removeprefix("Value error, ")
     message = f"{param}: {reason}." if param else f"The request is not usable: {reason}."
-    code = "unsupported_parameter" if first["type"] == "extra_forbidden" else "invalid_request"
-    if code == "unsupported_parameter":
-        message = f"The parameter {param!r} is not supported. Leave it out."
-    return plain_error(message, status=400, code=code, param=param)
+    return errors.InvalidRequest(message, param=param)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -137,7 +158,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     }
     codes = {400: "invalid_json", 413: "body_too_large"}
     code = codes.get(status, f"http_{status}")
-    return plain_error(messages.get(status, str(error.detail)), status=status, code=code)
+    return plain_error(messages.get(status, str(error.detail)), status=status, code=code, path=request.url.path)
 
 
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:
@@ -146,4 +167,5 @@ async def _on_bug(request: Request, error: Exception) -> JSONResponse:
         "slmreg failed on this request; this is a bug. The log of the daemon has the details.",
         status=500,
         code="internal_error",
+        path=request.url.path,
     )

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.api.errors import plain_error
 
-METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 class Guard:
@@ -40,7 +40,7 @@ class Guard:
         refusal = self._refusal(scope["method"], scope["path"], Headers(scope=scope))
         if refusal is not None:
             status, code, message = refusal
-            await plain_error(message, status=status, code=code)(scope, receive, send)
+            await plain_error(message, status=status, code=code, path=scope["path"])(scope, receive, send)
             return
         await self._run_with_limit(scope, receive, send)
 

@@ -69,16 +69,37 @@ class EventStream(Response):
             raise ClientLeft from None
 
 
-async def ending_in_words(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """``frames``; where they break, the error is the last event, in OpenAI's envelope, and nothing follows."""
+class LineStream(EventStream):
+    """JSON objects, one a line, as Ollama streams them."""
+
+    media_type = "application/x-ndjson"
+
+
+async def ending_in_words(
+    frames: AsyncIterator[bytes], *, say: Callable[[SlmregError], bytes] | None = None
+) -> AsyncIterator[bytes]:
+    """``frames``; where they break, the error is the last one, and nothing follows.
+
+    ``say`` makes a frame of it: without, an event in OpenAI's envelope.
+    """
+    say = say or _error_event
     try:
         async for frame in frames:
             yield frame
     except SlmregError as error:
-        yield event_frame(error_body(error))
+        yield say(error)
     except Exception as error:
         log.exception("stream.bug")
-        yield event_frame(error_body(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}.")))
+        yield say(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}."))
+
+
+def _error_event(error: SlmregError) -> bytes:
+    return event_frame(error_body(error))
+
+
+def line_frame(body: Any) -> bytes:
+    """One line of NDJSON, in ASCII."""
+    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
 
 def event_frame(body: Any) -> bytes:

@@ -89,7 +89,8 @@ class Engine:
             )
         asked, prompt, prefill = self._prompt(request)
         if not prompt:
-            raise InvalidRequest("The chat makes an empty prompt: there is nothing to answer.", param="messages")
+            param = "messages" if request.prompt is None else "prompt"
+            raise InvalidRequest("The prompt is empty: there is nothing to answer.", param=param)
         return [self._job(request, asked, prompt, prefill, choice) for choice in range(request.choices)]
 
     def _job(self, request: Generate, asked: str, prompt: list[int], prefill: Prefill | None, choice: int) -> Job:
@@ -120,6 +121,8 @@ class Engine:
 
     def _prompt(self, request: Generate) -> tuple[str, list[int], Prefill | None]:
         """Its text and tokens, and how these are read where there are pictures among them."""
+        if request.prompt is not None:
+            return request.prompt, self._encode(request.prompt), None
         messages, images = take_images(request.messages)
         tools = [] if request.tool_choice == "none" else request.tools
         if not images:

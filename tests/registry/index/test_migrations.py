@@ -23,7 +23,15 @@ from registry.index.presets import preset_columns
 from registry.index.rows import model_columns, problem_columns, verification_columns
 from registry.index.schema import KEPT_BACKUPS, backups_of, open_engine
 from registry.index.stored import StoredEvaluation, StoredModel
-from registry.index.tables import EvaluationRow, MeasurementRow, ModelRow, PinRow, PresetRow, ProblemRow, VerificationRow
+from registry.index.tables import (
+    EvaluationRow,
+    MeasurementRow,
+    ModelRow,
+    PinRow,
+    PresetRow,
+    ProblemRow,
+    VerificationRow,
+)
 from registry.model import (
     Fallback,
     FolderProblem,
