@@ -150,6 +150,10 @@ class Admin:
         """Raises PresetNotFound."""
         return self._preset_json(self._catalog.presets.get(name))
 
+    def find_preset(self, name: str) -> Json | None:
+        preset = self._catalog.presets.find(name)
+        return None if preset is None else self._preset_json(preset)
+
     def create_preset(self, name: str, base: str, **said: Any) -> Json:
         """``said``: as for ``daemon.presets.Presets.create``."""
         return self._preset_json(self._catalog.presets.create(name, base, **said))

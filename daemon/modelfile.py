@@ -95,7 +95,7 @@ def _to_the_closing_quotes(number: int, begun: str, lines: Iterator[tuple[int, s
         parts.append(line)
         if _QUOTES in line:
             return "\n".join(parts)
-    _refuse(number, f"the text is not closed by {_QUOTES}")
+    return _refuse(number, f"the text is not closed by {_QUOTES}")
 
 
 def _base(number: int, argument: str) -> str:

@@ -96,7 +96,7 @@ class Presets:
         name = without_latest(name)
         if _NAME.fullmatch(name) is None or is_auto(name):
             raise InvalidRequest(
-                f"{name!r:.100} cannot be the name of a preset: it takes letters, digits and . _ - / (127 at most), and "
+                f"{name!r:.100} cannot be the name of a preset: that has up to 127 letters, digits and . _ - /, and "
                 "perhaps a tag behind a colon; 'auto' is taken.",
                 param="model",
             )

@@ -10,6 +10,7 @@ from registry.model import Task
 READABLE = " !#$&'()*+,/:;=?@[]~"
 TASK_HEADER = "x-slmreg-task"
 POLICY_HEADER = "x-slmreg-policy"
+DEADLINE_HEADER = "x-slmreg-deadline"
 
 
 def answer_headers(model_id: str, task: Task | None, decision_id: str | None) -> dict[str, str]:

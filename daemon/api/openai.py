@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from functools import partial
+from itertools import chain
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from daemon.admin import Admin
 from daemon.answers import Answers
 from daemon.api.chat import ChatRequest
 from daemon.api.completion import Completion
-from daemon.api.headers import POLICY_HEADER, TASK_HEADER, answer_headers
-from daemon.api.streaming import CLIENT_LEFT, ClientLeft, EventStream, json_list, or_leave
+from daemon.api.headers import DEADLINE_HEADER, POLICY_HEADER, TASK_HEADER
+from daemon.api.respond import in_one, streamed
+from daemon.api.streaming import CLIENT_LEFT, ClientLeft, json_list, or_leave
 from daemon.listing import encode
+from daemon.shapes import Json
 from registry.errors import InvalidRequest
 from registry.model import Model, Status
 
-DEADLINE_HEADER = "x-slmreg-deadline"
 # What the worker calls every form that an answer can be asked to have.
 GUIDE = "response_format"
 
@@ -27,14 +29,18 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
 
     @router.get("/models", response_model=None)
     def list_models() -> Response:
-        """Every model that can be used now."""
+        """Every model that can be used now, and every preset."""
         models, _total = admin.encoded_models()
         usable = ([_openai_model(*each) for each in part if each[0].status is Status.READY] for part in models)
-        return json_list(b'{"object":"list","data":[', usable, b"]}")
+        presets = [_openai_preset(preset) for preset in admin.presets()]
+        return json_list(b'{"object":"list","data":[', chain(usable, [presets]), b"]}")
 
     @router.get("/models/{reference:path}", response_model=None)
     def get_model(reference: str) -> Response:
-        """One model, by id, name or alias."""
+        """One model, by id, name or alias, or one preset."""
+        preset = admin.find_preset(reference)
+        if preset is not None:
+            return Response(_openai_preset(preset), media_type="application/json")
         model, record = admin.encoded_model(reference)
         return Response(_openai_model(model, record), media_type="application/json")
 
@@ -52,20 +58,11 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
             if error.param == GUIDE:
                 error.param = body.guide_name
             raise
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(answer)
-            headers = answer_headers(answer.name, answer.task, answer.decision_id)
-            completion = Completion(answer, choices=body.n, has_logprobs=body.logprobs)
-            if body.stream:
-                include_usage = body.stream_options is not None and body.stream_options.include_usage
-                frames = completion.frames(include_usage=include_usage)
-                response = EventStream(frames, close=answer.aclose, headers=headers)
-                stack.pop_all()  # the response closes the answer
-                return response
-            try:
-                return JSONResponse(await or_leave(completion.whole(), request.receive), headers=headers)
-            except ClientLeft:
-                return Response(status_code=CLIENT_LEFT)
+        completion = Completion(answer, choices=body.n, has_logprobs=body.logprobs)
+        if not body.stream:
+            return await in_one(answer, completion.whole, request.receive)
+        include_usage = body.stream_options is not None and body.stream_options.include_usage
+        return await streamed(answer, partial(completion.frames, include_usage=include_usage))
 
     return router
 
@@ -75,3 +72,8 @@ def _openai_model(model: Model, record: bytes) -> bytes:
     owner = "slmreg-demo" if model.is_demo else (model.publisher or str(model.source))
     names = (encode(model.id), encode(owner))
     return b'{"id":%b,"object":"model","created":0,"owned_by":%b,"slmreg":%b}' % (*names, record)
+
+
+def _openai_preset(preset: Json) -> bytes:
+    record = {"id": preset["name"], "object": "model", "created": 0, "owned_by": "slmreg-preset", "slmreg": preset}
+    return encode(record)
