@@ -58,6 +58,14 @@ def read_modelfile(text: str) -> Draft:
     return draft
 
 
+def add_parameter(parameters: dict[str, Any], name: str, text: str) -> None:
+    """``stop`` can be given several times; of the others the last counts."""
+    if name == "stop":
+        parameters.setdefault("stop", []).append(text)
+    else:
+        parameters[name] = _as_value(text)
+
+
 def write_modelfile(preset: Preset) -> str:
     """What makes ``preset`` again."""
     lines = [f"FROM {preset.base}"]
@@ -108,11 +116,7 @@ def _add_parameter(draft: Draft, number: int, argument: str) -> None:
     name, text = _word(argument)
     if not text:
         _refuse(number, "PARAMETER takes a name and a value")
-    value = _unquoted(text)
-    if name == "stop":
-        draft.parameters.setdefault("stop", []).append(value)
-    else:
-        draft.parameters[name] = _as_value(value)
+    add_parameter(draft.parameters, name, _unquoted(text))
 
 
 def _message(number: int, argument: str) -> dict[str, str]:

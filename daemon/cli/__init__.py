@@ -21,6 +21,7 @@ from daemon.cli import (
     manifest,
     models,
     pins,
+    preset,
     rate,
     serve,
     sessions,
@@ -59,6 +60,6 @@ def main() -> None:
     """
 
 
-for group in (serve, demo, models, show, choose, pins, rate, sessions, chat, verify, manifest, allow, doctor):
+for group in (serve, demo, models, show, choose, pins, preset, rate, sessions, chat, verify, manifest, allow, doctor):
     for command in group.COMMANDS:
         main.add_command(command)

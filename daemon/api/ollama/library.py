@@ -28,12 +28,14 @@ def library_router(catalog: Catalog, pool: SessionPool, cards: Cards) -> APIRout
     """Plain functions: they touch the disk, and run in threads off the event loop."""
     router = APIRouter(prefix="/api", tags=["Ollama"])
 
-    @router.api_route("/version", methods=["GET", "HEAD"])
+    @router.head("/version", include_in_schema=False)
+    @router.get("/version")
     def version() -> Json:
         """The version of Ollama whose API this follows, and our own."""
         return {"version": OLLAMA_VERSION, "slmreg": __version__}
 
-    @router.api_route("/tags", methods=["GET", "HEAD"])
+    @router.head("/tags", include_in_schema=False)
+    @router.get("/tags")
     def tags() -> Json:
         """Every model that can be used now, and every preset."""
         ready = [model for model in catalog.models(include_missing=False) if model.status is Status.READY]
