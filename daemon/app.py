@@ -25,12 +25,9 @@ from daemon.api.audio import TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH, audio_route
 from daemon.api.embeddings import embeddings_router
 from daemon.api.errors import install_error_handlers
 from daemon.api.events import events_router
-from daemon.api.ollama.answering import answering_router
-from daemon.api.ollama.cards import Cards
-from daemon.api.ollama.embedding import embedding_router
-from daemon.api.ollama.library import library_router
-from daemon.api.ollama.presets import presets_router
+from daemon.api.ollama.routers import ollama_router
 from daemon.api.openai import openai_router
+from daemon.api.presets import presets_router
 from daemon.api.security import Guard
 from daemon.catalog import Catalog
 from daemon.choosing import memory_budget
@@ -266,10 +263,20 @@ def create_app(
     install_error_handlers(app)
     app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=settings.max_messages))
     app.include_router(audio_router(daemon.answers))
-    _include_ollama(app, daemon)
+    app.include_router(
+        ollama_router(
+            daemon.answers,
+            daemon.loads,
+            daemon.catalog,
+            daemon.pool,
+            max_messages=settings.max_messages,
+            max_context_tokens=settings.max_context_tokens,
+        )
+    )
     app.include_router(embeddings_router(daemon.answers))
     app.include_router(registry_router(daemon.admin, daemon.status))
     app.include_router(choice_router(daemon.admin))
+    app.include_router(presets_router(daemon.admin))
     app.include_router(events_router(daemon.events, heartbeat_s=settings.heartbeat_s))
     app.include_router(sessions_router(daemon.loads, daemon.pool))
 
@@ -285,16 +292,6 @@ def create_app(
         return JSONResponse({"status": "ready" if daemon.upkeep.is_ready else "starting"}, status_code=status)
 
     return app
-
-
-def _include_ollama(app: FastAPI, daemon: Daemon) -> None:
-    """Ollama's API."""
-    settings, catalog = daemon.settings, daemon.catalog
-    cards = Cards(catalog, max_context_tokens=settings.max_context_tokens)
-    app.include_router(answering_router(daemon.answers, daemon.loads, max_messages=settings.max_messages))
-    app.include_router(embedding_router(daemon.answers, daemon.loads))
-    app.include_router(library_router(catalog, daemon.pool, cards))
-    app.include_router(presets_router(catalog.presets))
 
 
 def _limits(settings: Settings, budget_bytes: int | None) -> PoolLimits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
@@ -30,19 +30,11 @@ MAX_NAME = 512
 Globs = Annotated[tuple[Annotated[str, Field(max_length=MAX_NAME)], ...], Field(max_length=100)]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PresetBody(_Body):
-    name: str = Field(max_length=MAX_NAME)
-    base: str = Field(alias="from", max_length=MAX_NAME, description="a model, auto, auto:<task>, or another preset")
-    system: str = Field("", description="goes in front of every chat that has no system message")
-    parameters: dict[str, Any] = Field({}, description="Ollama's options, for requests that leave them out")
-    messages: tuple[dict[str, Any], ...] = Field((), description="role and content of what goes in front of every chat")
-
-
-class SelectBody(_Body):
+class SelectBody(Body):
     """What a choice has to meet; see ``selector.selection.SelectionRequest``."""
 
     task: str
@@ -62,13 +54,13 @@ class SelectBody(_Body):
     limit: int | None = Field(None, ge=0, description="so much of the ranking and of what was rejected; absent: all")
 
 
-class PinBody(_Body):
+class PinBody(Body):
     task: str
     model: str = Field(max_length=MAX_NAME, description="an id, name, alias, or a glob: the newest that fits it")
     fallback: Fallback = Field(Fallback.ERROR, description="when it cannot serve: an error, or what slmreg chooses")
 
 
-class EvaluationBody(_Body):
+class EvaluationBody(Body):
     """A rating, or ``passed`` items ``of`` so many."""
 
     model: str
@@ -80,7 +72,7 @@ class EvaluationBody(_Body):
     notes: str = Field("", max_length=MOST_NOTES)
 
 
-class ModelBody(_Body):
+class ModelBody(Body):
     model: str
 
 
@@ -188,24 +180,6 @@ def choice_router(admin: Admin) -> APIRouter:
     def unpin(task: str) -> Json:
         admin.unpin(task)
         return {"unpinned": task}
-
-    @router.get("/presets")
-    def list_presets() -> Json:
-        return {"data": admin.presets()}
-
-    @router.get("/presets/{name:path}")
-    def get_preset(name: str) -> Json:
-        return admin.preset(name)
-
-    @router.post("/presets")
-    def create_preset(body: PresetBody) -> Json:
-        return admin.create_preset(
-            body.name, body.base, system=body.system, parameters=body.parameters, messages=body.messages
-        )
-
-    @router.delete("/presets/{name:path}")
-    def remove_preset(name: str) -> Json:
-        return admin.remove_preset(name)
 
     @router.get("/evaluations")
     def list_evaluations() -> Json:

@@ -258,7 +258,9 @@ class Chooses(Names):
 
     is_pinned = False
 
-    def resolve(self, reference: str, wants: Wants, *, serves: Endpoint = CHATS) -> Resolved:
+    def resolve(
+        self, reference: str, wants: Wants = NO_WANTS, *, is_forced: bool = False, serves: Endpoint = CHATS
+    ) -> Resolved:
         self.wanted.append(wants)
         if reference != "auto":
             return self.resolved[reference]

@@ -57,11 +57,8 @@ def embedding_router(answers: Answers, loads: Loads) -> APIRouter:
         made = await vectors(body, texts, request, truncate=body.truncate, dimensions=body.dimensions)
         if made is None:
             return Response(status_code=CLIENT_LEFT)
-        spent = {
-            "total_duration": round((time.monotonic() - asked_s) * NANOSECONDS),
-            "load_duration": 0,
-            "prompt_eval_count": made.prompt_tokens,
-        }
+        spent_ns = round((time.monotonic() - asked_s) * NANOSECONDS)
+        spent = {"total_duration": spent_ns, "prompt_eval_count": made.prompt_tokens}
         parts = ([encode(numbers_of(vector))] for vector in each_vector(made))
         head = b'{"model":%b,"embeddings":[' % encode(made.model.id)
         response = json_list(head, parts, b"]," + encode(spent)[1:])

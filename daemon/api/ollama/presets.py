@@ -55,7 +55,7 @@ class DeleteBody(Body):
     model: ModelName
 
 
-def presets_router(presets: Presets) -> APIRouter:
+def creating_router(presets: Presets) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["Ollama"])
 
     @router.post("/create", response_model=None)

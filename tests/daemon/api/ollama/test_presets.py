@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from daemon.api.errors import install_error_handlers
-from daemon.api.ollama.presets import presets_router
+from daemon.api.ollama.presets import creating_router
 from daemon.presets import Presets
 from registry.store import Registry
 
@@ -29,13 +28,12 @@ def presets(tmp_path: Path) -> Iterator[Presets]:
 def client(presets: Presets) -> TestClient:
     app = FastAPI()
     install_error_handlers(app)
-    app.include_router(presets_router(presets))
+    app.include_router(creating_router(presets))
     return TestClient(app)
 
 
-def delete(client: TestClient, body: dict[str, Any]) -> httpx.Response:
-    response: Any = client.request("DELETE", "/api/delete", json=body)
-    return response
+def delete(client: TestClient, body: dict[str, Any]) -> Any:
+    return client.request("DELETE", "/api/delete", json=body)
 
 
 def test_a_preset_is_made_with_a_line_for_its_success_or_whole(client: TestClient, presets: Presets) -> None:
