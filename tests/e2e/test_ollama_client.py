@@ -13,8 +13,10 @@ from typing import Any, Literal
 import httpx
 import ollama
 import pytest
+from click.testing import CliRunner
 from pydantic import BaseModel, ConfigDict
 
+from daemon.cli import main
 from registry.sources import DEMO_ROOT
 from registry.store import Registry
 from scripts.model_factory.text_encoder import write_text_encoder
@@ -241,6 +243,25 @@ def test_a_preset_is_made_step_by_step_for_who_listens(client: Any) -> None:
     assert [step.status for step in steps] == ["success"]
     assert client.chat("step", ASK, options={"num_predict": 2}).eval_count == 2
     client.delete("step")
+
+
+def test_a_preset_of_the_command_line_is_there_for_a_client_at_once(
+    client: Any, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command goes through the daemon that runs."""
+    monkeypatch.setenv("SLMREG_HOME", str(served.home.path))
+
+    def preset(*arguments: str, code: int = 0) -> Any:
+        done = CliRunner().invoke(main, ("preset", *arguments, "--json"))
+        assert done.exit_code == code, done.output
+        return json.loads(done.stdout) if code == 0 else done.output
+
+    preset("create", "team/shell:v1", "--from", "talker", "-p", "num_predict=2")
+    assert client.generate("team/shell:v1", QUESTION).eval_count == 2
+    assert preset("show", "team/shell:v1")["means"] == "talker:0"
+    assert [each["name"] for each in preset("list")] == ["team/shell:v1"]
+    assert preset("remove", "team/shell:v1") == {"removed": "team/shell:v1"}
+    assert "no preset" in preset("remove", "team/shell:v1", code=1)
 
 
 @pytest.mark.parametrize(
