@@ -169,7 +169,10 @@ def test_texts_become_vectors(client: Any) -> None:
 
 def test_a_text_that_is_too_long_for_a_vector_is_cut_unless_that_is_not_wanted(client: Any) -> None:
     long = "x" * 5000
-    assert len(client.embed("encoder", long).embeddings) == 1
+    made = client.embed("encoder", long)
+    beginning = client.embed("encoder", "x" * (made.prompt_eval_count - 2))  # two tokens stand around every text
+    assert beginning.prompt_eval_count == made.prompt_eval_count < len(long)
+    assert beginning.embeddings[0] == pytest.approx(made.embeddings[0], abs=1e-5)
     with pytest.raises(ollama.ResponseError, match="at most") as refused:
         client.embed("encoder", long, truncate=False)
     assert refused.value.status_code == 400
