@@ -16,10 +16,20 @@ from daemon.catalog import Catalog
 from daemon.comparison import evaluation_json, measurement_json, prediction_json
 from daemon.listing import Listing, Marks, Record, encode
 from daemon.resolving import full_name
-from daemon.shapes import Json, changes_json, decision_json, failure_json, model_json, pin_json, problem_json, root_json
+from daemon.shapes import (
+    Json,
+    changes_json,
+    decision_json,
+    failure_json,
+    model_json,
+    pin_json,
+    preset_json,
+    problem_json,
+    root_json,
+)
 from daemon.wants import parse_task
 from registry.errors import InvalidRequest
-from registry.model import Evaluation, EvaluationKind, Fallback, Model, Task
+from registry.model import Evaluation, EvaluationKind, Fallback, Model, Preset, Task
 from selector.explain import hardware_as_json, selection_as_json
 from selector.learning import is_of
 from selector.selection import SelectionRequest
@@ -133,6 +143,29 @@ class Admin:
         pin = self._catalog.pin(parse_task(task), reference, fallback=Fallback(fallback))
         self._announce()
         return pin_json(pin, self._catalog.why_not(pin))
+
+    def presets(self) -> list[Json]:
+        """With the model that each means now."""
+        return [self._preset_json(preset) for preset in self._catalog.presets.all()]
+
+    def preset(self, name: str) -> Json:
+        """Raises PresetNotFound."""
+        return self._preset_json(self._catalog.presets.get(name))
+
+    def find_preset(self, name: str) -> Json | None:
+        preset = self._catalog.presets.find(name)
+        return None if preset is None else self._preset_json(preset)
+
+    def create_preset(self, name: str, base: str, **said: Any) -> Json:
+        """``said``: as for ``daemon.presets.Presets.create``."""
+        return self._preset_json(self._catalog.presets.create(name, base, **said))
+
+    def remove_preset(self, name: str) -> Json:
+        return {"removed": self._catalog.presets.remove(name)}
+
+    def _preset_json(self, preset: Preset) -> Json:
+        known = self._catalog.requested(preset.name)
+        return preset_json(preset, known[0].id if known else None)
 
     def evaluations(self) -> list[Json]:
         """What people and tests say about models, in the order it was said."""

@@ -25,6 +25,7 @@ from daemon.pool.lease import Lease
 from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import SessionPool
 from daemon.pool.protocol import Accepted, Delta, Embed, Embedded, Failed, Finished, Generate, Transcribe
+from daemon.presets import options_of, with_preset
 from daemon.resolving import Resolved
 from daemon.terms import NO_TERMS, Terms
 from daemon.wants import NO_WANTS, Wants
@@ -160,7 +161,8 @@ class Answers:
         def ask(resolved: Resolved) -> Generate:
             thinking = resolved.thinking if request.thinking is None else request.thinking
             bounded = self._limits.within(request, resolved.plan.context_tokens)
-            return replace(bounded, thinking=thinking, adapter=resolved.adapter)
+            asked = replace(bounded, thinking=thinking, adapter=resolved.adapter)
+            return asked if resolved.preset is None else with_preset(asked, resolved.preset)
 
         resolved, accepted, events, stack = await self._begin(reference, wants, CHATS, terms, ask, Accepted)
         return Answer(resolved, accepted, events, stack)
@@ -231,21 +233,29 @@ class Answers:
         plan = resolved.plan
         if terms.keep_alive is not None:
             plan = replace(plan, keep_alive_s=terms.keep_alive.seconds)
+        least_tokens = terms.context_tokens or options_of(resolved.preset).num_ctx
         try:
-            return await self._ask_by(plan, resolved.model, request, deadline, expected)
+            return await self._ask_by(plan, resolved.model, request, deadline, expected, least_tokens)
         except ContextLengthExceeded as too_long:
             answer_tokens = 0 if isinstance(request, Embed) else request.max_tokens or USUAL_ANSWER_TOKENS
             longer = await asyncio.to_thread(
                 self._catalog.plan_longer, resolved.model, plan, too_long, answer_tokens=answer_tokens
             )
         log.info("answer.too_long model=%s asks_for_context_tokens=%d", resolved.model.id, longer.context_tokens)
-        return await self._ask_by(longer, resolved.model, request, deadline, expected)
+        return await self._ask_by(longer, resolved.model, request, deadline, expected, least_tokens)
 
     async def _ask_by(
-        self, plan: LoadPlan, model: Model, request: Ask, deadline: Deadline, expected: type[First]
+        self,
+        plan: LoadPlan,
+        model: Model,
+        request: Ask,
+        deadline: Deadline,
+        expected: type[First],
+        least_tokens: int | None,
     ) -> tuple[First, AsyncGenerator[Event, None], AsyncExitStack]:
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._pool.lease(model, plan, within_s=deadline.wait_s()))
+            _require_context(lease, least_tokens)
             events = self._in_time(self._learned(lease.generate(request), lease), deadline)
             stack.push_async_callback(events.aclose)
             first = await anext(events)
@@ -289,6 +299,17 @@ class Answers:
             raise deadline.missed() from None
         finally:
             await events.aclose()
+
+
+def _require_context(lease: Lease, least_tokens: int | None) -> None:
+    """Raises UnsupportedParameter where the loaded model has less room than that."""
+    has = lease.plan.context_tokens
+    if least_tokens is not None and least_tokens > has:
+        raise UnsupportedParameter(
+            f"'num_ctx' asks for {least_tokens} tokens of context, and {lease.model.id} is loaded with {has}: what "
+            "max_context_tokens, the model and the memory allow. Ask for less, or leave it out.",
+            param="num_ctx",
+        )
 
 
 def _may_be_replaced(resolved: Resolved) -> bool:

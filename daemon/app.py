@@ -30,7 +30,9 @@ from daemon.api.embeddings import embeddings_router
 from daemon.api.errors import install_error_handlers
 from daemon.api.events import events_router
 from daemon.api.foundry import foundry_router, foundry_sessions_router
+from daemon.api.ollama.routers import ollama_router
 from daemon.api.openai import openai_router
+from daemon.api.presets import presets_router
 from daemon.api.reasoning import reasoning_router
 from daemon.api.responses.router import responses_router
 from daemon.api.security import Guard
@@ -40,6 +42,7 @@ from daemon.conversations import Conversations
 from daemon.events import EventLog
 from daemon.learner import Learner
 from daemon.listing import Listing
+from daemon.loads import Loads
 from daemon.machine import Machine
 from daemon.pool.budget import MemoryMeter
 from daemon.pool.launch import Launcher, ProcessLauncher
@@ -136,6 +139,7 @@ class Daemon:
             limits=AnswerLimits(choices=settings.max_choices, tokens=settings.max_answer_tokens),
             logs_prompts=settings.log_prompts,
         )
+        self.loads = Loads(self.catalog, self.pool)
         self._launcher = launcher
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -308,13 +312,24 @@ def create_app(
     app.include_router(anthropic_router(daemon.answers, max_messages=settings.max_messages))
     app.include_router(reasoning_router(daemon.answers, daemon.catalog, daemon.pool))
     app.include_router(audio_router(daemon.answers))
+    app.include_router(
+        ollama_router(
+            daemon.answers,
+            daemon.loads,
+            daemon.catalog,
+            daemon.pool,
+            max_messages=settings.max_messages,
+            max_context_tokens=settings.max_context_tokens,
+        )
+    )
     app.include_router(embeddings_router(daemon.answers))
     app.include_router(registry_router(daemon.admin, daemon.status))
     app.include_router(choice_router(daemon.admin))
+    app.include_router(presets_router(daemon.admin))
     app.include_router(events_router(daemon.events, heartbeat_s=settings.heartbeat_s))
-    app.include_router(sessions_router(daemon.catalog, daemon.pool))
+    app.include_router(sessions_router(daemon.loads, daemon.pool))
     app.include_router(foundry_router(daemon.catalog))
-    app.include_router(foundry_sessions_router(daemon.catalog, daemon.pool))
+    app.include_router(foundry_sessions_router(daemon.catalog, daemon.loads, daemon.pool))
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:

@@ -14,7 +14,8 @@ from daemon.choosing import Chooser
 from daemon.decisions import Decisions
 from daemon.machine import Machine
 from daemon.planning import Planner
-from daemon.resolving import Resolver
+from daemon.presets import Presets, without_latest
+from daemon.resolving import ADAPTER_MARK, Resolver
 from daemon.settings import Settings
 from registry.errors import (
     ModelNotUsable,
@@ -84,6 +85,7 @@ class Catalog:
             held_back=held_back,
         )
         self.decisions = Decisions(settings.max_selections)
+        self.presets = Presets(registry, self._is_model)
         planner = Planner(registry, machine, settings, self.chooser, is_proven=is_proven)
         self.plan = planner.plan
         self.plan_longer = planner.plan_longer
@@ -94,6 +96,7 @@ class Catalog:
             self.chooser,
             planner,
             self.decisions,
+            self.presets,
             get=self.get,
             stand_in=stand_in,
         )
@@ -110,7 +113,7 @@ class Catalog:
         An alias stands for several hardware variants, of which the selector takes the best one for this machine.
         Raises ModelNotFound with near names.
         """
-        variants = self._registry.candidates(reference)
+        variants = self.candidates(reference)
         if not variants:
             return self._registry.get(reference)  # raises, with near names
         if len({model.name for model in variants}) > 1:
@@ -119,8 +122,17 @@ class Catalog:
         return variants[0]
 
     def candidates(self, reference: str) -> tuple[Model, ...]:
-        """Every model that a name can mean; () for none."""
-        return self._registry.candidates(reference)
+        """Every model that a name can mean, with or without Ollama's tag for no tag; () for none."""
+        return self._registry.candidates(reference) or self._registry.candidates(without_latest(reference))
+
+    def requested(self, reference: str) -> tuple[Model, ...]:
+        """``candidates``, also of what a preset stands for."""
+        preset = self.presets.find(reference)
+        return self.candidates(reference if preset is None else preset.base.rpartition(ADAPTER_MARK)[0] or preset.base)
+
+    def _is_model(self, reference: str) -> bool:
+        """Whether a model is here that ``reference`` can mean, perhaps with an adapter."""
+        return bool(self.candidates(reference) or self.candidates(reference.rpartition(ADAPTER_MARK)[0]))
 
     def problems(self) -> tuple[FolderProblem, ...]:
         return self._registry.problems()

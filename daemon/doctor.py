@@ -85,6 +85,7 @@ def _told(recovery: Recovery) -> str:
     where = f" The damaged file is {recovery.kept}." if recovery.kept is not None else ""
     return (
         f"The registry was damaged ({recovery.reason}) and is made anew.{where} Restored: {recovery.pins} pins, "
+        f"{recovery.presets} presets, "
         f"{recovery.roots} roots, {recovery.hints} hints, {recovery.allowed_libraries} allowed libraries, "
         f"{recovery.verifications} full checks, {recovery.api_keys} API keys."
     )

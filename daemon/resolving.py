@@ -13,6 +13,7 @@ from daemon.endpoints import CHATS, Endpoint
 from daemon.machine import Machine
 from daemon.planning import Planner
 from daemon.pool.plan import LoadPlan
+from daemon.presets import Presets, without_latest
 from daemon.settings import Settings
 from daemon.wants import NO_WANTS, Wants, context_for, is_auto, task_for, thinking_for
 from registry.errors import (
@@ -27,7 +28,7 @@ from registry.errors import (
     UnsupportedParameter,
 )
 from registry.layouts.adapters import adapter_names
-from registry.model import Model, Status, Task
+from registry.model import Model, Preset, Status, Task
 from registry.store import Registry
 from selector.filters import reject_provider
 from selector.selection import Selection, SelectionRequest
@@ -41,7 +42,7 @@ class Resolved:
     """A model ready to be leased; ``selection`` is the ledger if slmreg made the choice, kept as ``decision_id``.
 
     ``thinking``: whether it is to reason before it answers; None is up to its chat template. ``adapter``: the LoRA
-    adapter that was asked for.
+    adapter that was asked for. ``preset``: what was named is this, and it says more than which model.
     """
 
     model: Model
@@ -50,6 +51,7 @@ class Resolved:
     thinking: bool | None = None
     decision_id: str | None = None
     adapter: str | None = None
+    preset: Preset | None = None
 
     @property
     def name(self) -> str:
@@ -76,6 +78,7 @@ class Resolver:
         chooser: Chooser,
         planner: Planner,
         decisions: Decisions,
+        presets: Presets,
         *,
         get: Callable[[str], Model],
         stand_in: Callable[[Task, str], str | None],
@@ -86,21 +89,30 @@ class Resolver:
         self._chooser = chooser
         self._plan = planner.plan
         self._decisions = decisions
+        self._presets = presets
         self._get = get
         self._stand_in = stand_in
 
     def resolve(
         self, reference: str, wants: Wants = NO_WANTS, *, is_forced: bool = False, serves: Endpoint = CHATS
     ) -> Resolved:
-        """What ``model`` in a request to an endpoint means: an id, name or alias, ``auto``, or ``auto:<task>``.
+        """What ``model`` in a request to an endpoint means: a preset, an id, name or alias, ``auto``, ``auto:<task>``.
 
-        Behind a name may stand the LoRA adapter that is to be used: ``name@adapter``.
-
-        ``is_forced``: a model that is named is to be loaded although it should not fit.
+        Behind a name may stand the LoRA adapter that is to be used: ``name@adapter``; or ``:latest``, which says
+        nothing. ``is_forced``: a model that is named is to be loaded although it should not fit.
 
         Raises ModelNotFound, AdapterNotFound, ModelNotUsable, UnknownTask, NoModelForTask, PinnedModelNotUsable,
         OutOfBudget, and LoadFailed for a pinned model that is not tried again yet.
         """
+        preset = self._presets.find(reference)
+        if preset is not None:
+            resolved = self._resolve(preset.base, wants, is_forced=is_forced, serves=serves)
+            return replace(resolved, preset=preset)
+        if not self._registry.candidates(reference):
+            reference = without_latest(reference)
+        return self._resolve(reference, wants, is_forced=is_forced, serves=serves)
+
+    def _resolve(self, reference: str, wants: Wants, *, is_forced: bool, serves: Endpoint) -> Resolved:
         if is_auto(reference):
             return self._resolve_auto(reference.strip().lower(), wants, serves)
         model, adapter = self.with_adapter(reference)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from registry.model import Changes, FolderProblem, Markers, Model, Pin, Root, Status, Task
+from registry.model import Changes, FolderProblem, Markers, Model, Pin, Preset, Root, Status, Task
 
 if TYPE_CHECKING:  # none of this is for every command
     from daemon.decisions import Decision
@@ -153,6 +153,7 @@ def recovery_json(recovery: Recovery) -> Json:
             "verifications": recovery.verifications,
             "evaluations": recovery.evaluations,
             "api_keys": recovery.api_keys,
+            "presets": recovery.presets,
         },
     }
 
@@ -201,6 +202,19 @@ def pin_event_json(pin: Pin) -> Json:
 def pin_json(pin: Pin, why_not: str | None) -> Json:
     """``serves``: the model that requests get by this pin now; None where ``problem`` says why it cannot."""
     return {**pin_event_json(pin), "serves": pin.model_id if why_not is None else None, "problem": why_not}
+
+
+def preset_json(preset: Preset, means: str | None) -> Json:
+    """``means``: the id of the model that it stands for now; None where slmreg chooses, and where that is gone."""
+    return {
+        "name": preset.name,
+        "from": preset.base,
+        "means": means,
+        "system": preset.system,
+        "parameters": dict(preset.parameters),
+        "messages": [dict(message) for message in preset.messages],
+        "modified_at": iso_time(preset.modified_s),
+    }
 
 
 def decision_json(decision: Decision) -> Json:

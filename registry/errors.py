@@ -11,6 +11,7 @@
     |-- DatabaseError             the registry cannot be opened, read or written
     |-- ModelNotFound
     |-- AdapterNotFound           the model has no such LoRA adapter
+    |-- PresetNotFound            no preset has this name
     |-- SelectionNotFound         a recorded choice that is not kept (any more)
     |-- ResponseNotFound          an answer to go on from that is not kept (any more)
     |-- ModelNotUsable            known, but partial, invalid, missing or blocked
@@ -23,6 +24,7 @@
     |-- WorkerDied                the worker went away in the middle of a request
     |-- ModelUnloaded             the model was taken away in the middle of a request
     |-- GenerationFailed          the engine refused or broke one request
+    |-- NotOffered                another server does that; slmreg does not
     |-- AnswerTimedOut            the answer took longer than request_timeout_s, or than the request's own deadline
     |-- DaemonStopping
     |-- DaemonNotRunning
@@ -132,6 +134,15 @@ class AdapterNotFound(SlmregError):
         self.param = "model"
 
 
+class PresetNotFound(SlmregError):
+    code = "preset_not_found"
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        has = f"There are: {', '.join(known)}." if known else "There are none."
+        super().__init__(f"There is no preset {name!r}. {has}")
+        self.param = "model"
+
+
 class SelectionNotFound(SlmregError):
     code = "selection_not_found"
 
@@ -197,6 +208,10 @@ class DaemonStopping(_Retryable):
 
 class GenerationFailed(SlmregError):
     code = "generation_failed"
+
+
+class NotOffered(SlmregError):
+    code = "not_offered"
 
 
 class AnswerTimedOut(SlmregError):

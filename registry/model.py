@@ -248,6 +248,23 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A name that a person gave to a model together with a way to use it.
+
+    ``base`` is what stands for the model, as a request would name it. ``system`` and ``messages`` (each with ``role``
+    and ``content``) go in front of every chat, ``parameters`` count where a request says nothing; what they are called
+    and may be is not for the registry to know. ``modified_s`` is Unix time.
+    """
+
+    name: str
+    base: str
+    system: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    messages: tuple[Mapping[str, Any], ...] = ()
+    modified_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """What was measured of one model on one device with so many threads; it holds for this ``content`` of the model.
 

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from registry.errors import InvalidRequest, InvalidRoot, ModelNotFound
 from registry.files.listing import exists
-from registry.index import choices
+from registry.index import choices, presets
 from registry.index.database import Database, Writing
 from registry.index.door import Door
 from registry.index.models import Models
@@ -35,6 +35,7 @@ from registry.model import (
     Measurement,
     Model,
     Pin,
+    Preset,
     RootChoice,
     ScanReport,
     Status,
@@ -256,6 +257,24 @@ class Registry:
     def unpin(self, task: Task) -> None:
         """Undo a pin; a task without one stays so."""
         self._door.write(lambda writing: choices.remove_pin(writing, task))
+
+    # -- presets
+
+    def presets(self) -> tuple[Preset, ...]:
+        """By name."""
+        return self._door.state().presets
+
+    def find_preset(self, name: str) -> Preset | None:
+        """Case does not count."""
+        return presets.find(self._door.state().presets, name)
+
+    def set_preset(self, preset: Preset) -> None:
+        """Keep it in place of one with this name."""
+        self._door.write(lambda writing: choices.set_preset(writing, preset))
+
+    def remove_preset(self, name: str) -> bool:
+        """Whether there was one."""
+        return self._door.write(lambda writing: choices.remove_preset(writing, name))
 
     # -- what was seen and said of models here
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -15,12 +13,10 @@ from daemon.admin import MOST_NOTES, Admin
 from daemon.api.fields import KeepAliveField
 from daemon.api.streaming import json_list
 from daemon.bounds import MAX_BYTES, MAX_CONTEXT_TOKENS, MAX_SECONDS
-from daemon.catalog import Catalog
-from daemon.endpoints import EVERY
 from daemon.listing import encode
+from daemon.loads import Loads
 from daemon.pool.pool import SessionPool
 from daemon.shapes import Json, session_json
-from registry.errors import ModelNotFound
 from registry.model import Fallback
 from selector.policy import Policy
 
@@ -34,11 +30,11 @@ MAX_NAME = 512
 Globs = Annotated[tuple[Annotated[str, Field(max_length=MAX_NAME)], ...], Field(max_length=100)]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SelectBody(_Body):
+class SelectBody(Body):
     """What a choice has to meet; see ``selector.selection.SelectionRequest``."""
 
     task: str
@@ -58,13 +54,13 @@ class SelectBody(_Body):
     limit: int | None = Field(None, ge=0, description="so much of the ranking and of what was rejected; absent: all")
 
 
-class PinBody(_Body):
+class PinBody(Body):
     task: str
     model: str = Field(max_length=MAX_NAME, description="an id, name, alias, or a glob: the newest that fits it")
     fallback: Fallback = Field(Fallback.ERROR, description="when it cannot serve: an error, or what slmreg chooses")
 
 
-class EvaluationBody(_Body):
+class EvaluationBody(Body):
     """A rating, or ``passed`` items ``of`` so many."""
 
     model: str
@@ -76,7 +72,7 @@ class EvaluationBody(_Body):
     notes: str = Field("", max_length=MOST_NOTES)
 
 
-class ModelBody(_Body):
+class ModelBody(Body):
     model: str
 
 
@@ -208,7 +204,7 @@ def choice_router(admin: Admin) -> APIRouter:
     return router
 
 
-def sessions_router(catalog: Catalog, pool: SessionPool) -> APIRouter:
+def sessions_router(loads: Loads, pool: SessionPool) -> APIRouter:
     """What is loaded."""
     router = APIRouter(prefix="/slmreg", tags=["slmreg"])
 
@@ -218,29 +214,15 @@ def sessions_router(catalog: Catalog, pool: SessionPool) -> APIRouter:
 
     @router.post("/load")
     async def load(body: LoadBody) -> Json:
-        resolved = await asyncio.to_thread(catalog.resolve, body.model, is_forced=body.force, serves=EVERY)
-        plan = resolved.plan
-        if body.keep_alive is not None:
-            plan = replace(plan, keep_alive_s=body.keep_alive.seconds)
-        await pool.load(resolved.model, plan, is_kept=body.pin_loaded)
+        resolved = await loads.load(
+            body.model, keep_alive=body.keep_alive, is_forced=body.force, is_kept=body.pin_loaded
+        )
         session = next(session_json(s) for s in pool.snapshot() if s.model_id == resolved.model.id)
         return {**session, "warning": FORCED if resolved.plan.is_forced else None}
 
     @router.post("/unload")
     async def unload(body: UnloadBody) -> Json:
-        known = [model.id for model in await asyncio.to_thread(catalog.candidates, body.model)]
-        model_id = which_session(body.model, known, {session.model_id for session in pool.snapshot()})
-        return {"id": model_id, "unloaded": await pool.unload(model_id, at_once=body.now)}
+        model_id, is_unloaded = await loads.unload(body.model, at_once=body.now)
+        return {"id": model_id, "unloaded": is_unloaded}
 
     return router
-
-
-def which_session(reference: str, known: Sequence[str], loaded: Collection[str]) -> str:
-    """The session that a name means, if one of those it can mean is loaded; also an id that the registry has forgotten.
-
-    Raises ModelNotFound.
-    """
-    meant = [reference] if reference in loaded else known
-    if not meant:
-        raise ModelNotFound(reference)
-    return next((model_id for model_id in meant if model_id in loaded), meant[0])

@@ -101,6 +101,7 @@ def _logprobs_json(tokens: list[Json]) -> Json:
 
 
 def logprob_json(token: TokenLogprob) -> Json:
+    """A token as OpenAI and Ollama tell of it."""
     return {**_token_json(token), "top_logprobs": [_token_json(other) for other in token.top]}
 
 

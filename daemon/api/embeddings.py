@@ -84,14 +84,18 @@ def _as_list(given: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]
 
 def _parts(made: EmbeddedTexts, encoding: Literal["float", "base64"]) -> Iterator[list[bytes]]:
     """One vector at a time: all of them as text take a while, and much memory."""
-    size = 4 * made.dimensions
-    for index, begin in enumerate(range(0, len(made.vectors), size)):
-        vector = made.vectors[begin : begin + size]
-        shown = base64.b64encode(vector).decode("ascii") if encoding == "base64" else _numbers(vector)
+    for index, vector in enumerate(each_vector(made)):
+        shown = base64.b64encode(vector).decode("ascii") if encoding == "base64" else numbers_of(vector)
         yield [encode({"object": "embedding", "index": index, "embedding": shown})]
 
 
-def _numbers(vector: bytes) -> list[float]:
+def each_vector(made: EmbeddedTexts) -> Iterator[bytes]:
+    """Little-endian float32."""
+    size = 4 * made.dimensions
+    return (made.vectors[begin : begin + size] for begin in range(0, len(made.vectors), size))
+
+
+def numbers_of(vector: bytes) -> list[float]:
     """Of little-endian float32."""
     numbers = array("f", vector)
     if sys.byteorder == "big":

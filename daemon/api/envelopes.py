@@ -62,8 +62,9 @@ def ollama_envelope(message: str, *, status: int, code: str | None, param: str |
     return {"error": without_surrogates(message), "code": code}
 
 
+OLLAMA_PREFIX = "/api/"
 # Whose errors look otherwise than OpenAI's, by how their paths begin.
-_BY_PATH: dict[str, InWords] = {"/v1/messages": anthropic_envelope, "/api/": ollama_envelope}
+_BY_PATH: dict[str, InWords] = {"/v1/messages": anthropic_envelope, OLLAMA_PREFIX: ollama_envelope}
 
 
 def envelope_at(path: str) -> InWords:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -33,6 +34,7 @@ STATUS: dict[type[errors.SlmregError], int] = {
     errors.DatabaseError: 500,
     errors.ModelNotFound: 404,
     errors.AdapterNotFound: 404,
+    errors.PresetNotFound: 404,
     errors.SelectionNotFound: 404,
     errors.ResponseNotFound: 404,
     errors.ModelNotUsable: 409,
@@ -45,6 +47,7 @@ STATUS: dict[type[errors.SlmregError], int] = {
     errors.WorkerDied: 502,
     errors.ModelUnloaded: 503,
     errors.GenerationFailed: 500,
+    errors.NotOffered: 501,
     errors.AnswerTimedOut: 504,
     errors.DaemonStopping: 503,
     errors.DaemonNotRunning: 503,
@@ -112,25 +115,28 @@ async def _on_slmreg_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_invalid_body(request: Request, error: Exception) -> JSONResponse:
-    """The first thing that is wrong with the body, by its path in the JSON."""
     if not isinstance(error, RequestValidationError):
         raise error
-    problems = error.errors()
+    return error_response(first_wrong(error.errors()), path=request.url.path)
+
+
+def first_wrong(problems: Sequence[Any]) -> errors.InvalidRequest:
+    """The first thing that pydantic found wrong with a body, by its path in the JSON."""
     # A field that may be of several types reports each one tried: the one that got furthest is what was meant.
     same_field = [problem for problem in problems if problem["loc"][:3] == problems[0]["loc"][:3]]
     first = max(reversed(same_field), key=lambda problem: len(problem["loc"]))
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "syntax error")
-        message = f"The body is not valid JSON: {reason}."
-        return plain_error(message, status=400, code="invalid_json", path=request.url.path)
+        error = errors.InvalidRequest(f"The body is not valid JSON: {reason}.")
+        error.code = "invalid_json"
+        return error
     where = [str(part) for part in first["loc"] if part not in NOT_IN_JSON and "[" not in str(part)]
     param = ".".join(where) or None
+    if first["type"] == "extra_forbidden":
+        return errors.UnsupportedParameter(f"The parameter {param!r} is not supported. Leave it out.", param=param)
     reason = str(first["msg"]).removeprefix("Value error, ")
     message = f"{param}: {reason}." if param else f"The request is not usable: {reason}."
-    code = "unsupported_parameter" if first["type"] == "extra_forbidden" else "invalid_request"
-    if code == "unsupported_parameter":
-        message = f"The parameter {param!r} is not supported. Leave it out."
-    return plain_error(message, status=400, code=code, param=param, path=request.url.path)
+    return errors.InvalidRequest(message, param=param)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:

@@ -13,11 +13,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from daemon.api.admin import which_session
 from daemon.api.errors import plain_error
 from daemon.bounds import MAX_SECONDS
 from daemon.catalog import Catalog
 from daemon.endpoints import EVERY
+from daemon.loads import Loads
 from daemon.pool.pool import SessionPool
 from daemon.pool.session import SessionState
 from daemon.shapes import Json
@@ -71,7 +71,7 @@ def foundry_router(catalog: Catalog) -> APIRouter:
     return router
 
 
-def foundry_sessions_router(catalog: Catalog, pool: SessionPool) -> APIRouter:
+def foundry_sessions_router(catalog: Catalog, loads: Loads, pool: SessionPool) -> APIRouter:
     """What is loaded. A model need not be loaded first: the first request does that."""
     router = APIRouter(tags=["Foundry Local"])
 
@@ -104,9 +104,8 @@ def foundry_sessions_router(catalog: Catalog, pool: SessionPool) -> APIRouter:
     @router.post("/models/unload/{reference:path}")
     async def unload(reference: str) -> Json:
         """When running answers are done, however long it was to stay (``force`` changes nothing)."""
-        known = [model.id for model in await asyncio.to_thread(catalog.candidates, reference)]
-        model_id = which_session(reference, known, {session.model_id for session in pool.snapshot()})
-        return {"status": "unloaded" if await pool.unload(model_id) else "not_loaded"}
+        _model_id, is_unloaded = await loads.unload(reference)
+        return {"status": "unloaded" if is_unloaded else "not_loaded"}
 
     @router.get("/openai/load/{reference:path}", include_in_schema=False, response_model=None)
     @router.get("/models/load/{reference:path}", include_in_schema=False, response_model=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
@@ -13,6 +15,7 @@ from daemon.api.headers import DEADLINE_HEADER, POLICY_HEADER, TASK_HEADER
 from daemon.api.serving import respond
 from daemon.api.streaming import json_list
 from daemon.listing import encode
+from daemon.shapes import Json
 from registry.errors import InvalidRequest
 from registry.model import Model, Status
 
@@ -25,14 +28,18 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
 
     @router.get("/models", response_model=None)
     def list_models() -> Response:
-        """Every model that can be used now."""
+        """Every model that can be used now, and every preset."""
         models, _total = admin.encoded_models()
         usable = ([_openai_model(*each) for each in part if each[0].status is Status.READY] for part in models)
-        return json_list(b'{"object":"list","data":[', usable, b"]}")
+        presets = [_openai_preset(preset) for preset in admin.presets()]
+        return json_list(b'{"object":"list","data":[', chain(usable, [presets]), b"]}")
 
     @router.get("/models/{reference:path}", response_model=None)
     def get_model(reference: str) -> Response:
-        """One model, by id, name or alias, maybe with the adapter that a request can name behind it."""
+        """One model, by id, name or alias, maybe with an adapter behind it as in requests; or one preset."""
+        preset = admin.find_preset(reference)
+        if preset is not None:
+            return Response(_openai_preset(preset), media_type="application/json")
         name, (model, record) = admin.encoded_model(reference)
         return Response(_openai_model(model, record, name), media_type="application/json")
 
@@ -63,3 +70,8 @@ def _openai_model(model: Model, record: bytes, name: str | None = None) -> bytes
     owner = "slmreg-demo" if model.is_demo else (model.publisher or str(model.source))
     names = (encode(name or model.id), encode(owner))
     return b'{"id":%b,"object":"model","created":0,"owned_by":%b,"slmreg":%b}' % (*names, record)
+
+
+def _openai_preset(preset: Json) -> bytes:
+    record = {"id": preset["name"], "object": "model", "created": 0, "owned_by": "slmreg-preset", "slmreg": preset}
+    return encode(record)

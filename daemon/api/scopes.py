@@ -64,6 +64,8 @@ USE = """
     GET    /slmreg/evaluations
     GET    /slmreg/sessions
     GET    /slmreg/settings
+    GET    /slmreg/presets
+    GET    /slmreg/presets/{name:path}
     GET    /openapi.json
     GET    /metrics
     GET    /docs
@@ -79,11 +81,14 @@ ADMIN = """
     DELETE /slmreg/pins/{task}
     POST   /slmreg/evaluations
     DELETE /slmreg/evaluations/{model:path}
+    POST   /slmreg/presets
+    DELETE /slmreg/presets/{name:path}
     POST   /api/create
     POST   /api/copy
     DELETE /api/delete
     POST   /api/pull
     POST   /api/push
+    POST   /api/blobs/{digest}
     POST   /openai/load/{model:path}
     POST   /openai/unload/{model:path}
     POST   /models/load/{model:path}

@@ -31,6 +31,7 @@ async def respond(
     in_words: Callable[[Answer], Telling],
     *,
     is_stream: bool,
+    stream: type[EventStream] = EventStream,
 ) -> Response:
     """What ``starting`` comes to, told ``in_words``; nothing goes on once the client has left.
 
@@ -45,7 +46,7 @@ async def respond(
         stack.push_async_callback(telling.aclose)
         headers = answer_headers(answer.name, answer.task, answer.decision_id)
         if is_stream:
-            response = EventStream(telling.frames(), close=telling.aclose, headers=headers)
+            response = stream(telling.frames(), close=telling.aclose, headers=headers)
             stack.pop_all()  # the response closes the answer
             return response
         try:

@@ -73,6 +73,12 @@ def openai_error_frame(error: SlmregError) -> bytes:
     return event_frame(error_body(error))
 
 
+class LineStream(EventStream):
+    """JSON objects, one a line, as Ollama streams them."""
+
+    media_type = "application/x-ndjson"
+
+
 async def ending_in_words(
     frames: AsyncIterator[bytes], error_frame: Callable[[SlmregError], bytes] = openai_error_frame
 ) -> AsyncIterator[bytes]:
@@ -85,6 +91,11 @@ async def ending_in_words(
     except Exception as error:
         log.exception("stream.bug")
         yield error_frame(GenerationFailed(f"slmreg failed on this answer: {type(error).__name__}."))
+
+
+def line_frame(body: Any) -> bytes:
+    """One line of NDJSON, in ASCII."""
+    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
 
 def event_frame(body: Any, name: str | None = None) -> bytes:

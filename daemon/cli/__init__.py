@@ -22,6 +22,7 @@ from daemon.cli import (
     manifest,
     models,
     pins,
+    preset,
     rate,
     serve,
     sessions,
@@ -60,6 +61,8 @@ def main() -> None:
     """
 
 
-for group in (serve, demo, models, show, choose, pins, rate, sessions, chat, verify, manifest, allow, keys, doctor):
+GROUPS = (serve, demo, models, show, choose, pins, preset, rate, sessions, chat, verify, manifest, allow, keys, doctor)
+
+for group in GROUPS:
     for command in group.COMMANDS:
         main.add_command(command)

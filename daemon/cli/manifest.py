@@ -102,28 +102,27 @@ def export_file(file: Path) -> None:
 
 def _parsed(file: Path) -> tuple[Hint, ...]:
     """Raises InvalidRequest, which names the file that was given, whatever it is called."""
-    from registry.manifest import parse
+    from registry.manifest import MAX_BYTES, parse
 
     name = "standard input" if file == STANDARD else str(file)
     try:
-        return parse(_read(file))
+        return parse(read_text(file, max_bytes=MAX_BYTES, what="list of models"))
     except InvalidRequest as error:
         raise InvalidRequest(
             _AS_PARSED.sub(lambda found: found[1] + name, error.message, 1), param=error.param
         ) from error
 
 
-def _read(file: Path) -> str:
-    from registry.manifest import MAX_BYTES
-
+def read_text(file: Path, *, max_bytes: int, what: str) -> str:
+    """UTF-8 text, or what PowerShell writes, of a file or of standard input. Raises InvalidRequest."""
     try:
         with click.open_file(str(file), "rb") as stream:
-            content: bytes = stream.read(MAX_BYTES + 1)
+            content: bytes = stream.read(max_bytes + 1)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InvalidRequest(f"{file} cannot be read: {reason}. Check the name and the permissions.") from error
-    if len(content) > MAX_BYTES:
-        raise InvalidRequest(f"{file} is larger than {MAX_BYTES} bytes, which no list of models needs.")
+    if len(content) > max_bytes:
+        raise InvalidRequest(f"{file} is larger than {max_bytes} bytes, which no {what} needs.")
     try:
         return content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8")
     except UnicodeDecodeError as error:

@@ -75,8 +75,8 @@ class UseCores:
 class Sampling:
     """``temperature`` 0 is greedy, ``top_k`` and ``min_p`` 0 are off; None is the model's own.
 
-    ``seed`` None is a fresh one. ``repetition_penalty`` 1 and the other penalties 0 are off. ``logit_bias`` is added to
-    the logits, by token id in decimal.
+    ``seed`` None is a fresh one. ``repetition_penalty`` 1 and the other penalties 0 are off, as they are where nobody
+    says anything. ``logit_bias`` is added to the logits, by token id in decimal.
     """
 
     temperature: float | None = None
@@ -85,8 +85,8 @@ class Sampling:
     min_p: float | None = None
     seed: int | None = None
     repetition_penalty: float | None = None
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
     logit_bias: dict[str, float] = field(default_factory=dict)
 
 
@@ -105,6 +105,7 @@ class Guide:
 class Generate:
     """Answer a chat; ``messages`` and ``tools`` in OpenAI's shape, images as data URLs in content parts.
 
+    ``prompt``: go on from this very text instead, without a chat template; ``messages`` and ``tools`` do not count.
     ``max_tokens`` None: to the end of the context. ``stop_token_ids`` end an answer like the end-of-sequence token,
     and no token may end it before ``min_tokens``. ``choices`` is how many answers are wanted. ``top_logprobs`` None: no
     log probabilities; else that many alternatives beside each token's own. ``thinking``: whether the model is to reason
@@ -138,11 +139,15 @@ class Generate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embed:
-    """Make a vector of each text, or of each list of token ids, and keep its first ``dimensions``; None: all."""
+    """Make a vector of each text, or of each list of token ids, and keep its first ``dimensions``; None: all.
+
+    ``is_truncating``: of a text that is too long for the model, only the beginning counts; else it is refused.
+    """
 
     request_id: str
     inputs: list[str | list[int]]
     dimensions: int | None = None
+    is_truncating: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

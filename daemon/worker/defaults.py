@@ -50,8 +50,8 @@ def with_defaults(asked: Sampling, defaults: SamplingParams, *, vocab_size: int)
         min_p=defaults.min_p if asked.min_p is None else asked.min_p,
         seed=asked.seed,
         repetition_penalty=penalty,
-        frequency_penalty=asked.frequency_penalty,
-        presence_penalty=asked.presence_penalty,
+        frequency_penalty=asked.frequency_penalty or 0.0,
+        presence_penalty=asked.presence_penalty or 0.0,
         logit_bias=_by_token(asked.logit_bias, vocab_size),
     )
 

@@ -96,7 +96,8 @@ class Engine:
             )
         asked, prompt, prefill = self._prompt(request)
         if not prompt:
-            raise InvalidRequest("The chat makes an empty prompt: there is nothing to answer.", param="messages")
+            param = "messages" if request.prompt is None else "prompt"
+            raise InvalidRequest("The prompt is empty: there is nothing to answer.", param=param)
         return asked, [self._job(request, asked, prompt, prefill, choice) for choice in range(request.choices)]
 
     def _job(self, request: Generate, asked: str, prompt: list[int], prefill: Prefill | None, choice: int) -> Job:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from registry.index import presets
 from registry.index.database import Writing
 from registry.index.pins import StoredPin, with_its_model
 from registry.index.state import State
@@ -18,16 +19,18 @@ from registry.index.writing import (
     delete_key,
     delete_library,
     delete_pin,
+    delete_preset,
     delete_root,
     write_evaluation,
     write_hints,
     write_key,
     write_library,
     write_pin,
+    write_preset,
     write_root,
     write_verification,
 )
-from registry.model import ApiKey, Evaluation, Hint, RootChoice, Task, Verification
+from registry.model import ApiKey, Evaluation, Hint, Preset, RootChoice, Task, Verification
 
 # Of one model for one task; the oldest go. By then what is published about a model hardly counts any more (judged).
 MAX_EVALUATIONS = 500
@@ -83,6 +86,32 @@ def remove_choice(writing: Writing, root: Path) -> None:
     if left != writing.now.roots:
         delete_root(writing.connection, root)
         writing.after = replace(writing.now, roots=left)
+
+
+# -- presets
+
+
+def set_preset(writing: Writing, preset: Preset) -> None:
+    """In place of one whose name differs in its case only."""
+    known = writing.now.presets
+    if preset in known:
+        return
+    old = presets.find(known, preset.name)
+    if old is not None:
+        delete_preset(writing.connection, old.name)
+    write_preset(writing.connection, preset)
+    kept = (*(each for each in known if each is not old), preset)
+    writing.after = replace(writing.now, presets=tuple(sorted(kept, key=lambda each: each.name)))
+
+
+def remove_preset(writing: Writing, name: str) -> bool:
+    """False if there was none."""
+    known = writing.now.presets
+    old = presets.find(known, name)
+    if old is not None:
+        delete_preset(writing.connection, old.name)
+        writing.after = replace(writing.now, presets=tuple(each for each in known if each is not old))
+    return old is not None
 
 
 # -- hints, libraries, checks

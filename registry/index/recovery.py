@@ -40,6 +40,7 @@ class Recovery:
     verifications: int = 0
     evaluations: int = 0
     api_keys: int = 0
+    presets: int = 0
 
 
 def open_database(path: Path, *, damaged: DamagedFile | None = None) -> tuple[Database, Recovery | None]:
@@ -106,6 +107,7 @@ def _rebuild(path: Path, reason: str) -> Recovery:
         verifications=len(keepsakes.verifications),
         evaluations=len(state.stored_evaluations),
         api_keys=len(state.keys),
+        presets=len(state.presets),
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from registry.index.experience import evaluation_columns, evaluations
 from registry.index.models import Models
 from registry.index.pins import pin_columns, stored_pin
+from registry.index.presets import preset_columns, stored_preset
 from registry.index.rows import api_key, json_text, key_columns, verification, verification_columns
 from registry.index.state import State
 from registry.index.stored import StoredModel, Verdict
@@ -98,6 +99,7 @@ def read_sidecar(path: Path, *, now_s: float) -> Keepsakes:
         libraries=dict(libraries),
         stored_evaluations=tuple(each for some in said for each in some if each.model_key in models),
         keys=tuple(_entries(document, "keys", api_key)),
+        presets=tuple(_entries(document, "presets", stored_preset)),
     )
     return Keepsakes(state, checks)
 
@@ -113,6 +115,7 @@ def _text(state: State, verifications: Mapping[int, Verification]) -> str:
             "verifications": [verification_columns(key, each) for key, each in sorted(verifications.items())],
             "pins": [pin_columns(pin) for pin in state.stored_pins],
             "evaluations": [evaluation_columns(each) for each in state.stored_evaluations],
+            "presets": [preset_columns(preset) for preset in state.presets],
             "roots": [{**asdict(choice), "path": str(choice.path)} for choice in state.roots],
             "hints": [asdict(hint) for hint in state.hints],
             "libraries": [{"sha256": each, "model_id": model_id} for each, model_id in state.libraries.items()],
@@ -123,7 +126,8 @@ def _text(state: State, verifications: Mapping[int, Verification]) -> str:
 
 def _said(state: State) -> tuple[object, ...]:
     """What people said, without the models that they said it about."""
-    return state.stored_pins, state.stored_evaluations, state.roots, state.hints, state.libraries, state.keys
+    pins, evaluations = state.stored_pins, state.stored_evaluations
+    return pins, evaluations, state.presets, state.roots, state.hints, state.libraries, state.keys
 
 
 def _replace(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from registry.index.experience import engine_proofs, evaluations, measurements
 from registry.index.models import Models
 from registry.index.pins import stored_pin
+from registry.index.presets import stored_preset
 from registry.index.rows import (
     Sharing,
     api_key,
@@ -51,6 +52,7 @@ def read_state(connection: sqlite3.Connection, sharing: Sharing) -> State:
         libraries=dict(tuple(row) for row in query("SELECT sha256, model_id FROM allowed_libraries")),
         stored_evaluations=tuple(evaluations(query("SELECT * FROM evaluations ORDER BY key"))),
         keys=tuple(api_key(row) for row in query("SELECT * FROM api_keys ORDER BY created_s, name")),
+        presets=tuple(stored_preset(dict(row)) for row in query("SELECT * FROM presets ORDER BY name")),
     )
 
 

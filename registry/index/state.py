@@ -10,7 +10,7 @@ from pathlib import Path
 from registry.index.models import Models, below
 from registry.index.pins import StoredPin, meant_now
 from registry.index.stored import StoredEvaluation
-from registry.model import ApiKey, Evaluation, FolderProblem, Hint, Pin, RootChoice
+from registry.model import ApiKey, Evaluation, FolderProblem, Hint, Pin, Preset, RootChoice
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class State:
     """Everything in the database, but for the digests of full checks and what was measured.
 
     ``problems`` are by folder. ``libraries`` are those that may be loaded, by SHA-256, with the model they are for.
-    ``stored_evaluations`` and ``keys`` are in the order in which they were made.
+    ``stored_evaluations`` and ``keys`` are in the order in which they were made, ``presets`` by name.
     """
 
     models: Models = field(default_factory=Models)
@@ -29,6 +29,7 @@ class State:
     libraries: Mapping[str, str] = field(default_factory=dict)
     stored_evaluations: tuple[StoredEvaluation, ...] = ()
     keys: tuple[ApiKey, ...] = ()
+    presets: tuple[Preset, ...] = ()
 
     @cached_property
     def pinned_keys(self) -> frozenset[int]:

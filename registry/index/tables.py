@@ -159,6 +159,19 @@ class EvaluationRow(SQLModel, table=True):
     notes: str
 
 
+class PresetRow(SQLModel, table=True):
+    """A name for a model with a way to use it; ``system``, ``parameters`` and ``messages`` are JSON."""
+
+    __tablename__ = "presets"
+
+    name: str = Field(primary_key=True)
+    base: str
+    system: str
+    parameters: str
+    messages: str
+    modified_s: float
+
+
 class HintRow(SQLModel, table=True):
     """One entry of a ``models.json``, as JSON, at its place in the list."""
 

@@ -14,6 +14,7 @@ from registry.index.experience import engine_proof_columns, evaluation_columns, 
 from registry.index.models import Models
 from registry.index.pins import StoredPin, pin_columns
 from registry.index.plan import Plan
+from registry.index.presets import preset_columns
 from registry.index.rows import (
     hint_columns,
     key_columns,
@@ -25,7 +26,17 @@ from registry.index.rows import (
 )
 from registry.index.sidecar import Keepsakes
 from registry.index.stored import StoredEvaluation, StoredModel
-from registry.model import ApiKey, EngineProof, Evaluation, Hint, Measurement, RootChoice, Task, Verification
+from registry.model import (
+    ApiKey,
+    EngineProof,
+    Evaluation,
+    Hint,
+    Measurement,
+    Preset,
+    RootChoice,
+    Task,
+    Verification,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -72,6 +83,15 @@ def write_pin(connection: Connection, pin: StoredPin) -> None:
 
 def delete_pin(connection: Connection, task: Task) -> None:
     _delete(connection, "pins", "task", [str(task)])
+
+
+def write_preset(connection: Connection, preset: Preset) -> None:
+    delete_preset(connection, preset.name)
+    _insert(connection, "presets", [preset_columns(preset)])
+
+
+def delete_preset(connection: Connection, name: str) -> None:
+    _delete(connection, "presets", "name", [name])
 
 
 def write_hints(connection: Connection, hints: Sequence[Hint]) -> None:
@@ -157,6 +177,8 @@ def write_keepsakes(connection: Connection, keepsakes: Keepsakes, *, now_s: floa
         write_root(connection, choice, now_s=now_s + place)
     write_hints(connection, state.hints)
     _insert(connection, "evaluations", [evaluation_columns(each) for each in state.stored_evaluations])
+    for preset in state.presets:
+        write_preset(connection, preset)
     for sha256, model_id in state.libraries.items():
         write_library(connection, sha256, model_id, now_s=now_s)
     for api_key in state.keys:

@@ -33,7 +33,7 @@ from registry.errors import (
     SlmregError,
     UnsupportedParameter,
 )
-from registry.model import Model, Task
+from registry.model import Model, Preset, Task
 from selector.selection import Selection
 from tests.fakes import FakeLauncher, FakeWorker, a_model, on_loop
 
@@ -49,7 +49,9 @@ class Names:
     wanted: list[Wants] = field(default_factory=list)
     longer: list[tuple[int, int]] = field(default_factory=list)
 
-    def resolve(self, reference: str, wants: Wants, *, serves: Endpoint = CHATS) -> Resolved:
+    def resolve(
+        self, reference: str, wants: Wants = NO_WANTS, *, is_forced: bool = False, serves: Endpoint = CHATS
+    ) -> Resolved:
         self.wanted.append(wants)
         return self.resolved[reference.removesuffix(":1")]
 
@@ -61,6 +63,9 @@ class Names:
             raise ContextLengthExceeded(too_long.prompt_tokens, model.context_tokens)
         least = too_long.prompt_tokens + 1
         return replace(plan, context_tokens=model.context_tokens, least_context_tokens=least)
+
+    def requested(self, reference: str) -> tuple[Model, ...]:
+        return (self.resolved[reference].model,) if reference in self.resolved else ()
 
 
 class Scripted(FakeWorker):
@@ -280,7 +285,9 @@ class Chooses(Names):
 
     is_pinned = False
 
-    def resolve(self, reference: str, wants: Wants, *, serves: Endpoint = CHATS) -> Resolved:
+    def resolve(
+        self, reference: str, wants: Wants = NO_WANTS, *, is_forced: bool = False, serves: Endpoint = CHATS
+    ) -> Resolved:
         self.wanted.append(wants)
         if reference != "auto":
             return self.resolved[reference]
@@ -425,3 +432,39 @@ def test_what_a_worker_refuses_is_the_error_that_it_says_and_names_what_is_to_bl
     made = as_error(failed)
     assert type(made) is error
     assert getattr(made, "param", None) == param
+
+
+PRESET = Preset(name="p", base="a", system="Be terse.", parameters={"seed": 7, "num_ctx": 1024})
+
+
+@on_loop
+async def test_what_a_preset_says_reaches_the_worker() -> None:
+    bench = Bench(finished())
+    bench.names.resolved["p"] = Resolved(A, PLAN, preset=PRESET)
+    await bench.ask("p")
+    (asked,) = bench.launcher.asked
+    assert isinstance(asked, Generate)
+    assert asked.messages == [{"role": "system", "content": "Be terse."}]
+    assert asked.sampling.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("terms", "num_ctx", "is_there"),
+    [(NO_TERMS, 1024, True), (NO_TERMS, 1025, False), (Terms(context_tokens=1025), 1, False)],
+)
+@on_loop
+async def test_the_context_that_a_preset_or_a_request_asks_for_has_to_be_there(
+    terms: Terms, num_ctx: int, is_there: bool
+) -> None:
+    bench = Bench(finished())
+    preset = replace(PRESET, parameters={"num_ctx": num_ctx})
+    bench.names.resolved["p"] = Resolved(A, PLAN, preset=preset)
+    request = Generate(request_id="r", messages=[])
+    if is_there:
+        await (await bench.answers.start("p", request, terms=terms)).aclose()
+    else:
+        with pytest.raises(UnsupportedParameter, match="asks for 1025 tokens of context, and a:1 is loaded with 1024"):
+            await bench.answers.start("p", request, terms=terms)
+    (session,) = bench.pool.snapshot()
+    assert session.active == 0
+    await bench.pool.close()

@@ -16,6 +16,7 @@ from daemon.machine import Machine
 from daemon.settings import Settings
 from daemon.wants import Wants
 from registry.errors import (
+    AdapterNotFound,
     ContextLengthExceeded,
     InvalidRequest,
     LoadFailed,
@@ -680,3 +681,51 @@ def test_an_endpoint_serves_its_tasks_and_names_what_a_model_can_do_instead(scen
     for reference, serves in (("auto:embeddings", CHATS), ("auto:chat", EMBEDDINGS)):
         with pytest.raises(InvalidRequest, match="does not serve"):
             scene.catalog.resolve(reference, serves=serves)
+
+
+# -- presets, and the tag of Ollama's clients
+
+
+@pytest.mark.parametrize("name", ["one:latest", "ONE:Latest", "one:0", " one "])
+def test_the_tag_for_no_tag_means_nothing(scene: Scene, name: str) -> None:
+    catalog = scene.with_tiny("one").catalog
+    assert catalog.resolve(name).model.id == catalog.get(name).id == "one:0"
+    assert catalog.resolve("auto:latest").model.id == "one:0"
+    with pytest.raises(ModelNotFound):
+        catalog.resolve("two:latest")
+
+
+@pytest.mark.parametrize("base", ["one", "one:0", "one:latest", "auto", "auto:code"])
+def test_a_preset_is_asked_for_like_a_model_and_comes_along(scene: Scene, base: str) -> None:
+    catalog = scene.with_tiny("one").catalog
+    preset = catalog.presets.create("mario", base, system="Be Mario.")
+    for name in ("mario", "Mario:latest"):
+        resolved = catalog.resolve(name)
+        assert (resolved.model.id, resolved.name, resolved.preset) == ("one:0", "one:0", preset)
+        assert (resolved.selection is not None) is base.startswith("auto")
+    assert catalog.resolve("one").preset is None
+
+
+def test_a_preset_may_name_an_adapter(scene: Scene) -> None:
+    catalog = scene.with_tiny("one").catalog
+    catalog.presets.create("styled", "one@style")
+    assert [model.id for model in catalog.requested("styled")] == ["one:0"]
+    with pytest.raises(AdapterNotFound):
+        catalog.resolve("styled")
+
+
+def test_a_preset_whose_model_is_gone_says_so(scene: Scene) -> None:
+    catalog = scene.with_tiny("one").catalog
+    catalog.presets.create("mario", "one")
+    shutil.rmtree(scene.models / "one")
+    catalog.scan()
+    with pytest.raises(ModelNotUsable, match="one:0 is missing"):
+        catalog.resolve("mario")
+
+
+def test_a_model_that_comes_later_does_not_take_the_name_of_a_preset(scene: Scene) -> None:
+    catalog = scene.with_tiny("one").catalog
+    catalog.presets.create("two", "one")
+    scene.with_tiny("two")
+    assert catalog.resolve("two").model.id == "one:0"
+    assert catalog.resolve("two:0").model.id == "two:0"

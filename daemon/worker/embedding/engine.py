@@ -32,6 +32,7 @@ MAX_VECTOR_BYTES = 40 * 1024 * 1024
 
 class Tokenizer(Protocol):
     def ids(self, text: str | Sequence[int]) -> list[int]: ...
+    def truncated(self, ids: list[int], most: int) -> list[int]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +88,7 @@ class EmbeddingEngine:
 
     def _submit(self, request: Embed) -> list[ToDaemon]:
         try:
-            texts = self._texts(request.inputs)
+            texts = self._texts(request)
         except SlmregError as error:
             return [failed(request.request_id, error)]
         except Exception as error:  # one odd request must not end the others; its text may be in the message
@@ -96,12 +97,14 @@ class EmbeddingEngine:
         self._jobs.append(_Job(request.request_id, texts, deque(batches(texts)), request.dimensions))
         return []
 
-    def _texts(self, inputs: Sequence[str | list[int]]) -> list[list[int]]:
-        if not inputs:
+    def _texts(self, request: Embed) -> list[list[int]]:
+        if not request.inputs:
             raise InvalidRequest("There is nothing to make a vector of: 'input' is empty.", param="input")
         texts, total = [], 0
-        for index, text in enumerate(inputs):
+        for index, text in enumerate(request.inputs):
             ids = self._tokenizer.ids(text)
+            if request.is_truncating:
+                ids = self._tokenizer.truncated(ids, self._context_tokens)
             if not ids:
                 raise InvalidRequest(f"Input {index} is empty: there is nothing to make a vector of.", param="input")
             if len(ids) > self._context_tokens:

@@ -40,6 +40,13 @@ class TextTokenizer:
             )
         return [*self._before, *text, *self._after]
 
+    def truncated(self, ids: list[int], most: int) -> list[int]:
+        """The first of these ``ids`` of a text, at most so many, with the special tokens that end every text."""
+        if len(ids) <= most:
+            return ids
+        end = self._after[-most:]
+        return [*ids[: most - len(end)], *end]
+
     def _around(self) -> tuple[list[int], list[int]]:
         """The special tokens that stand before and after every text."""
         whole: list[int] = self._tokenizer.encode("a").ids

@@ -61,8 +61,12 @@ def templates(app: FastAPI) -> list[tuple[str, str]]:
 
 
 def routes(app: FastAPI) -> list[tuple[str, str]]:
-    """Those with something in place of their parameters, and one that is not there."""
-    return [*((method, concrete(path)) for method, path in templates(app)), ("POST", "/no/such/route")]
+    """Those with something in place of their parameters, and one that is not there.
+
+    Without HEAD, whose answers have no words: the guard takes it for GET.
+    """
+    there = [(method, concrete(path)) for method, path in templates(app) if method != "HEAD"]
+    return [*there, ("POST", "/no/such/route")]
 
 
 def concrete(path: str) -> str:

@@ -14,6 +14,7 @@ from daemon.api.errors import install_error_handlers
 from daemon.api.foundry import foundry_router, foundry_sessions_router
 from daemon.catalog import Catalog
 from daemon.endpoints import EVERY, Endpoint
+from daemon.loads import Loads
 from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import SessionPool
 from daemon.pool.session import SessionState
@@ -52,12 +53,12 @@ class Known:
     def roots(self) -> tuple[Root, ...]:
         return self._roots
 
-    def candidates(self, reference: str) -> tuple[Model, ...]:
+    def requested(self, reference: str) -> tuple[Model, ...]:
         return tuple(model for model in MODELS if reference in (model.name, model.id))
 
     def resolve(self, reference: str, *, serves: Endpoint) -> Resolved:
         assert serves is EVERY
-        found = self.candidates(reference)
+        found = self.requested(reference)
         if not found:
             raise ModelNotFound(reference)
         return Resolved(found[0], PLAN)
@@ -77,7 +78,8 @@ class Remembering:
     async def load(self, model: Model, plan: LoadPlan) -> None:
         self.told.append(("load", model.id, plan.keep_alive_s))
 
-    async def unload(self, model_id: str) -> bool:
+    async def unload(self, model_id: str, *, at_once: bool) -> bool:
+        assert not at_once
         self.told.append(("unload", model_id))
         return model_id == "m:1"
 
@@ -87,7 +89,8 @@ async def call(method: str, path: str, pool: Remembering | None = None, known: K
     install_error_handlers(app)
     catalog = cast(Catalog, known or Known())
     app.include_router(foundry_router(catalog))
-    app.include_router(foundry_sessions_router(catalog, cast(SessionPool, pool or Remembering())))
+    sessions = cast(SessionPool, pool or Remembering())
+    app.include_router(foundry_sessions_router(catalog, Loads(catalog, sessions), sessions))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:7567") as client:
         return await client.request(method, path)
 

@@ -162,7 +162,6 @@ def test_as_soon_as_there_are_keys_every_route_takes_one(locked: FastAPI, shown:
         else:
             assert refused(response) == (401, "invalid_api_key"), path
             assert response.headers["www-authenticate"] == "Bearer"
-            assert response.json()["error"]["type"] == "authentication_error"
 
 
 @pytest.mark.parametrize("as_header", [lambda key: {"authorization": f"bearer {key}"}, lambda key: {"x-api-key": key}])

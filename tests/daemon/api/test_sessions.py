@@ -13,6 +13,7 @@ from daemon.api.admin import sessions_router
 from daemon.api.errors import install_error_handlers
 from daemon.catalog import Catalog
 from daemon.endpoints import Endpoint
+from daemon.loads import Loads
 from daemon.pool.account import SessionSnapshot
 from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import SessionPool
@@ -53,7 +54,7 @@ class OneModel:
     def resolve(self, _reference: str, *, is_forced: bool, serves: Endpoint) -> Resolved:
         return Resolved(MODEL, replace(PLAN, is_forced=is_forced))
 
-    def candidates(self, _reference: str) -> tuple[Model, ...]:
+    def requested(self, _reference: str) -> tuple[Model, ...]:
         return (MODEL,)
 
 
@@ -76,7 +77,9 @@ class Remembering:
 async def ask(pool: Remembering, method: str, path: str, body: Any = None) -> httpx.Response:
     app = FastAPI()
     install_error_handlers(app)
-    app.include_router(sessions_router(cast(Catalog, OneModel()), cast(SessionPool, pool)))
+    app.include_router(
+        sessions_router(Loads(cast(Catalog, OneModel()), cast(SessionPool, pool)), cast(SessionPool, pool))
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://slmreg") as client:
         return await client.request(method, f"/slmreg/{path}", json=body)
 

@@ -161,6 +161,18 @@ def test_tools_that_are_not_to_be_called_do_not_reach_the_template(engine: Engin
     assert (offered, kept) == (Accepted("a", 10), Accepted("b", 4))
 
 
+def test_a_raw_prompt_is_read_as_it_is_without_the_template(engine: Engine) -> None:
+    chat = [{"content": "refuse"}]
+    (event,) = engine.handle(Generate(request_id="r", messages=chat, prompt="<|user|>hi", thinking=True))
+    assert event == Accepted("r", 10)
+
+
+def test_an_empty_raw_prompt_is_blamed_itself(engine: Engine) -> None:
+    (failed,) = engine.handle(Generate(request_id="r", messages=[], prompt=""))
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.param) == ("invalid_request", "prompt")
+
+
 @pytest.mark.parametrize(("thinking", "tokens"), [(None, 4), (True, 13), (False, 13)])
 def test_whether_to_think_reaches_the_template(engine: Engine, thinking: bool | None, tokens: int) -> None:
     (event,) = engine.handle(Generate(request_id="r", messages=[{"content": "four"}], thinking=thinking))

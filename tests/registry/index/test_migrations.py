@@ -19,6 +19,7 @@ import registry.index.migrations
 from registry.index.experience import engine_proof_columns, evaluation_columns, measurement_columns
 from registry.index.migrations import HEAD
 from registry.index.pins import StoredPin, pin_columns
+from registry.index.presets import preset_columns
 from registry.index.rows import key_columns, model_columns, problem_columns, verification_columns
 from registry.index.schema import KEPT_BACKUPS, backups_of, open_engine
 from registry.index.stored import StoredEvaluation, StoredModel
@@ -29,6 +30,7 @@ from registry.index.tables import (
     MeasurementRow,
     ModelRow,
     PinRow,
+    PresetRow,
     ProblemRow,
     VerificationRow,
 )
@@ -39,6 +41,7 @@ from registry.model import (
     KeyScope,
     Model,
     Pin,
+    Preset,
     RootChoice,
     ScanReport,
     Source,
@@ -187,6 +190,15 @@ def test_keys_are_lost_on_the_way_down_and_nothing_else(first_schema: Path) -> N
         assert (opened.api_keys(), opened.get("Phi-4:5"), len(opened.pins())) == ((), PHI, 2)
 
 
+def test_presets_are_lost_on_the_way_down_and_nothing_else(first_schema: Path) -> None:
+    with Registry.open(first_schema) as opened:
+        opened.set_preset(Preset(name="p", base="Phi-4"))
+        pins = opened.pins()
+    _migrated(first_schema, "0003")
+    with Registry.open(first_schema) as opened:
+        assert (opened.presets(), opened.pins()) == ((), pins)
+
+
 def test_the_newest_revision_is_the_one_the_program_asks_for() -> None:
     assert ScriptDirectory.from_config(_config()).get_current_head() == HEAD
 
@@ -216,6 +228,7 @@ def test_every_column_is_written() -> None:
     assert set(problem_columns(FolderProblem(Path("/m"), "graph_missing", "x"))) == set(ProblemRow.model_fields)
     assert set(verification_columns(1, Verification("f", 0.0, {}))) == set(VerificationRow.model_fields)
     assert set(pin_columns(StoredPin(Task.CHAT, 1))) == set(PinRow.model_fields)
+    assert set(preset_columns(Preset(name="p", base="m"))) == set(PresetRow.model_fields)
     assert set(measurement_columns(1, MEASURED)) == set(MeasurementRow.model_fields)
     assert set(engine_proof_columns(1, PROVEN)) == set(EngineProofRow.model_fields)
     assert set(evaluation_columns(StoredEvaluation(1, 1, SAID))) == set(EvaluationRow.model_fields)

@@ -22,6 +22,7 @@ from registry.model import (
     Hint,
     KeyScope,
     Pin,
+    Preset,
     Problem,
     RootChoice,
     Status,
@@ -36,6 +37,14 @@ PINNED, JUDGED = MANY[7], MANY[5]
 SAID_OF_ONE = replace(SAID, model_id=JUDGED.id, content=JUDGED.content)
 NOT_HERE = Pin(Task.CODE, "not here yet", is_waiting=True, fallback=Fallback.AUTO)
 KEYS = (ApiKey("laptop", KeyScope.ADMIN, "ab" * 32, 5.0), ApiKey("editor", KeyScope.USE, "cd" * 32, 6.0))
+PRESET = Preset(
+    name="mario",
+    base="model-001",
+    system="You are \ud800 Mario.",
+    parameters={"temperature": 0.5, "stop": ["a"]},
+    messages=({"role": "user", "content": "ü"},),
+    modified_s=5.5,
+)
 CHECK = Verification(
     MANY[3].fingerprint,
     123.0,
@@ -52,6 +61,7 @@ def fill(registry: Registry, root: Path) -> None:
     registry.pin_later(Task.CODE, "not here yet", fallback=Fallback.AUTO)
     registry.pin_pattern(Task.TOOLS, "model-00[12]*")
     registry.add_evaluation(SAID_OF_ONE)
+    registry.set_preset(PRESET)
     registry.record_measurements([replace(MEASURED, model_id=JUDGED.id, content=JUDGED.content)])
     registry.record_verification(MANY[3].id, CHECK)
     registry.add_root(root, settle_s=2.5)
@@ -67,6 +77,7 @@ def assert_restored(registry: Registry, root: Path) -> None:
     assert (by_id, later) == (Pin(Task.CHAT, PINNED.id), NOT_HERE)
     assert (following.pattern, following.fallback) == ("model-00[12]*", Fallback.ERROR)
     assert registry.evaluations() == (SAID_OF_ONE,)
+    assert registry.presets() == (PRESET,)
     assert registry.verification(MANY[3].id) == CHECK
     choices = (RootChoice(root, settle_s=2.5), RootChoice(root / "found", is_added=False, is_enabled=False))
     assert registry.root_choices() == choices

@@ -34,6 +34,9 @@ class Digits:
     def ids(self, text: str | Sequence[int]) -> list[int]:
         return [int(each) for each in text]
 
+    def truncated(self, ids: list[int], most: int) -> list[int]:
+        return ids[:most]
+
 
 def make(encoder: Lengths | None = None) -> EmbeddingEngine:
     return EmbeddingEngine(encoder or Lengths(), Digits(), context_tokens=600)
@@ -104,6 +107,14 @@ def test_what_cannot_be_honoured_fails_at_once(inputs: list[str], code: str) -> 
     assert isinstance(answer, Failed)
     assert (answer.code, answer.param) == (code, "input")
     assert engine.is_idle
+
+
+def test_of_a_text_that_is_too_long_the_beginning_counts_where_that_was_asked_for() -> None:
+    engine = make()
+    assert engine.handle(Embed(request_id="r", inputs=["1" * 601, "11"], is_truncating=True)) == []
+    (answer,) = run(engine)
+    assert isinstance(answer, Embedded)
+    assert answer.prompt_tokens == 602
 
 
 def test_all_inputs_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
