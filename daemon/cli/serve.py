@@ -56,7 +56,9 @@ def _serve(settings: Settings, paths: Paths, sockets: list[socket.socket]) -> No
 
     from daemon.app import create_app
     from daemon.cli.connections import bounded_by
+    from daemon.heap import keep_heap_small
 
+    keep_heap_small()
     _log_to_stderr(settings.log_level)
 
     class Server(uvicorn.Server):

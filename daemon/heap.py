@@ -1,0 +1,29 @@
+"""The heap of the C library, set up for a process that lives for weeks and has many threads of which few work."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+# From glibc's malloc.h.
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+# Whole files of up to 4 MiB are read. What is mapped by itself goes back to the system as soon as it is free.
+MAPPED_BYTES = 128 * 1024
+# An arena for each thread, as glibc has it, keeps what that thread has freed. They would spare threads the wait for
+# each other, but Python's threads wait for the interpreter.
+ARENAS = 1
+
+
+def keep_heap_small() -> bool:
+    """Give memory that is free back to the system. To be called before there are threads; False where it cannot be."""
+    if not _is_glibc():
+        return False
+    library = ctypes.CDLL(None)
+    return all(library.mallopt(*each) == 1 for each in ((_M_ARENA_MAX, ARENAS), (_M_MMAP_THRESHOLD, MAPPED_BYTES)))
+
+
+def _is_glibc() -> bool:
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+    except (AttributeError, ValueError, OSError):  # Windows; macOS; musl
+        return False

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Threads that are all there at once, each with memory of its own that it frees; how many heaps that made, and what the
+# allocator still holds of it.
+THREADS = 6
+CODE = f"""
+import ctypes, sys, tempfile, threading
+from daemon.heap import keep_heap_small
+took = keep_heap_small() if sys.argv[1] == "small" else None
+together = threading.Barrier({THREADS})
+def work():
+    together.wait()
+    del [bytearray(b"x" * 2_000_000) for _ in range(3)][:]
+    together.wait()
+threads = [threading.Thread(target=work) for _ in range({THREADS})]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+with tempfile.NamedTemporaryFile() as file:
+    stream = ctypes.c_void_p(libc.fopen(file.name.encode(), b"w"))
+    libc.malloc_info(0, stream)
+    libc.fclose(stream)
+    print(took, file.read().count(b"<heap nr="))
+"""
+
+
+def _is_glibc() -> bool:
+    return "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {}) and sys.platform == "linux"
+
+
+def _heaps(how: str) -> tuple[str, int]:
+    done = subprocess.run([sys.executable, "-c", CODE, how], capture_output=True, text=True, check=True)
+    took, heaps = done.stdout.split()
+    return took, int(heaps)
+
+
+@pytest.mark.skipif(not _is_glibc(), reason="needs glibc")
+def test_threads_share_one_heap_where_each_would_have_its_own() -> None:
+    assert _heaps("as it is")[1] > 1
+    assert _heaps("small") == ("True", 1)
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from daemon.heap import keep_heap_small
+
+    monkeypatch.setattr("os.confstr", lambda _name: None, raising=False)
+    assert not keep_heap_small()
