@@ -6,6 +6,8 @@ from pathlib import Path
 
 # The largest that is read whole is the list of PCI names (1.5 MB); all others are far below a page or two.
 MOST_BYTES = 4 * 1024 * 1024
+# Enough for all but that one. A read takes the memory that it may need before it looks, and this is read all the time.
+USUAL_BYTES = 64 * 1024
 # A list that names more CPUs than any machine has is damaged.
 MOST_CPUS = 65_536
 
@@ -14,7 +16,10 @@ def read_text(file: Path) -> str:
     """At most ``MOST_BYTES`` of a file; "" where it is missing or may not be read."""
     try:
         with file.open("rb") as opened:
-            return opened.read(MOST_BYTES).decode("utf-8", "replace")
+            text = opened.read(USUAL_BYTES)
+            if len(text) == USUAL_BYTES:
+                text += opened.read(MOST_BYTES - USUAL_BYTES)
+            return text.decode("utf-8", "replace")
     except (OSError, ValueError):
         return ""
 

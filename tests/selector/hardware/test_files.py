@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from selector.hardware.files import count, entries, link_name, read_count, read_cpu_list, read_text, read_word
+from selector.hardware.files import (
+    USUAL_BYTES,
+    count,
+    entries,
+    link_name,
+    read_count,
+    read_cpu_list,
+    read_text,
+    read_word,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,3 +48,16 @@ def test_what_cannot_be_read_is_empty(tmp_path: Path) -> None:
 def test_bytes_that_are_no_text_do_not_matter(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"\xff 5 \0\n")
     assert read_word(tmp_path / "file") == "� 5"
+
+
+def test_a_small_file_takes_little_memory_to_read_and_a_large_one_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "small").write_text("1")
+    (tmp_path / "large").write_text("x" * (USUAL_BYTES + 7))
+    tracemalloc.start()
+    try:
+        assert read_text(tmp_path / "small") == "1"
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 * USUAL_BYTES
+    assert len(read_text(tmp_path / "large")) == USUAL_BYTES + 7
