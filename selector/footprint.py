@@ -34,6 +34,9 @@ LOGIT_ROWS = 128
 # Measured 70 MiB for interpreter, engine and libraries with a model of 3 MiB loaded, and 6 more from its first answer.
 RUNTIME_BYTES = 70 * MIB
 FIRST_ANSWER_BYTES = 6 * MIB
+# Plain onnxruntime, which runs decoders in batches, is one more library (measured 24 MiB, and 8 more where the two were
+# compared). It makes logits for few positions: the room for those above has room for it, but in the smallest models.
+SECOND_ENGINE_BYTES = 32 * MIB
 # Measured 360 to 420 for vocabularies from 16,000 to 152,000 tokens.
 TOKENIZER_BYTES_PER_TOKEN = 400
 # What is kept of a request beside its cache: text, ids, mask, scratch of attention, and the rows it reads of the rotary
@@ -195,8 +198,8 @@ def _working_bytes(model: Model) -> int:
     left_over = LEFT_OVER_TOKENS * kv_bytes_per_token(model)
     at_work = FIRST_ANSWER_BYTES + max(logits, activations) + left_over
     if model.precision in (Precision.FP32, Precision.UNKNOWN):
-        return max(at_work, int(4 * _table_parameters(model)) - _tokenizer_bytes(model))
-    return at_work
+        at_work = max(at_work, int(4 * _table_parameters(model)) - _tokenizer_bytes(model))
+    return max(at_work, FIRST_ANSWER_BYTES + SECOND_ENGINE_BYTES)
 
 
 def _tokenizer_bytes(model: Model) -> int:

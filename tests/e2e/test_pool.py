@@ -20,7 +20,8 @@ from tests.e2e.test_cli import as_json, slmreg
 from tests.e2e.test_lifecycle import lives, workers_of
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
-ROOM_FOR_ONE, ROOM_FOR_TWO = 120_000_000, 200_000_000  # of the tiny model's processes
+ROOM_FOR_ONE = 150_000_000  # of the tiny model's processes
+ROOM_FOR_SLOW_AND_ONE = 370_000_000
 LONG = 8000
 BODY_OF_TINY = {"model": "tiny", "messages": HELLO, "max_tokens": 2}
 
@@ -104,11 +105,12 @@ def test_a_model_that_is_loaded_to_stay_is_named_to_whom_it_leaves_no_room(home:
     assert ask(served, "comes").status_code == 200
 
 
-def test_the_idle_model_makes_room_and_not_the_one_that_answers(home: Home, tiny: Path) -> None:
-    for name in ("busy", "idle", "comes"):
+def test_the_idle_model_makes_room_and_not_the_one_that_answers(home: Home, tiny: Path, slow: Path) -> None:
+    put(slow, home.models / "busy")
+    for name in ("idle", "comes"):
         put(tiny, home.models / name)
-    served = home.start(memory_budget_bytes=ROOM_FOR_TWO)
-    with streaming(served, "busy", max_tokens=1500) as stream:
+    served = home.start(memory_budget_bytes=ROOM_FOR_SLOW_AND_ONE)
+    with streaming(served, "busy", max_tokens=4000) as stream:
         assert ask(served, "idle").status_code == 200  # used later than the busy one was begun
         assert ask(served, "comes").status_code == 200
         assert {"busy:0", "comes:0"} <= set(served.sessions())
@@ -302,6 +304,7 @@ def test_load_after_load_leaves_nothing_behind(home: Home, tiny: Path) -> None:
     with httpx.Client(base_url=served.url, timeout=30) as client:
         with ThreadPoolExecutor(32) as many:  # every thread of the daemon has opened the registry then
             list(many.map(lambda _: served.get("/slmreg/pins"), range(64)))
+            list(many.map(lambda _: client.post("/v1/chat/completions", json=BODY_OF_TINY), range(64)))
         for _ in range(3):
             cycle()
         fds, before_bytes = settled()
