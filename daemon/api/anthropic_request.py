@@ -15,9 +15,9 @@ from daemon.api.anthropic_messages import BETWEEN_TEXTS, TextBlock, Turn, as_cha
 from daemon.api.chat import ChatRequest
 from daemon.api.chat_sampling import MAX_STOP_STRINGS, MAX_TOKEN_ID
 from daemon.api.chat_tools import MAX_TOOLS
-from daemon.api.fields import JsonSchema, Strict
+from daemon.api.fields import JsonSchema, Strict, without_neutral
 from daemon.pool.protocol import Generate
-from registry.errors import InvalidRequest, UnsupportedParameter
+from registry.errors import InvalidRequest
 
 # What the same thing is called in OpenAI's chats, where it is another word.
 NAMES = {
@@ -120,16 +120,7 @@ class PromptFields(Strict):
     @model_validator(mode="before")
     @classmethod
     def _without_neutral_values(cls, body: Any) -> Any:
-        """Drop nulls and the parameters that ask for nothing; refuse, by name, those that ask for something."""
-        if not isinstance(body, dict):
-            return body
-        kept = {key: value for key, value in body.items() if value is not None}
-        for name in NEUTRAL.keys() & kept.keys():
-            if kept.pop(name) not in NEUTRAL[name]:
-                raise UnsupportedParameter(
-                    f"The parameter {name!r} is not supported with this value. Leave it out.", param=name
-                )
-        return kept
+        return without_neutral(body, NEUTRAL)
 
     def chat(self) -> tuple[ChatRequest, str]:
         """The same as OpenAI has it, and how the answer begins. Raises InvalidRequest."""

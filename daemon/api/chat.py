@@ -16,12 +16,12 @@ from daemon.api.chat_guides import GuideFields
 from daemon.api.chat_messages import MAX_IMAGES, ChatMessage
 from daemon.api.chat_sampling import SamplingFields
 from daemon.api.chat_tools import ToolFields
-from daemon.api.fields import KeepAliveField, Strict
+from daemon.api.fields import KeepAliveField, Strict, without_neutral
 from daemon.bounds import MAX_SECONDS
 from daemon.pool.protocol import Generate
 from daemon.terms import Terms
 from daemon.wants import Wants, parse_policy, parse_task
-from registry.errors import InvalidRequest, UnsupportedParameter
+from registry.errors import InvalidRequest
 from selector.policy import Policy
 
 # Of English text four and more, of code and of other scripts fewer: rather too much room than too little.
@@ -75,16 +75,7 @@ class ChatRequest(SamplingFields, ToolFields, GuideFields):
     @model_validator(mode="before")
     @classmethod
     def _without_neutral_values(cls, body: Any) -> Any:
-        """Drop nulls and the parameters that ask for nothing; refuse, by name, those that ask for something."""
-        if not isinstance(body, dict):
-            return body
-        kept = {key: value for key, value in body.items() if value is not None}
-        for name in NEUTRAL.keys() & kept.keys():
-            if kept.pop(name) not in NEUTRAL[name]:
-                raise UnsupportedParameter(
-                    f"The parameter {name!r} is not supported with this value. Leave it out.", param=name
-                )
-        return kept
+        return without_neutral(body, NEUTRAL)
 
     def wants(self, *, task: str | None = None, policy: str | None = None) -> Wants:
         """What it says about the choice of a model; ``task`` and ``policy`` stood in headers, which count first.

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, WithJsonSchema
 
 from daemon.durations import as_keep_alive
 from daemon.terms import KeepAlive
+from registry.errors import UnsupportedParameter
 
 MAX_SCHEMA_DEPTH = 64
 
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def without_neutral(body: Any, neutral: Mapping[str, Sequence[Any]]) -> Any:
+    """``body`` without nulls, and without those of the ``neutral`` parameters whose value asks for nothing.
+
+    ``neutral`` has the parameters that nothing here can honour, with such values. Anything but an object stays as it
+    is. Raises UnsupportedParameter, naming it, for a parameter that asks for something.
+    """
+    if not isinstance(body, dict):
+        return body
+    kept = {key: value for key, value in body.items() if value is not None}
+    for name in neutral.keys() & kept.keys():
+        if kept.pop(name) not in neutral[name]:
+            raise UnsupportedParameter(
+                f"The parameter {name!r} is not supported with this value. Leave it out.", param=name
+            )
+    return kept
 
 
 def _depth(value: Any, limit: int) -> int:

@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from daemon.api.chat import ChatRequest
 from daemon.api.chat_sampling import MAX_TOKEN_ID, MAX_TOP_LOGPROBS
 from daemon.api.chat_tools import MAX_TOOLS
-from daemon.api.fields import JsonSchema, KeepAliveField, Strict
+from daemon.api.fields import JsonSchema, KeepAliveField, Strict, without_neutral
 from daemon.api.responses.items import Item, MessageItem, chat_messages
 from daemon.bounds import MAX_SECONDS
 from registry.errors import InvalidRequest, UnsupportedParameter
@@ -120,16 +120,9 @@ class ResponsesRequest(Strict):
     @model_validator(mode="before")
     @classmethod
     def _without_neutral_values(cls, body: Any) -> Any:
-        """Drop nulls and the parameters that ask for nothing; refuse, by name, those that ask for something."""
-        if not isinstance(body, dict):
-            return body
-        kept = {key: value for key, value in body.items() if value is not None}
-        for name in NEUTRAL.keys() & kept.keys():
-            if kept.pop(name) not in NEUTRAL[name]:
-                raise UnsupportedParameter(
-                    f"The parameter {name!r} is not supported with this value. Leave it out.", param=name
-                )
-        for tool in kept.get("tools") or () if isinstance(kept.get("tools"), list) else ():
+        kept = without_neutral(body, NEUTRAL)
+        tools = kept.get("tools") if isinstance(kept, dict) else None
+        for tool in tools if isinstance(tools, list) else ():
             if isinstance(tool, dict) and tool.get("type") != "function":
                 raise UnsupportedParameter(
                     f"Tools of type {tool.get('type')!r:.60} are not there: only functions of your own can be offered.",

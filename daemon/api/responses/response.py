@@ -33,6 +33,7 @@ class ResponseInMaking:
         self._output = Output(has_logprobs=request.has_logprobs)
         self._id = f"resp_{uuid.uuid4().hex}"
         self._created = int(time.time())
+        self._asked = request.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     async def whole(self) -> Json:
         """The whole answer. Raises SlmregError."""
@@ -108,7 +109,6 @@ class ResponseInMaking:
         }
 
     def _body(self, status: str) -> Json:
-        asked = self._request.model_dump(mode="json", by_alias=True, exclude_none=True)
         return {
             "id": self._id,
             "object": "response",
@@ -129,9 +129,9 @@ class ResponseInMaking:
             "service_tier": "default",
             "store": self._request.store,
             "temperature": self._request.temperature,
-            "text": {"format": asked["text"]["format"], "verbosity": "medium"},
-            "tool_choice": asked["tool_choice"],
-            "tools": asked["tools"],
+            "text": {"format": self._asked["text"]["format"], "verbosity": "medium"},
+            "tool_choice": self._asked["tool_choice"],
+            "tools": self._asked["tools"],
             "top_logprobs": self._request.top_logprobs,
             "top_p": self._request.top_p,
             "truncation": "disabled",
