@@ -17,6 +17,7 @@ import openai
 import pytest
 
 from daemon.cli.background import BackgroundDaemon, background_daemon
+from registry.sources import DEMO_ROOT
 from registry.store import Registry
 from scripts.model_factory import write_preset
 
@@ -108,6 +109,16 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def put(model: Path, folder: Path) -> Path:
     return Path(shutil.copytree(model, folder))
+
+
+def start_with_talker(root: Path, tiny: Path, stack: ExitStack) -> Served:
+    """A daemon with ``tiny`` as tiny-random, the demo model as talker, and what is in ``root / "models"`` already."""
+    put(tiny, root / "models" / "tiny-random")
+    talker = put(DEMO_ROOT, root / "models" / "talker")
+    talker.joinpath("inference_model.json").unlink()
+    with Registry.open(root / "home" / "registry.db") as registry:
+        registry.add_root(root / "models")
+    return Home(root / "home", root / "models", stack).start(max_context_tokens=1024)
 
 
 def put_broken(model: Path, folder: Path) -> Path:

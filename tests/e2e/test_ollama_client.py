@@ -17,10 +17,8 @@ from click.testing import CliRunner
 from pydantic import BaseModel, ConfigDict
 
 from daemon.cli import main
-from registry.sources import DEMO_ROOT
-from registry.store import Registry
 from scripts.model_factory.text_encoder import write_text_encoder
-from tests.e2e.conftest import Home, Served, put
+from tests.e2e.conftest import Served, start_with_talker
 from tests.e2e.test_demo_model import ANSWERS, WEATHER_TOOL
 
 QUESTION = next(iter(ANSWERS))
@@ -40,14 +38,9 @@ class Paint(BaseModel):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Served]:
     root = tmp_path_factory.mktemp("ollama")
-    put(tiny, root / "models" / "tiny-random")
-    talker = put(DEMO_ROOT, root / "models" / "talker")
-    talker.joinpath("inference_model.json").unlink()
     write_text_encoder(root / "models" / "encoder")
-    with Registry.open(root / "home" / "registry.db") as registry:
-        registry.add_root(root / "models")
     with ExitStack() as stack:
-        yield Home(root / "home", root / "models", stack).start(max_context_tokens=1024)
+        yield start_with_talker(root, tiny, stack)
 
 
 @pytest.fixture(scope="module")

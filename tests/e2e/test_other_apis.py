@@ -18,8 +18,7 @@ from pydantic import BaseModel
 from tokenizers import Tokenizer
 
 from registry.sources import DEMO_ROOT
-from registry.store import Registry
-from tests.e2e.conftest import Home, Served, put
+from tests.e2e.conftest import Served, start_with_talker
 from tests.e2e.test_demo_model import ANSWERS, WEATHER_TOOL
 
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
@@ -51,13 +50,8 @@ class Paint(BaseModel):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Served]:
     root = tmp_path_factory.mktemp("doors")
-    put(tiny, root / "models" / "tiny-random")
-    talker = put(DEMO_ROOT, root / "models" / "talker")
-    talker.joinpath("inference_model.json").unlink()
-    with Registry.open(root / "home" / "registry.db") as registry:
-        registry.add_root(root / "models")
     with ExitStack() as stack:
-        yield Home(root / "home", root / "models", stack).start(max_context_tokens=1024)
+        yield start_with_talker(root, tiny, stack)
 
 
 @pytest.fixture(scope="module")
