@@ -345,14 +345,14 @@ def _cores_of(pid: int) -> set[int]:
     return set().union(*(os.sched_getaffinity(thread.id) for thread in psutil.Process(pid).threads()))
 
 
-def test_a_second_turn_is_read_from_where_the_first_ended_and_says_the_same(home: Home, slow: Path) -> None:
-    put(slow, home.models / "slow")
+def test_a_second_turn_is_read_from_where_the_first_ended_and_says_the_same(home: Home, tiny: Path) -> None:
+    put(tiny, home.models / "tiny")
 
     def conversation(served: Served) -> tuple[list[str], list[int]]:
         said: list[Any] = [{"role": "user", "content": "Tell me about the sea. " * 10}]
         texts, cached = [], []
         for question in ("And then?", "Why?"):
-            answer = ask(served, "slow", messages=said, max_tokens=24).json()
+            answer = ask(served, "tiny", messages=said, max_tokens=24).json()
             texts.append(answer["choices"][0]["message"]["content"])
             cached.append(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
             said += [{"role": "assistant", "content": texts[-1]}, {"role": "user", "content": question}]

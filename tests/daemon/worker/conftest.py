@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts.model_factory import write_preset
+from scripts.model_factory import Quantization, write_preset
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete model folder with random weights; read only."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    write_preset("tiny", folder)
-    return folder
+    """A complete model folder with random weights, in fp32, so that the cut of a prompt decides no close choice.
+
+    Read only.
+    """
+    return write_preset("tiny", tmp_path_factory.mktemp("models") / "tiny", quantization=Quantization.FP32)
 
 
 @pytest.fixture
