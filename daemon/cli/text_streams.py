@@ -14,7 +14,7 @@ def speak_utf8() -> None:
     Where file names are not UTF-8, as with ``PYTHONUTF8=0`` and the locale C, or with a locale of Latin-1, the program
     is started over in Python's UTF-8 mode: in any other, folders would have other names than they have for the daemon.
     """
-    if os.name == "posix" and not sys.flags.utf8_mode and _is_other(sys.getfilesystemencoding()):
+    if os.name == "posix" and not sys.flags.utf8_mode and not is_utf8(sys.getfilesystemencoding()):
         command = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
         os.execve(sys.executable, command, {**os.environ, "PYTHONUTF8": "1"})  # noqa: S606 - itself, without a shell
     for stream in (sys.stdout, sys.stderr):
@@ -30,5 +30,5 @@ def _repair(stream: io.TextIOWrapper, *, errors: str) -> None:
     stream.reconfigure(encoding=encoding, errors=errors)
 
 
-def _is_other(encoding: str) -> bool:
-    return codecs.lookup(encoding).name != "utf-8"
+def is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "utf-8"

@@ -35,7 +35,8 @@ printf '%s\\n' "${COMPREPLY[@]}"
 def environment(tmp_path: Path) -> dict[str, str]:
     """A home that knows two models, and a program called slmreg."""
     with Registry.open(tmp_path / "home" / "registry.db") as registry:
-        report = ScanReport(models=tuple(a_model(name, path=tmp_path / name) for name in ("phi-4-mini", "qwen ü")))
+        models = tuple(a_model(name, path=tmp_path / name) for name in ("phi-4-mini", "qwen ü"))
+        report = ScanReport(models, (), (tmp_path,), 0.0)
         registry.apply(report)
     program = tmp_path / "bin" / "slmreg"
     program.parent.mkdir()
@@ -98,7 +99,9 @@ def test_powershell_completes(environment: dict[str, str]) -> None:
         "slmreg completion powershell | Out-String | Invoke-Expression; "
         "(TabExpansion2 'slmreg show phi' 15).CompletionMatches.CompletionText"
     )
-    done = subprocess.run(["pwsh", "-NoProfile", "-c", script], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        ["pwsh", "-NoProfile", "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines() == ["phi-4-mini", "phi-4-mini:1"]
 
 
