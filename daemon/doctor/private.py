@@ -40,7 +40,7 @@ _NUMBER = re.compile(r"^-?\d+(?:\.\d+)?$")
 # Fields of lines in JSON: what they look like when they hold what they should.
 _JSON_FORMS = {
     **dict.fromkeys(("time", "ts", "timestamp"), re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.,+Z-]+")),
-    **dict.fromkeys(("event", "message"), _EVENT),
+    "event": _EVENT,
     "level": re.compile(r"[A-Za-z]{1,8}"),
     "logger": re.compile(r"(?:slmreg|uvicorn|asyncio)[\w.]*"),
 }
@@ -105,10 +105,8 @@ def harmless_log(lines: Iterable[str]) -> Iterator[str]:
         elif (found := _LINE.match(line)) is not None:
             is_serious = found["level"] in _SERIOUS
             yield " ".join([found["time"], found["level"], found["logger"], *_harmless_words(found["said"])])
-        elif is_serious and (frame := _FRAME.match(line)) is not None:
-            yield f"  {frame['file']}:{frame['line']}"
-        elif is_serious and (raised := _RAISED.match(line)) is not None:
-            yield f"  {raised[0]}"
+        elif is_serious:
+            yield from (f"  {word}" for word in _harmless_trace([line]))
 
 
 def _harmless_words(said: str) -> Iterator[str]:
@@ -124,14 +122,30 @@ def _harmless_json(line: str) -> Iterator[str]:
     except ValueError:
         return
     if isinstance(fields, dict):
-        yield json.dumps({name: value if _is_harmless_json(name, value) else "..." for name, value in fields.items()})
+        yield json.dumps({name: _harmless_field(name, value) for name, value in fields.items()})
 
 
-def _is_harmless_json(name: str, value: Any) -> bool:
+def _harmless_field(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if not isinstance(value, str):
-        return value is None or isinstance(value, bool | int | float)
+        return "..."
+    if name == "message":
+        return " ".join(_harmless_words(value))
+    if name == "trace":
+        return " ".join(_harmless_trace(value.splitlines()))
     form = _JSON_FORMS.get(name)
-    return form.fullmatch(value) is not None if form is not None else _is_harmless(name, value)
+    is_harmless = form.fullmatch(value) is not None if form is not None else _is_harmless(name, value)
+    return value if is_harmless else "..."
+
+
+def _harmless_trace(lines: Iterable[str]) -> Iterator[str]:
+    """Where it was raised, and as what."""
+    for line in lines:
+        if (frame := _FRAME.match(line)) is not None:
+            yield f"{frame['file']}:{frame['line']}"
+        elif (raised := _RAISED.match(line)) is not None:
+            yield raised[0]
 
 
 def _is_harmless(name: str, value: str) -> bool:

@@ -97,15 +97,6 @@ def test_a_damaged_file_is_moved_aside(tmp_path: Path, clock: Clock) -> None:
     assert path.with_name("kept.db.damaged").read_bytes().startswith(b"no database")
 
 
-def test_what_cannot_be_written_is_said_and_raises_nothing(
-    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    file = opened(tmp_path / "file" / "kept.db", clock)
-    file.keep(*turn("a"), None)
-    assert "not_kept id=a" in caplog.text
-
-
 def test_what_cannot_be_written_waits_in_memory_until_it_can(tmp_path: Path, clock: Clock) -> None:
     unwritten = Unwritten(now=clock)
     folder = tmp_path / "data"

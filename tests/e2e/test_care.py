@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
+import socket
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +257,40 @@ def test_the_doctor_tells_of_a_damaged_registry_and_of_what_was_saved(home: Home
     assert (well["database"]["level"], well["damaged files"]["level"], well["pin chat"]["level"]) == (
         *("ok", "note", "ok"),
     )
+
+
+def test_a_bundle_for_a_bug_report_holds_nothing_private(home: Home, tiny: Path, tmp_path: Path) -> None:
+    put(tiny, home.models / "canary-model")
+    put(tiny, home.models / "canary broken").joinpath("model.onnx").write_bytes(b"\x08")
+    (home.path / "config.toml").write_text('deny = ["canary*"]\nallowed_hosts = ["canary.example"]\n', encoding="utf-8")
+    (home.path / "daemon.log").write_text("2026-11-27 09:14:04,123 INFO slmreg prompt canary\n", encoding="utf-8")
+    secret = slmreg(home, "key", "create", "canary-key").stdout.strip()
+    person = {"HOME": str(tmp_path / "canary home"), "USER": "canaryuser", "LOGNAME": "canaryuser"}
+    bundle = tmp_path / "report.zip"
+    done = subprocess.run(
+        [sys.executable, "-m", "daemon.cli", "doctor", "--bundle", str(bundle)],
+        env={**home.environment, **person},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, str(bundle) in done.stderr) == (1, True), done.stderr
+    with zipfile.ZipFile(bundle) as opened:
+        told = {name: opened.read(name).decode() for name in opened.namelist()}
+    everything = "".join(told.values())
+    for private in ("canary", secret, str(tmp_path), str(home.path)):
+        assert private not in everything
+    host = platform.node()
+    assert host in ("", "localhost") or host not in everything
+    assert "graph_invalid" in told["doctor.json"]
+    assert "onnxruntime-genai" in told["versions.json"]
+    assert told["log.txt"] == "2026-11-27 09:14:04,123 INFO slmreg ...\n"
+
+
+def test_the_doctor_says_who_has_the_port(home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (home.path / "config.toml").write_text(f"port = {port}\n", encoding="utf-8")
+        ill = {finding["subject"]: finding for finding in as_json(home, "doctor", code=1)["findings"]}
+    assert (ill["port"]["level"], f"127.0.0.1:{port} is taken" in ill["port"]["message"]) == ("problem", True)

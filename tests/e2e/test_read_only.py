@@ -49,7 +49,7 @@ def test_models_that_cannot_be_written_to_are_indexed_and_answer(home: Home, tin
     put(tiny, home.models / "tiny")
     stack.enter_context(read_only(home.models))
     stack.callback(home.stack.close)
-    with pytest.raises(OSError, match="Read-only|denied"):
+    with pytest.raises(OSError, match=r"Read-only|denied"):
         (home.models / "tiny" / "new").touch()
     served = home.start()
     chat = {"model": "tiny:0", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}

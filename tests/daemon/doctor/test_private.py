@@ -48,6 +48,8 @@ Traceback (most recent call last):
 registry.errors.DatabaseError: canary
 {"time": "2026-11-27T09:14:05Z", "level": "info", "event": "request.done", "path": "canary", "seconds": 1.5}
 {"message": "canary asks", "time": "canary", "level": "canary !", "prompt": ["canary"]}
+{"time": "2026-11-27T09:14:05Z", "level": "error", "logger": "slmreg", "message": "scan.failed path=canary tries=3", \
+"trace": "Traceback\\n  File \\"/home/canary/daemon/app.py\\", line 7, in f\\n    canary()\\nValueError: canary"}
 {"cut off canary
 """
 
@@ -89,6 +91,8 @@ def test_what_helps_stays_in_a_bundle(bundle: Path) -> None:
     assert lines[2].endswith("ERROR slmreg scan.failed")
     assert lines[3:5] == ["  daemon/upkeep.py:12", "  registry.errors.DatabaseError"]
     assert json.loads(lines[5])["event"] == "request.done"
+    last = json.loads(lines[7])
+    assert (last["message"], last["trace"]) == ("scan.failed path=... tries=3", "daemon/app.py:7 ValueError")
 
 
 def test_names_of_models_stay_where_they_are_wanted() -> None:
