@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import signal
 import socket
 import subprocess
@@ -219,7 +220,13 @@ def test_a_model_without_native_code_needs_no_leave(either: Home) -> None:
     assert (told.returncode, "nothing to allow" in told.stderr) == (1, True)
 
 
+def any_port(home: Home) -> None:
+    """Whoever runs the tests may have a daemon of their own, on the usual one."""
+    (home.path / "config.toml").write_text("port = 0\n", encoding="utf-8")
+
+
 def test_the_doctor_says_what_has_to_be_done(either: Home, tiny: Path) -> None:
+    any_port(either)
     well = as_json(either, "doctor")
     assert well["ok"]
     found = {finding["subject"]: finding for finding in well["findings"]}
@@ -247,6 +254,7 @@ def test_the_doctor_also_sees_a_home_that_cannot_be_used(home: Home) -> None:
 
 
 def test_the_doctor_tells_of_a_damaged_registry_and_of_what_was_saved(home: Home, tiny: Path) -> None:
+    any_port(home)
     put(tiny, home.models / "tiny")
     assert slmreg(home, "pin", "chat", "tiny").returncode == 0
     (home.path / "registry.db").write_bytes(b"not a database, whatever it was before" * 300)
@@ -282,7 +290,7 @@ def test_a_bundle_for_a_bug_report_holds_nothing_private(home: Home, tiny: Path,
     for private in ("canary", secret, str(tmp_path), str(home.path)):
         assert private not in everything
     host = platform.node()
-    assert host in ("", "localhost") or host not in everything
+    assert host in ("", "localhost") or re.search(rf"\b{re.escape(host)}\b", everything) is None
     assert "graph_invalid" in told["doctor.json"]
     assert "onnxruntime-genai" in told["versions.json"]
     assert told["log.txt"] == "2026-11-27 09:14:04,123 INFO slmreg ...\n"

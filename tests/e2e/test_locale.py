@@ -29,7 +29,7 @@ LOCALES = {
 @pytest.fixture(params=LOCALES)
 def abroad(request: pytest.FixtureRequest, home: Home) -> tuple[Home, dict[str, str]]:
     put(DEMO_ROOT, home.models / NAME).joinpath("inference_model.json").unlink()
-    return home, {**home.environment, **LOCALES[request.param]}
+    return home, {**home.environment, **LOCALES[request.param], "SLMREG_PORT": "0"}
 
 
 def slmreg(environment: dict[str, str], *arguments: str, text: str = "") -> bytes:
