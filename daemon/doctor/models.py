@@ -9,8 +9,12 @@ from datetime import UTC, datetime
 from daemon.doctor.finding import Finding, Level
 from registry.model import FolderProblem, Model, Pin, Status
 from registry.problems import ProblemCode
+from registry.reading.family_template import FAMILY_DEFAULT
 from selector.footprint import format_bytes
 
+# More than tokenizers and their like take; a second graph takes as much as the first.
+_MUCH_BYTES = 100_000_000
+_MUCH_SHARE = 0.3
 # What keeps a folder from being used, and yet is nothing that anybody has to mend.
 _JUST_SO = frozenset(
     {
@@ -42,7 +46,11 @@ def doubt_findings(models: Iterable[Model]) -> Iterator[Finding]:
     """What is not as it should be with models that can be used: no chat template of its own, an unread catalog, ..."""
     by_code: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for model in models:
-        for doubt in model.problems if model.status is Status.READY else ():
+        if model.status is not Status.READY:
+            continue
+        if (model.chat_template or "").startswith(FAMILY_DEFAULT):
+            by_code["template"].append((model.id, f"its prompts are made with a {model.chat_template}"))
+        for doubt in model.problems:
             if doubt.code != ProblemCode.DUPLICATE_ID:  # told with the copies
                 by_code[doubt.code].append((model.id, doubt.message))
     for code, found in sorted(by_code.items()):
@@ -76,6 +84,21 @@ def model_findings(models: Sequence[Model]) -> Iterator[Finding]:
         yield Finding(Level.OK, "verified", "all of them are as they were when every byte was read")
     yield from _missing(models)
     yield from _duplicates(models)
+    yield from _unused_files(ready)
+
+
+def _unused_files(models: Iterable[Model]) -> Iterator[Finding]:
+    """Adapters are files that a request may ask for."""
+    spare = [(model, model.size_bytes - model.weight_bytes) for model in models if not model.adapters]
+    heavy = [(model, size) for model, size in spare if size > max(_MUCH_BYTES, _MUCH_SHARE * model.weight_bytes)]
+    if heavy:
+        yield Finding(
+            Level.NOTE,
+            "unused files",
+            f"{len(heavy)} folders hold {format_bytes(sum(size for _, size in heavy))} that is never loaded",
+            "Often a second copy of the graph in another precision. Delete what genai_config.json does not name.",
+            tuple(f"{model.id}: {format_bytes(size)} in {model.path}" for model, size in heavy),
+        )
 
 
 def _missing(models: Sequence[Model]) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import pytest
 from daemon.doctor.finding import Level
 from daemon.doctor.models import doubt_findings, folder_findings, model_findings, pin_findings
 from registry.model import FolderProblem, Model, Pin, Problem, Source, Status, Task
+from registry.reading.family_template import FAMILY_DEFAULT
 from tests.fakes import a_model
 
 MODELS = Path("/models")
@@ -36,8 +37,18 @@ def test_doubts_about_models_that_can_be_used_are_notes() -> None:
     doubtful = [a_model(name, problems=(Problem("no_chat_template", "Add one."),)) for name in "ab"]
     twice = a_model("c", problems=(Problem("duplicate_id", "Two are called so."),))
     broken = a_model("d", status=Status.INVALID, problems=(Problem("graph_invalid", "Copy it again."),))
-    (finding,) = doubt_findings([*doubtful, twice, broken])
+    borrowed = a_model("e", chat_template=f"{FAMILY_DEFAULT}: chatml")
+    finding, template = doubt_findings([*doubtful, twice, broken, borrowed])
     assert (finding.level, finding.subject, finding.items) == (Level.NOTE, "no_chat_template", ("a:1", "b:1"))
+    assert (template.subject, "e:1" in template.message) == ("template", True)
+
+
+def test_folders_with_much_that_is_never_loaded_are_named() -> None:
+    sizes = {"lean": (10**9, 10**9 + 20_000_000), "twice": (10**9, 2 * 10**9), "tiny": (1000, 99_000_000)}
+    models = [a_model(name, weight_bytes=used, size_bytes=size) for name, (used, size) in sizes.items()]
+    models.append(a_model("adapted", weight_bytes=10**9, size_bytes=2 * 10**9, adapters=("legal",)))
+    (finding,) = [finding for finding in model_findings(models) if finding.subject == "unused files"]
+    assert (finding.level, finding.items) == (Level.NOTE, ("twice:1: 1.0 GB in /models/twice",))
 
 
 def test_models_are_summed_up() -> None:
