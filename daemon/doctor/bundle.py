@@ -81,10 +81,12 @@ def private_names(person: Person, known: Known, *, with_models: bool) -> dict[st
     names |= {preset.name: f"preset-{number}" for number, preset in enumerate(known.presets, start=1)}
     names |= {key.name: f"key-{number}" for number, key in enumerate(known.keys, start=1)}
     names |= {person.user: "<user>", person.host: "<host>", person.host.partition(".")[0]: "<host>"}
-    names |= {str(path): "<folder>" for path in _folders(known)}
-    names |= {str(root.path): f"<root-{number}>" for number, root in enumerate(known.roots, start=1)}
-    names |= {str(folder): f"<{what}>" for what, folder in person.own_folders.items()}
-    return {**names, str(person.home): "~"}
+    folders = dict.fromkeys(_folders(known), "<folder>")
+    folders |= {root.path: f"<root-{number}>" for number, root in enumerate(known.roots, start=1)}
+    folders |= {folder: f"<{what}>" for what, folder in person.own_folders.items()}
+    folders |= dict.fromkeys((person.home, person.home.resolve()), "~")
+    # The home of a user that has none is the root of everything, which names nobody.
+    return names | {str(folder): stand_in for folder, stand_in in folders.items() if len(folder.parts) > 1}
 
 
 def _folders(known: Known) -> Iterator[Path]:

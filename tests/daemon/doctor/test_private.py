@@ -102,6 +102,11 @@ def test_names_of_models_stay_where_they_are_wanted() -> None:
     )
 
 
+def test_the_home_of_a_user_that_has_none_names_nobody() -> None:
+    names = private_names(Person("", "", Path("/"), {}), Known(), with_models=False)
+    assert Scrubber(names).text("3/4 of /proc/self") == "3/4 of /proc/self"
+
+
 @pytest.mark.parametrize(
     "text",
     [
