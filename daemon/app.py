@@ -53,7 +53,8 @@ from daemon.pool.session import SessionState
 from daemon.proofs import Proofs, installed_runtime
 from daemon.session_news import SessionNews
 from daemon.settings import Paths, Settings
-from daemon.shapes import Json, failure_json, recovery_json
+from daemon.shapes import Json, failure_json, recovery_json, unwritten_json
+from daemon.unwritten import Unwritten
 from daemon.upkeep import Upkeep
 from daemon.warm import WarmSet
 from registry.model import Model, Status
@@ -90,13 +91,16 @@ class Daemon:
             command_line_key=command_line_key,
         )
         self.machine = Machine(paths.hardware_cache)
+        self.unwritten = Unwritten()
         self.conversations = Conversations(
             paths.conversations,
             most=settings.max_responses,
             most_bytes=settings.max_responses_bytes,
             ttl_s=settings.response_ttl_s,
+            unwritten=self.unwritten,
         )
-        self.learner = Learner(self.registry.record_measurements, self.registry.measurements())
+        record = self.unwritten.watching("measurements", self.registry.record_measurements)
+        self.learner = Learner(record, self.registry.measurements())
         self.events = EventLog(max_events=settings.max_events, max_followers=settings.max_subscribers)
         news = SessionNews(self.events)
         memory = MemoryMeter(self._headroom_bytes, resident_bytes, peak_bytes)
@@ -128,7 +132,8 @@ class Daemon:
             on_models=self._on_models,
             is_busy=self._is_busy,
             rescan_s=settings.rescan_s,
-            on_look=self.access.refresh,
+            on_look=self._on_look,
+            unwritten=self.unwritten,
         )
         self.admin = Admin(self.catalog, sessions=self.pool.snapshot, upkeep=self.upkeep, listing=self.listing)
         self.answers = Answers(
@@ -214,11 +219,17 @@ class Daemon:
             "problems": len(self.catalog.problems()),
             "sessions": len(sessions),
             "failures": {s.model_id: failure_json(s) for s in sessions if s.failure is not None},
+            "unwritten": [unwritten_json(trouble) for trouble in self.unwritten.now()],
             "subscribers": self.events.followers,
             "recovered": recovery_json(self.registry.recovered) if self.registry.recovered is not None else None,
             "uptime_s": round(time.monotonic() - self.started_s, 1),
             **self.upkeep.status(),
         }
+
+    def _on_look(self) -> None:
+        """Any thread, every other second: what other processes may have changed, and what could not be written yet."""
+        self.access.refresh()
+        self.conversations.write_pending()
 
     def _on_models(self, models: Sequence[Model]) -> None:
         """Any thread: these are the models there are."""

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Iterable
 
 from daemon import __version__
-from daemon.findings import installed_version
 from daemon.pool.observer import FailedLoad, Loaded
+from daemon.versions import GENAI_PACKAGES, installed_version
 from registry.model import EngineProof, Model
 
 log = logging.getLogger("slmreg.proofs")
 
 # What computes, under the names that its packages for different devices have.
-_PACKAGES = ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml", "onnxruntime")
+_PACKAGES = (*GENAI_PACKAGES, "onnxruntime")
 
 
 def installed_runtime() -> str:

@@ -11,6 +11,7 @@ from registry.model import Changes, FolderProblem, Markers, Model, Pin, Preset, 
 if TYPE_CHECKING:  # none of this is for every command
     from daemon.decisions import Decision
     from daemon.pool.account import SessionSnapshot
+    from daemon.unwritten import Trouble
     from registry.index.recovery import Recovery
     from registry.watch import WatchState
 
@@ -156,6 +157,11 @@ def recovery_json(recovery: Recovery) -> Json:
             "presets": recovery.presets,
         },
     }
+
+
+def unwritten_json(trouble: Trouble) -> Json:
+    """What cannot be written down at the moment."""
+    return {"what": trouble.what, "message": trouble.message, "since": iso_time(trouble.since_s)}
 
 
 def root_json(root: Root, *, models: int, problems: int, watched: WatchState | None) -> Json:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 from daemon.announce import Announcer
 from daemon.catalog import Catalog
 from daemon.shapes import Json, last_scan_json, watch_json
+from daemon.unwritten import Unwritten
+from registry.errors import DatabaseError
 from registry.model import Changes, Model
 
 if TYPE_CHECKING:
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("slmreg")
 
-# Until the first scan has worked there is nothing to serve.
+# Until the first scan has worked there is nothing to serve; later ones fail where the disk is full.
 RETRY_S = 5.0
+_REGISTRY = "the registry"
 # How late another process's change may be noticed.
 LOOK_S = 2.0
 # How often a rescan that is due asks whether an answer is still running.
@@ -56,12 +59,15 @@ class Upkeep:
         is_busy: Callable[[], bool],
         rescan_s: float,
         on_look: Callable[[], object] = lambda: None,
+        unwritten: Unwritten | None = None,
     ) -> None:
         """``make_watcher`` gets what to call with a folder to scan; ``on_models`` is told what there is after each scan
         and each change of models or pins; ``is_busy`` is asked on the event loop whether an answer is running;
         ``on_look`` is for whoever else has to notice what other processes write.
         """
         self._catalog = catalog
+        self._unwritten = unwritten or Unwritten()
+        self._retry_at_s: float | None = None
         self._announcer = announcer
         self._watcher = make_watcher(self.scan)
         self._starting = threading.Lock()
@@ -88,14 +94,25 @@ class Upkeep:
     def scan(self, under: Path | None = None) -> Changes:
         """The one way to scan: index every root, or what lies ``under`` a folder, and tell what is different."""
         recovered = self._catalog.recovered
-        changes = self._catalog.scan(under=under)
+        try:
+            changes = self._catalog.scan(under=under)
+        except DatabaseError as error:
+            self._missed(error)
+            raise
+        self._unwritten.worked(_REGISTRY)
         if under is None:
             self._recovered = recovered
+            self._retry_at_s = None  # whatever was missed is found now
             self._last_scan = last_scan_json(changes, finished_s=time.time())
         self._on_look()
         self._announcer.look()
         self._on_models(self._catalog.models())
         return changes
+
+    def _missed(self, error: DatabaseError) -> None:
+        """What was seen on the disk is not in the registry: everything is looked through again, soon."""
+        self._unwritten.failed(_REGISTRY, error)
+        self._retry_at_s = time.monotonic() + RETRY_S
 
     def look(self) -> None:
         """Tell what is different, if anything is, without looking at the disk, unless the registry was made anew."""
@@ -148,6 +165,8 @@ class Upkeep:
             await asyncio.sleep(LOOK_S)
             await self._attempt("watch", self._keep_watching)
             await self._attempt("look", self.look)
+            if self._retry_at_s is not None and time.monotonic() >= self._retry_at_s:
+                await self._attempt("scan", self.scan)
 
     def _start_watching(self) -> bool:
         """False if it was watching already, or may not any more."""
@@ -171,6 +190,9 @@ class Upkeep:
         """Run ``work`` in a thread. What fails (a full disk, a root that vanishes) must not end the daemon."""
         try:
             await asyncio.to_thread(work)
+        except DatabaseError as error:
+            self._missed(error)
+            return False
         except Exception:
             log.exception("%s.failed", what)
             return False

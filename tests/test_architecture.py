@@ -89,6 +89,28 @@ def test_imports_go_one_way_and_every_library_has_one_owner(file: Path) -> None:
             assert where.startswith(OWNERS[top]), f"{where} imports {top}, which belongs to {OWNERS[top]}"
 
 
+# What measures how long something takes or lasts: a clock that is set forward or back must not be noticed here.
+SPANS = (
+    *("daemon/pool/", "daemon/worker/", "daemon/warm.py", "daemon/setbacks.py"),
+    *("registry/watching/", "registry/watch.py"),
+)
+# The date that a chat template writes, and times of files, which are of that clock.
+TIMES_OF_DAY = {"daemon/worker/bounded_jinja.py", "registry/watching/view.py"}
+
+
+def _asks_the_time(file: Path) -> bool:
+    """Whether it names a clock that people set."""
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    asked = {f"{ast.unparse(node.value)}.{node.attr}" for node in nodes if isinstance(node, ast.Attribute)}
+    return bool(asked & {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow"})
+
+
+def test_spans_of_time_are_not_taken_from_a_clock_that_can_be_set() -> None:
+    spans = {where: file for file in FILES if (where := file.relative_to(ROOT).as_posix()).startswith(SPANS)}
+    assert len(spans) > 50
+    assert {where for where, file in spans.items() if _asks_the_time(file)} == TIMES_OF_DAY
+
+
 @pytest.mark.parametrize("room", REGISTRY_ROOMS)
 def test_the_rooms_of_the_registry_import_one_way(room: str) -> None:
     allowed = (*REGISTRY_WORDS, *(f"registry.{each}" for each in (room, *REGISTRY_ROOMS[room])))

@@ -6,6 +6,7 @@ Heavy libraries are imported inside the command that needs them: ``slmreg --help
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from typing import Any
 
@@ -16,6 +17,7 @@ from daemon.cli import (
     allow,
     chat,
     choose,
+    completion,
     demo,
     doctor,
     keys,
@@ -29,11 +31,16 @@ from daemon.cli import (
     show,
     verify,
 )
+from daemon.cli.text_streams import speak_utf8
 from registry.errors import SlmregError
 
 
 class SlmregGroup(click.Group):
     """Turns our errors into one clear line and exit code 1; click keeps 2 for wrong usage."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        speak_utf8()
+        return super().main(*args, **{"complete_var": completion.COMPLETE_VARIABLE, **kwargs})
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -47,8 +54,21 @@ class SlmregGroup(click.Group):
             ctx.exit(0)
 
 
+def _print_version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
+    """With those of what computes, read from their metadata: a crash on import must not keep it from being said."""
+    if not is_asked or ctx.resilient_parsing:
+        return
+    from daemon.versions import all_versions
+
+    engines = [f"{name} {version}" for name, version in all_versions().items()]
+    click.echo(f"slmreg {__version__} ({', '.join([f'Python {platform.python_version()}', *engines])})")
+    ctx.exit()
+
+
 @click.group(cls=SlmregGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="slmreg")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Say it and exit."
+)
 def main() -> None:
     """Find the ONNX models on this machine, pick the best one for a task, and serve it locally.
 
@@ -61,7 +81,10 @@ def main() -> None:
     """
 
 
-GROUPS = (serve, demo, models, show, choose, pins, preset, rate, sessions, chat, verify, manifest, allow, keys, doctor)
+GROUPS = (
+    *(serve, demo, models, show, choose, pins, preset, rate, sessions, chat, verify, manifest, allow, keys, doctor),
+    completion,
+)
 
 for group in GROUPS:
     for command in group.COMMANDS:

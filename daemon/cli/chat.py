@@ -14,6 +14,7 @@ import click
 
 from daemon.cli.backend import home_paths
 from daemon.cli.background import background_daemon
+from daemon.cli.completing import complete_requested
 from daemon.cli.daemon_link import RunningDaemon, find_daemon
 from daemon.cli.openai_stream import Piece, StreamedAnswer
 from daemon.cli.output import say
@@ -24,7 +25,7 @@ COMMANDS_HINT = "Ctrl-C stops an answer; /clear forgets the conversation; /bye o
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_requested)
 @click.argument("prompt", required=False)
 @click.option("--system", help="System message.")
 @click.option("--temperature", type=click.FloatRange(0, 2), help="0 is greedy [default: the model's own].")

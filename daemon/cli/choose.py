@@ -9,6 +9,7 @@ import click
 
 from daemon.bounds import MAX_BYTES, MAX_CONTEXT_TOKENS, MAX_SECONDS
 from daemon.cli.backend import Backend, Json, home_paths, open_backend
+from daemon.cli.completing import complete_tasks
 from daemon.cli.hardware_rows import hardware_rows
 from daemon.cli.ledger import print_ledger, print_rejected
 from daemon.cli.output import print_json, print_table, say
@@ -47,7 +48,7 @@ def seconds(_: click.Context, __: click.Parameter, value: float | None) -> float
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=complete_tasks)
 @click.option("--explain", is_flag=True, help="Show the whole ledger, every rejected model, and what would change it.")
 @click.option("--context", "context_tokens", type=click.IntRange(1, MAX_CONTEXT_TOKENS), help="Tokens needed at least.")
 @click.option("--tools", "needs_tools", is_flag=True, help="Only models that can call tools.")

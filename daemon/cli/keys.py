@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.backend import home_paths
+from daemon.cli.completing import complete_keys
 from daemon.cli.local import let_daemon_look
 from daemon.cli.output import print_json, print_table, say
 from daemon.shapes import iso_time
@@ -86,7 +87,7 @@ def list_keys(as_json: bool) -> None:
 
 
 @key.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_keys)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def revoke(name: str, as_json: bool) -> None:
     """Let nobody in with this key any more.

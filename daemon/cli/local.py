@@ -14,6 +14,7 @@ from daemon.settings import Paths, Settings, load_settings
 
 if TYPE_CHECKING:
     from daemon.catalog import Catalog
+    from daemon.machine import Machine
     from registry.store import Registry
 
 
@@ -28,8 +29,11 @@ class Local:
 
 
 @contextlib.contextmanager
-def open_registry() -> Iterator[Local]:
-    """The registry as the disk is now: a daemon sees to that all the time, and without one it is looked at first."""
+def open_registry(machine: Machine | None = None, *, is_fresh: bool = True) -> Iterator[Local]:
+    """The registry as the disk is now: a daemon sees to that all the time, and without one it is looked at first.
+
+    ``machine`` is one that was described already; not ``is_fresh``: nobody looks at the disk.
+    """
     from daemon.catalog import Catalog
     from daemon.machine import Machine
     from registry.store import Registry
@@ -37,8 +41,8 @@ def open_registry() -> Iterator[Local]:
     paths = home_paths()
     settings = load_settings(paths)
     with Registry.open(paths.database) as registry:
-        catalog = Catalog(registry, Machine(paths.hardware_cache), settings, os.environ)
-        if find_daemon(paths.run_file) is None:
+        catalog = Catalog(registry, machine or Machine(paths.hardware_cache), settings, os.environ)
+        if is_fresh and find_daemon(paths.run_file) is None:
             catalog.scan()
         yield Local(registry, catalog, settings, paths)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from daemon.cli.backend import HttpBackend, Json, home_paths, open_backend, open_local
+from daemon.cli.completing import complete_roots, complete_tasks
 from daemon.cli.daemon_link import find_daemon
 from daemon.cli.output import billions, gigabytes, print_json, print_table, say
 from registry.model import Source, Status
@@ -22,7 +23,7 @@ DEMO_HINT = (
 
 
 @click.command("list")
-@click.option("--task", help="Only models that can do this task.")
+@click.option("--task", shell_complete=complete_tasks, help="Only models that can do this task.")
 @click.option("--source", type=click.Choice([str(source) for source in Source]), help="Only models from there.")
 @click.option("--status", type=click.Choice([str(status) for status in Status]), help="Only models of this status.")
 @click.option("--all", "is_all", is_flag=True, help="Also models that are missing now.")
@@ -204,7 +205,7 @@ def add_root(path: Path, settle_s: float | None, as_json: bool) -> None:
 
 
 @roots.command("remove")
-@click.argument("path", callback=_folder)
+@click.argument("path", callback=_folder, shell_complete=complete_roots)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def remove_root(path: Path, as_json: bool) -> None:
     """Stop searching PATH. Its files stay where they are.

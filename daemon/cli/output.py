@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import click
 
+from daemon.cli.text_streams import is_utf8
+
 COLUMN_GAP = "  "
 # A column that wraps is not made narrower than this, however narrow the terminal is.
 LEAST_WRAPPED = 16
@@ -17,7 +19,8 @@ _LONG_UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """As a person reads it where the output can carry it; escaped where it could not be read as JSON any more."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=not is_utf8(sys.stdout.encoding)))
 
 
 def say(text: str) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import click
 
 from daemon.cli.backend import Json, open_backend
+from daemon.cli.completing import complete_models, complete_tasks
 from daemon.cli.output import print_json, print_table, say
 
 _OTHERWISE = {"error": "an error", "auto": "slmreg chooses"}
 
 
 @click.command()
-@click.argument("task")
-@click.argument("model")
+@click.argument("task", shell_complete=complete_tasks)
+@click.argument("model", shell_complete=complete_models)
 @click.option(
     "--fallback",
     type=click.Choice(("error", "auto")),
@@ -43,7 +44,7 @@ def pin(task: str, model: str, fallback: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=complete_tasks)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def unpin(task: str, as_json: bool) -> None:
     """Let slmreg choose for TASK again.

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from daemon.cli.backend import Json, open_backend
+from daemon.cli.completing import complete_presets, complete_requested
 from daemon.cli.manifest import read_text
 from daemon.cli.output import print_json, print_table, say
 from registry.errors import InvalidRequest
@@ -45,7 +46,7 @@ def list_presets(as_json: bool) -> None:
 
 
 @preset.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_presets)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, as_json: bool) -> None:
     """One preset, as the Modelfile that makes it again.
@@ -71,7 +72,13 @@ def show(name: str, as_json: bool) -> None:
 @click.option(
     "-f", "--file", type=click.Path(path_type=Path, allow_dash=True), help="A Modelfile; - is standard input."
 )
-@click.option("--from", "base", metavar="MODEL", help="The model, auto, auto:<task>, or another preset.")
+@click.option(
+    "--from",
+    "base",
+    metavar="MODEL",
+    shell_complete=complete_requested,
+    help="The model, auto, auto:<task>, or another preset.",
+)
 @click.option("--system", help="Goes in front of every chat that has no system message.")
 @click.option(
     "--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="Can be given several times."
@@ -95,7 +102,7 @@ def create(
 
 
 @preset.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_presets)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def remove(name: str, as_json: bool) -> None:
     """Forget a preset. Its model stays as it is.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from daemon.cli.backend import Json, open_backend
+from daemon.cli.completing import complete_models, complete_tasks
 from daemon.cli.output import print_json, print_table, say
 
 _RATING = re.compile(r"[1-5]")
@@ -15,8 +16,8 @@ _TEST = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
 @click.command()
-@click.argument("model")
-@click.argument("task", required=False)
+@click.argument("model", shell_complete=complete_models)
+@click.argument("task", required=False, shell_complete=complete_tasks)
 @click.argument("score", required=False)
 @click.option("--notes", help="A word on why.")
 @click.option("--thinking/--no-thinking", default=None, help="Whether it reasoned before it answered.")

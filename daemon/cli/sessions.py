@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from daemon.cli.backend import HttpBackend, Json, home_paths
+from daemon.cli.completing import complete_models
 from daemon.cli.daemon_link import find_daemon, require_daemon
 from daemon.cli.output import gigabytes, print_json, print_table, say, whole_time
 from daemon.durations import as_keep_alive
@@ -122,7 +123,7 @@ def _until(session: Json) -> str:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option("--force", is_flag=True, help="Load it although the estimate says that it does not fit.")
 @click.option("--pin-loaded", is_flag=True, help="Keep it in memory until it is unloaded, whatever else needs room.")
 @click.option("--keep-alive", metavar="TIME", help='How long it stays unused: "5m", 300, 0, -1 (for ever).')
@@ -153,7 +154,7 @@ def _check_stay(pin_loaded: bool, keep_alive: str | None) -> None:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option("--now", is_flag=True, help="Break off running answers instead of waiting for their ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def unload(model: str, now: bool, as_json: bool) -> None:

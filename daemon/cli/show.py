@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from daemon.cli.backend import Json, open_backend
+from daemon.cli.completing import complete_models
 from daemon.cli.output import billions, gigabytes, print_json, print_table
 from daemon.cli.rate import print_evaluations
 
@@ -16,7 +17,7 @@ _APART = frozenset({"problems", "evidence", "measured", "predicted", "evaluation
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(model: str, as_json: bool) -> None:
     """Show all that is known about MODEL.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daemon.cli.completing import complete_models
 from daemon.cli.local import Local, let_daemon_look, open_registry
 from daemon.cli.output import gigabytes, print_json, print_table, say
 from registry.errors import ModelNotFound, ModelNotUsable
@@ -36,7 +37,7 @@ class _Result:
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=complete_models)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the SHA-256 of every file.")
 @click.pass_context
 def verify(ctx: click.Context, model: str | None, as_json: bool) -> None:

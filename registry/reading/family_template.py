@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-_SOURCE = "family default"
+FAMILY_DEFAULT = "family default"
 # Those with more tokens first: Phi-4 has ChatML's and one more.
 FAMILIES = {
     "phi-4": ("<|im_start|>", "<|im_sep|>", "<|im_end|>"),
@@ -27,7 +27,7 @@ def family_template(tokens: Collection[str]) -> str | None:
 
 def source_of(family: str) -> str:
     """How it is named where other models have the name of the file that their template is in."""
-    return f"{_SOURCE}: {family}"
+    return f"{FAMILY_DEFAULT}: {family}"
 
 
 def added_tokens(tokenizer_config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Whether the machine runs on battery."""
+"""Whether the machine runs on battery, or was told to save energy."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ def linux_power(root: Path) -> Power:
     # Not every laptop shows its mains adapter; a battery that loses charge gives the same answer.
     is_discharging = any(read_word(battery / "status") == "Discharging" for battery in batteries)
     return Power(on_battery=is_discharging or (True if "0" in online else None), battery_percent=percent)
+
+
+def slow_mode(root: Path = Path("/")) -> str | None:
+    """What holds the processor's frequency down under Linux ("governor powersave"); None if nothing does or is told.
+
+    Drivers that let the processor choose (intel_pstate, amd-pstate-epp) call their normal mode "powersave" as well;
+    with these the energy preference says what was asked for.
+    """
+    policy = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    governor, preference = read_word(policy / "scaling_governor"), read_word(policy / "energy_performance_preference")
+    if preference:
+        return f"energy preference {preference}" if preference == "power" else None
+    return f"governor {governor}" if governor == "powersave" else None
 
 
 def portable_power() -> Power:

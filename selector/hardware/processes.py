@@ -34,3 +34,17 @@ def _peak_on_windows(pid: int) -> int | None:
     except psutil.Error:
         return None
     return peak
+
+
+def listener_on(port: int) -> str | None:
+    """The program that listens on a TCP port, as "name (pid 12)"; None if the system does not tell.
+
+    Of other people's programs most systems tell their administrator only.
+    """
+    try:
+        for each in psutil.net_connections("tcp"):
+            if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port and each.pid:
+                return f"{psutil.Process(each.pid).name()} (pid {each.pid})"
+    except (psutil.Error, OSError):
+        return None
+    return None

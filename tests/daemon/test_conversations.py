@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import sqlite3
 import stat
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daemon.conversations import Conversations
+from daemon.unwritten import Unwritten
 
 
 class Clock:
@@ -94,10 +97,63 @@ def test_a_damaged_file_is_moved_aside(tmp_path: Path, clock: Clock) -> None:
     assert path.with_name("kept.db.damaged").read_bytes().startswith(b"no database")
 
 
-def test_what_cannot_be_written_is_said_and_raises_nothing(
-    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    file = opened(tmp_path / "file" / "kept.db", clock)
+def test_what_cannot_be_written_waits_in_memory_until_it_can(tmp_path: Path, clock: Clock) -> None:
+    unwritten = Unwritten(now=clock)
+    folder = tmp_path / "data"
+    folder.write_text("in the way", encoding="utf-8")
+    file = opened(folder / "kept.db", clock, unwritten=unwritten)
     file.keep(*turn("a"), None)
-    assert "not_kept id=a" in caplog.text
+    file.keep(*turn("b"), "a")
+    assert [kept.answer["id"] for kept in file.up_to("b", most=5) or ()] == ["a", "b"]
+    assert [trouble.what for trouble in unwritten.now()] == ["conversations"]
+    assert file.delete("a")
+    folder.unlink()
+    file.write_pending()
+    assert unwritten.now() == ()
+    again = opened(folder / "kept.db", clock)
+    assert (again.get("a"), again.get("b") is not None) == (None, True)
+
+
+def test_what_waits_is_written_in_the_end(tmp_path: Path, clock: Clock) -> None:
+    folder = tmp_path / "data"
+    folder.write_text("in the way", encoding="utf-8")
+    file = opened(folder / "kept.db", clock)
+    file.keep(*turn("a"), None)
+    folder.unlink()
+    file.close()
+    assert opened(folder / "kept.db", clock).get("a") is not None
+
+
+def test_what_waits_in_memory_is_bounded(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.conversations.MAX_PENDING_BYTES", 250)
+    (tmp_path / "data").write_text("in the way", encoding="utf-8")
+    file = opened(tmp_path / "data" / "kept.db", clock, most=3)
+    for id in "abcd":
+        file.keep(*turn(id), None)
+    assert [id for id in "abcd" if file.get(id) is not None] == ["b", "c", "d"]
+    file.keep(*turn("e", "x" * 150), None)
+    assert [id for id in "abcde" if file.get(id) is not None] == ["e"]
+
+
+def test_a_file_that_somebody_holds_is_not_taken_for_a_damaged_one(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.conversations.BUSY_TIMEOUT_S", 0.05)
+    opened(tmp_path / "kept.db", clock).keep(*turn("a"), None)
+    with closing(sqlite3.connect(tmp_path / "kept.db")) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        file = opened(tmp_path / "kept.db", clock)
+        file.keep(*turn("b"), "a")
+    assert len(file.up_to("b", most=5) or ()) == 2
+    assert [each.name for each in tmp_path.iterdir()] == ["kept.db"]
+
+
+def test_a_clock_that_is_set_back_forgets_nothing_new(tmp_path: Path, clock: Clock) -> None:
+    file = opened(tmp_path / "kept.db", clock, most=2)
+    clock.now_s = 5000.0
+    file.keep(*turn("of the future"), None)
+    clock.now_s = 1000.0
+    file.keep(*turn("a"), None)
+    assert file.get("of the future") is not None
+    file.keep(*turn("b"), None)
+    assert [file.get(id) is not None for id in ("of the future", "a", "b")] == [False, True, True]

@@ -248,3 +248,14 @@ def test_a_setback_goes_with_its_model() -> None:
     assert len(bench.learner.setbacks()) == 1
     bench.learner.follow([B], ())
     assert bench.learner.setbacks() == ()
+
+
+def test_a_clock_that_is_set_changes_neither_what_is_left_alone_nor_for_how_long() -> None:
+    time_of_day, clock = FakeClock(), FakeClock()
+    learner = Learner(lambda _measured: None, (), clock=clock, now=time_of_day)
+    learner.ran_out_of_memory(a_model("m"), 1000)
+    for jump_s in (-1e9, 0.0, 4e9):
+        time_of_day.now_s = jump_s
+        assert [setback.seconds_left for setback in learner.setbacks()] == [60.0]
+    clock.now_s = 61.0
+    assert learner.setbacks() == ()

@@ -15,7 +15,9 @@ import pytest
 from daemon import upkeep as upkeep_module
 from daemon.announce import Announcer
 from daemon.events import EventLog
+from daemon.unwritten import Unwritten
 from daemon.upkeep import Upkeep
+from registry.errors import DatabaseError
 from registry.model import Model, Status, Task
 from registry.watch import WatchMethod, WatchState
 from scripts.model_factory import write_preset
@@ -50,6 +52,7 @@ class Bench:
         self.events = EventLog()
         self.models: Sequence[Model] = ()
         self.is_busy = False
+        self.unwritten = Unwritten()
         self.upkeep = Upkeep(
             scene.catalog,
             Announcer(scene.catalog, self.events),
@@ -57,6 +60,7 @@ class Bench:
             on_models=self._on_models,
             is_busy=lambda: self.is_busy,
             rescan_s=0.01,
+            unwritten=self.unwritten,
         )
         self._seen: str | None = None
 
@@ -129,6 +133,36 @@ async def test_what_others_write_is_noticed_without_a_scan(bench: Bench) -> None
     bench.upkeep.look()
     assert await bench.news() == []
     assert bench.models == ()
+
+
+@on_loop
+async def test_what_could_not_be_written_is_looked_for_again_soon(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(upkeep_module, "LOOK_S", 0.01)
+    monkeypatch.setattr(upkeep_module, "RETRY_S", 0.02)
+    bench.upkeep._rescan_s = 3600.0
+    running = asyncio.create_task(bench.upkeep.run())
+    await bench.until(lambda: bench.upkeep.is_ready and bench.watcher.is_alive)
+    apply = bench.scene.registry.apply
+    tries: list[int] = []
+
+    def full(_report: object) -> None:
+        tries.append(1)
+        raise DatabaseError("The disk is full.")
+
+    monkeypatch.setattr(bench.scene.registry, "apply", full)
+    write_preset("tiny", bench.scene.models / "one")
+    with pytest.raises(DatabaseError):
+        bench.watcher.scan(bench.scene.models / "one")
+    assert [trouble.what for trouble in bench.unwritten.now()] == ["the registry"]
+    await bench.until(lambda: len(tries) > 3)
+    monkeypatch.setattr(bench.scene.registry, "apply", apply)
+    await bench.until(lambda: "one:0" in {model.id for model in bench.models})
+    assert bench.unwritten.now() == ()
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 @on_loop

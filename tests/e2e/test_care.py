@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 import signal
+import socket
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +220,13 @@ def test_a_model_without_native_code_needs_no_leave(either: Home) -> None:
     assert (told.returncode, "nothing to allow" in told.stderr) == (1, True)
 
 
+def any_port(home: Home) -> None:
+    """Whoever runs the tests may have a daemon of their own, on the usual one."""
+    (home.path / "config.toml").write_text("port = 0\n", encoding="utf-8")
+
+
 def test_the_doctor_says_what_has_to_be_done(either: Home, tiny: Path) -> None:
+    any_port(either)
     well = as_json(either, "doctor")
     assert well["ok"]
     found = {finding["subject"]: finding for finding in well["findings"]}
@@ -244,6 +254,7 @@ def test_the_doctor_also_sees_a_home_that_cannot_be_used(home: Home) -> None:
 
 
 def test_the_doctor_tells_of_a_damaged_registry_and_of_what_was_saved(home: Home, tiny: Path) -> None:
+    any_port(home)
     put(tiny, home.models / "tiny")
     assert slmreg(home, "pin", "chat", "tiny").returncode == 0
     (home.path / "registry.db").write_bytes(b"not a database, whatever it was before" * 300)
@@ -254,3 +265,40 @@ def test_the_doctor_tells_of_a_damaged_registry_and_of_what_was_saved(home: Home
     assert (well["database"]["level"], well["damaged files"]["level"], well["pin chat"]["level"]) == (
         *("ok", "note", "ok"),
     )
+
+
+def test_a_bundle_for_a_bug_report_holds_nothing_private(home: Home, tiny: Path, tmp_path: Path) -> None:
+    put(tiny, home.models / "canary-model")
+    put(tiny, home.models / "canary broken").joinpath("model.onnx").write_bytes(b"\x08")
+    (home.path / "config.toml").write_text('deny = ["canary*"]\nallowed_hosts = ["canary.example"]\n', encoding="utf-8")
+    (home.path / "daemon.log").write_text("2026-11-27 09:14:04,123 INFO slmreg prompt canary\n", encoding="utf-8")
+    secret = slmreg(home, "key", "create", "canary-key").stdout.strip()
+    person = {"HOME": str(tmp_path / "canary home"), "USER": "canaryuser", "LOGNAME": "canaryuser"}
+    bundle = tmp_path / "report.zip"
+    done = subprocess.run(
+        [sys.executable, "-m", "daemon.cli", "doctor", "--bundle", str(bundle)],
+        env={**home.environment, **person},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, str(bundle) in done.stderr) == (1, True), done.stderr
+    with zipfile.ZipFile(bundle) as opened:
+        told = {name: opened.read(name).decode() for name in opened.namelist()}
+    everything = "".join(told.values())
+    for private in ("canary", secret, str(tmp_path), str(home.path)):
+        assert private not in everything
+    host = platform.node()
+    assert host in ("", "localhost") or re.search(rf"\b{re.escape(host)}\b", everything) is None
+    assert "graph_invalid" in told["doctor.json"]
+    assert "onnxruntime-genai" in told["versions.json"]
+    assert told["log.txt"] == "2026-11-27 09:14:04,123 INFO slmreg ...\n"
+
+
+def test_the_doctor_says_who_has_the_port(home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (home.path / "config.toml").write_text(f"port = {port}\n", encoding="utf-8")
+        ill = {finding["subject"]: finding for finding in as_json(home, "doctor", code=1)["findings"]}
+    assert (ill["port"]["level"], f"127.0.0.1:{port} is taken" in ill["port"]["message"]) == ("problem", True)

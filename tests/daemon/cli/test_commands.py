@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from daemon import __version__
 from daemon.cli import main
 from daemon.settings import Settings
 
@@ -33,3 +38,22 @@ def test_every_setting_stands_in_the_readme_with_its_default() -> None:
         default = "unset" if field.default in (None, (), {}) else field.default
         default = ", ".join(default) if isinstance(default, tuple) else str(default)
         assert f"| {default.lower()} |" in row.lower(), row
+
+
+def test_the_version_tells_those_of_the_engine_as_well() -> None:
+    done = CliRunner().invoke(main, ["--version"])
+    assert (done.exit_code, done.output.count("\n")) == (0, 1)
+    assert done.output.startswith(f"slmreg {__version__} (Python {sys.version.split()[0]}")
+    for package in ("onnxruntime", "onnxruntime-genai"):
+        assert f"{package} {metadata.version(package)}" in done.output
+
+
+def test_the_version_is_told_without_importing_the_engine() -> None:
+    code = (
+        "import sys; from daemon.cli import main; main(['--version'], standalone_mode=False); "
+        "print(*{'onnxruntime', 'onnxruntime_genai', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[1:] == [""]

@@ -6,7 +6,7 @@ import pytest
 
 from selector.hardware import Power
 from selector.hardware.memory import Swap, host_memory, linux_swap, portable_swap
-from selector.hardware.power import linux_power, portable_power
+from selector.hardware.power import linux_power, portable_power, slow_mode
 from tests.selector.hardware.recorded import plant, write
 
 SUPPLY = "sys/class/power_supply"
@@ -44,3 +44,22 @@ def test_this_machine_has_memory_swap_and_power() -> None:
     assert 0 <= portable_swap().free_bytes <= portable_swap().total_bytes
     percent = portable_power().battery_percent
     assert percent is None or 0 <= percent <= 100
+
+
+@pytest.mark.parametrize(
+    ("governor", "preference", "expected"),
+    [
+        ("powersave", "", "governor powersave"),
+        ("schedutil", "", None),
+        ("powersave", "balance_performance", None),  # intel_pstate's normal mode
+        ("powersave", "power", "energy preference power"),
+        ("", "", None),
+    ],
+)
+def test_a_processor_that_was_told_to_save_energy_is_seen(
+    tmp_path: Path, governor: str, preference: str, expected: str | None
+) -> None:
+    policy = "sys/devices/system/cpu/cpu0/cpufreq"
+    told = {"scaling_governor": governor, "energy_performance_preference": preference}
+    write(tmp_path, {f"{policy}/{name}": text for name, text in told.items() if text})
+    assert slow_mode(tmp_path) == expected

@@ -1,66 +1,16 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from daemon import __version__
-from daemon.findings import (
-    Level,
-    daemon_finding,
-    database_findings,
-    disk_finding,
-    failure_findings,
-    folder_findings,
-    model_findings,
-    pin_findings,
-    root_findings,
-    version_finding,
-)
-from registry.index.health import DatabaseHealth
-from registry.index.migrations import HEAD
-from registry.model import FolderProblem, Model, Pin, Problem, Root, Source, Status, Task
+from daemon.doctor.finding import Level
+from daemon.doctor.models import doubt_findings, folder_findings, model_findings, pin_findings
+from registry.model import FolderProblem, Model, Pin, Problem, Source, Status, Task
+from registry.reading.family_template import FAMILY_DEFAULT
 from tests.fakes import a_model
 
 MODELS = Path("/models")
-
-
-@pytest.mark.parametrize(
-    ("health", "level", "says"),
-    [
-        (DatabaseHealth(MODELS, HEAD, 5000), Level.OK, "whole"),
-        (DatabaseHealth(MODELS, "0000", 5000), Level.OK, "another version"),
-        (DatabaseHealth(MODELS, None, 0), Level.NOTE, "no registry"),
-        (DatabaseHealth(MODELS, HEAD, 5000, ("row 3 missing",)), Level.PROBLEM, "row 3 missing"),
-    ],
-)
-def test_the_state_of_the_database_is_told(health: DatabaseHealth, level: Level, says: str) -> None:
-    (finding,) = database_findings(health)
-    assert (finding.level, says in finding.message) == (level, True)
-
-
-def test_each_root_is_told_with_what_is_wrong_with_it() -> None:
-    def root(name: str, **fields: bool) -> Root:
-        return Root(MODELS / name, Source.FOLDER, **fields)
-
-    roots = [
-        root("fine"),
-        root("off", is_enabled=False),
-        root("usb", exists=False, added_by_user=True),
-        root("foundry", exists=False),
-        root("locked"),
-        root("nfs"),
-    ]
-    watching = [{"path": str(MODELS / "nfs"), "method": "polling", "reason": "it is on a network file system"}]
-    models = [a_model("a", path=MODELS / "fine" / "a"), a_model("b", path=MODELS / "fine" / "b", status=Status.MISSING)]
-    found = list(root_findings(roots, models, lambda path: path.name != "locked", {"watching": watching}))
-    assert [finding.level for finding in found] == [
-        *(Level.OK, Level.OK, Level.NOTE, Level.OK, Level.PROBLEM, Level.NOTE)
-    ]
-    assert "1 models" in found[0].message
-    assert "network" in found[5].message
-    assert [finding.advice for finding in found[:2]] == [None, None]
 
 
 def test_folders_are_summed_up_by_what_is_wrong() -> None:
@@ -81,6 +31,24 @@ def test_folders_are_summed_up_by_what_is_wrong() -> None:
     }
     assert found["graph_missing"].items == (str(MODELS / "a"), str(MODELS / "b"))
     assert "e:1: Copy it again." in found["content_damaged"].message
+
+
+def test_doubts_about_models_that_can_be_used_are_notes() -> None:
+    doubtful = [a_model(name, problems=(Problem("no_chat_template", "Add one."),)) for name in "ab"]
+    twice = a_model("c", problems=(Problem("duplicate_id", "Two are called so."),))
+    broken = a_model("d", status=Status.INVALID, problems=(Problem("graph_invalid", "Copy it again."),))
+    borrowed = a_model("e", chat_template=f"{FAMILY_DEFAULT}: chatml")
+    finding, template = doubt_findings([*doubtful, twice, broken, borrowed])
+    assert (finding.level, finding.subject, finding.items) == (Level.NOTE, "no_chat_template", ("a:1", "b:1"))
+    assert (template.subject, "e:1" in template.message) == ("template", True)
+
+
+def test_folders_with_much_that_is_never_loaded_are_named() -> None:
+    sizes = {"lean": (10**9, 10**9 + 20_000_000), "twice": (10**9, 2 * 10**9), "tiny": (1000, 99_000_000)}
+    models = [a_model(name, weight_bytes=used, size_bytes=size) for name, (used, size) in sizes.items()]
+    models.append(a_model("adapted", weight_bytes=10**9, size_bytes=2 * 10**9, adapters=("legal",)))
+    (finding,) = [finding for finding in model_findings(models) if finding.subject == "unused files"]
+    assert (finding.level, finding.items) == (Level.NOTE, ("twice:1: 1.0 GB in /models/twice",))
 
 
 def test_models_are_summed_up() -> None:
@@ -122,30 +90,3 @@ def test_a_pattern_is_told_by_what_it_means_now_and_binds_although_nothing_fits_
         (Level.OK, "phi-4:5"),
         (Level.PROBLEM, "phi-9* cannot serve. Nothing fits."),
     ]
-
-
-def test_the_disk_is_asked_also_before_the_home_is_there(tmp_path: Path) -> None:
-    finding = disk_finding(tmp_path / "not" / "yet")
-    assert finding.subject == "disk"
-    assert "free" in finding.message
-
-
-def test_versions_are_told_and_an_engine_is_needed() -> None:
-    assert version_finding({"onnxruntime-genai-cuda": "0.18.0", "onnxruntime": "1.31.1"}.get).level is Level.OK
-    missing = version_finding(lambda _: None)
-    assert missing.level is Level.PROBLEM
-    assert "pip install" in (missing.advice or "")
-
-
-def test_a_daemon_of_another_version_has_to_be_restarted() -> None:
-    status = {"url": "http://127.0.0.1:1", "pid": os.getpid(), "sessions": 0, "version": __version__}
-    assert daemon_finding(None).level is Level.OK
-    assert daemon_finding(status).level is Level.OK
-    assert daemon_finding({**status, "version": "0.0.1"}).level is Level.PROBLEM
-
-
-def test_models_that_failed_are_a_problem_with_the_reason_of_each() -> None:
-    failures = {"m:1": {"kind": "out_of_memory", "message": "bad alloc", "retry_s": 15.0}}
-    (finding,) = failure_findings({"failures": failures})
-    assert (finding.level, finding.items) == (Level.PROBLEM, ("m:1 (out_of_memory): bad alloc",))
-    assert list(failure_findings({"failures": {}})) == list(failure_findings(None)) == []

@@ -1,60 +1,40 @@
-"""``examine``: everything that is worth knowing about this installation, as findings that say what to do.
-
-Looks and tells; nothing is repaired.
-"""
+"""The registry's own files: whole, and what is kept for the day that they are not."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from daemon.catalog import Catalog
-from daemon.findings import (
-    Finding,
-    Level,
-    daemon_finding,
-    database_findings,
-    disk_finding,
-    failure_findings,
-    folder_findings,
-    installed_version,
-    model_findings,
-    pin_findings,
-    root_findings,
-    version_finding,
-)
-from registry.index.health import examine_database
+from daemon.doctor.finding import Finding, Level
+from registry.index.health import DatabaseHealth
 from registry.index.recovery import Recovery, kept_files
 from registry.index.schema import backups_of
 from registry.index.sidecar import read_sidecar, sidecar_of
 from registry.store import Registry
-
-Status = Mapping[str, Any]
-
-
-def examine_outside(database: Path, daemon: Status | None) -> Iterator[Finding]:
-    """What can be seen before anybody opens the registry. ``daemon``: the status of one that runs, with its url."""
-    yield version_finding(installed_version)
-    yield daemon_finding(daemon)
-    yield from failure_findings(daemon)
-    yield disk_finding(database.parent)
-    yield from database_findings(examine_database(database))
+from selector.footprint import format_bytes
 
 
-def examine(registry: Registry, catalog: Catalog, database: Path, daemon: Status | None) -> Iterator[Finding]:
-    """What the registry knows."""
-    yield from _safety_findings(registry, database)
-    models = catalog.models()
-    yield from root_findings(catalog.roots(), models, _is_readable, daemon)
-    yield from model_findings(models)
-    yield from folder_findings(catalog.problems(), models)
-    yield from pin_findings(catalog.pins(), catalog.why_not)
+def database_findings(health: DatabaseHealth) -> Iterator[Finding]:
+    """As the file was before anybody opened it."""
+    if health.damage:
+        yield Finding(
+            Level.PROBLEM,
+            "database",
+            f"{health.path} is damaged: {health.damage[0]}",
+            "The next command that opens it keeps the file aside and makes a new one; then run `slmreg scan`.",
+            health.damage,
+        )
+    elif health.schema is None:
+        yield Finding(Level.NOTE, "database", f"There is no registry at {health.path} yet.", "Run `slmreg scan`.")
+    else:
+        state = "" if health.is_current else ", of another version of slmreg"
+        size = format_bytes(health.size_bytes)
+        yield Finding(Level.OK, "database", f"{health.path} is whole ({size}, schema {health.schema}{state})")
 
 
-def _safety_findings(registry: Registry, database: Path) -> Iterator[Finding]:
+def safety_findings(registry: Registry, database: Path) -> Iterator[Finding]:
+    """What was lost and found again, and what is kept beside the database."""
     if registry.recovered is not None:
         yield Finding(Level.NOTE, "recovery", _told(registry.recovered))
     kept = kept_files(database)
@@ -89,11 +69,3 @@ def _told(recovery: Recovery) -> str:
         f"{recovery.roots} roots, {recovery.hints} hints, {recovery.allowed_libraries} allowed libraries, "
         f"{recovery.verifications} full checks, {recovery.api_keys} API keys."
     )
-
-
-def _is_readable(folder: Path) -> bool:
-    try:
-        with os.scandir(folder):
-            return True
-    except OSError:
-        return False

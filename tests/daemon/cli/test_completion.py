@@ -1,0 +1,130 @@
+"""What shells offer, asked as they ask: through their own programs where those are installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from daemon.cli.completion import SHELLS
+from registry.model import ScanReport
+from registry.store import Registry
+from tests.fakes import a_model
+
+# What is on PATH is not what is tested.
+PROGRAM = f"""#!{sys.executable}
+import sys
+sys.argv[0] = "slmreg"
+from daemon.cli import main
+main()
+"""
+BASH_ASKS = """
+eval "$(slmreg completion bash)"
+COMP_LINE=$1 COMP_POINT=${#1} COMP_WORDBREAKS=$' \\t\\n"'"'"'><=;|&(:'
+_slmreg_completion slmreg
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A home that knows two models, and a program called slmreg."""
+    with Registry.open(tmp_path / "home" / "registry.db") as registry:
+        models = tuple(a_model(name, path=tmp_path / name) for name in ("phi-4-mini", "qwen ü"))
+        report = ScanReport(models, (), (tmp_path,), 0.0)
+        registry.apply(report)
+    program = tmp_path / "bin" / "slmreg"
+    program.parent.mkdir()
+    program.write_text(PROGRAM, encoding="utf-8")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLMREG_", "COMP_"))}
+    root = str(Path(__file__).parents[3])
+    path = f"{program.parent}{os.pathsep}{kept['PATH']}"
+    return {**kept, "PATH": path, "PYTHONPATH": root, "SLMREG_HOME": str(tmp_path / "home")}
+
+
+def asked(shell: str, line: str, environment: dict[str, str]) -> list[str]:
+    """As ``slmreg`` answers the script of ``shell`` when it was typed so far."""
+    words = {"COMP_WORDS": line, "_SLMREG_COMPLETE": f"{shell}_complete"}
+    done = subprocess.run(
+        ["slmreg"], env={**environment, **words}, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    assert done.stderr == ""
+    return [offered.split("\t")[-1] for offered in done.stdout.splitlines() if offered]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("slmreg doc", ["doctor"]),
+        ("slmreg show ph", ["phi-4-mini", "phi-4-mini:1"]),
+        ("slmreg show phi-4-mini:", ["1"]),  # bash itself puts back what stands before the colon
+        ("slmreg show QWEN", ["qwen ü", "qwen ü:1"]),
+        ("slmreg serve --log-level w", ["warning"]),
+        ("slmreg select co", ["code"]),
+        ("slmreg select code --pol", ["--policy"]),
+        ("slmreg run auto:mat", ["math"]),
+        ("slmreg show nothing", [""]),
+    ],
+)
+def test_bash_completes(line: str, offered: list[str], environment: dict[str, str]) -> None:
+    command = ["bash", "--norc", "-c", BASH_ASKS, "bash", line]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", check=True)
+    assert (done.stdout.splitlines(), done.stderr) == (offered, "")
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")
+def test_zsh_takes_the_script(environment: dict[str, str]) -> None:
+    script = 'autoload -U compinit; compinit -u -D; eval "$(slmreg completion zsh)"; print ${_comps[slmreg]}'
+    done = subprocess.run(["zsh", "-f", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("_slmreg_completion", "")
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
+def test_fish_completes(environment: dict[str, str]) -> None:
+    script = 'slmreg completion fish | source; complete -C "slmreg show phi"'
+    done = subprocess.run(["fish", "-N", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["phi-4-mini", "phi-4-mini:1"]
+
+
+@pytest.mark.skipif(shutil.which("pwsh") is None, reason="there is no PowerShell")
+def test_powershell_completes(environment: dict[str, str]) -> None:
+    script = (
+        "slmreg completion powershell | Out-String | Invoke-Expression; "
+        "(TabExpansion2 'slmreg show phi' 15).CompletionMatches.CompletionText"
+    )
+    done = subprocess.run(
+        ["pwsh", "-NoProfile", "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["phi-4-mini", "phi-4-mini:1"]
+
+
+def test_the_answer_to_powershell_is_the_same_line_by_line(environment: dict[str, str]) -> None:
+    assert asked("powershell", "slmreg show ", environment) == ["phi-4-mini", "phi-4-mini:1", "qwen ü", "qwen ü:1"]
+    assert asked("powershell", "slmreg unpin cha", environment) == ["chat"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_each_shell_gets_a_script_that_asks_slmreg(shell: str, environment: dict[str, str]) -> None:
+    done = subprocess.run(["slmreg", "completion", shell], env=environment, capture_output=True, text=True, check=True)
+    assert "_SLMREG_COMPLETE" in done.stdout
+    assert f"{shell}_complete" in done.stdout
+    assert all(done.stdout.count(opening) == done.stdout.count(closing) for opening, closing in ("{}", "[]"))
+
+
+@pytest.mark.parametrize("line", ["slmreg show x", "slmreg show 'x", "slmreg preset remove "])
+def test_where_nothing_can_be_offered_nothing_is_said(line: str, environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "home" / "registry.db").write_bytes(b"damaged")
+    (tmp_path / "home" / "config.toml").write_text("so is = this", encoding="utf-8")
+    assert asked("bash", line, environment) == []
+
+
+def test_asking_makes_no_registry(environment: dict[str, str], tmp_path: Path) -> None:
+    assert asked("bash", "slmreg show ", {**environment, "SLMREG_HOME": str(tmp_path / "nowhere")}) == []
+    assert not (tmp_path / "nowhere").exists()
