@@ -1,8 +1,8 @@
 """Answers that are kept so that a later request can go on from them, in a SQLite file of their own.
 
 Texts of prompts and answers stand in here and nowhere else on the disk, readable by their owner only: deleting the
-file forgets them all. Invariants: never more than ``most`` answers or ``most_bytes`` of text, the oldest go first;
-nothing is given out after ``ttl_s``.
+file forgets them all. Invariants: never more than ``most`` answers or ``most_bytes`` of text once one was kept, the
+oldest go first; nothing is given out after ``ttl_s``.
 """
 
 from __future__ import annotations
@@ -41,16 +41,21 @@ class Kept:
     previous: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much is kept, and for how long."""
+
+    most: int
+    most_bytes: int
+    ttl_s: float
+
+
 class Conversations:
     """Safe to use from several threads. The file is made when the first answer is kept."""
 
-    def __init__(
-        self, path: Path, *, most: int, most_bytes: int, ttl_s: float, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, path: Path, bounds: Callable[[], Bounds], *, clock: Callable[[], float] = time.time) -> None:
         self._path = path
-        self._most = most
-        self._most_bytes = most_bytes
-        self._ttl_s = ttl_s
+        self._bounds = bounds
         self._clock = clock
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -99,16 +104,17 @@ class Conversations:
 
     def _get(self, file: sqlite3.Connection, id: str) -> Kept | None:
         query = "SELECT answer, items, previous FROM answers WHERE id = ? AND made_s > ?"
-        row = file.execute(query, (id, self._clock() - self._ttl_s)).fetchone()
+        row = file.execute(query, (id, self._clock() - self._bounds().ttl_s)).fetchone()
         return Kept(json.loads(row[0]), json.loads(row[1]), row[2]) if row is not None else None
 
     def _forget_old(self, file: sqlite3.Connection) -> None:
-        file.execute("DELETE FROM answers WHERE made_s <= ?", (self._clock() - self._ttl_s,))
+        bounds = self._bounds()
+        file.execute("DELETE FROM answers WHERE made_s <= ?", (self._clock() - bounds.ttl_s,))
         sizes = file.execute("SELECT id, length(items) + length(answer) FROM answers ORDER BY made_s DESC").fetchall()
         total = 0
         for count, (id, size) in enumerate(sizes, start=1):
             total += size
-            if count > self._most or total > self._most_bytes:
+            if count > bounds.most or total > bounds.most_bytes:
                 file.execute("DELETE FROM answers WHERE id = ?", (id,))
 
     @contextlib.contextmanager

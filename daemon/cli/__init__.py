@@ -16,6 +16,7 @@ from daemon.cli import (
     allow,
     chat,
     choose,
+    config,
     demo,
     doctor,
     keys,
@@ -61,7 +62,24 @@ def main() -> None:
     """
 
 
-GROUPS = (serve, demo, models, show, choose, pins, preset, rate, sessions, chat, verify, manifest, allow, keys, doctor)
+GROUPS = (
+    serve,
+    demo,
+    models,
+    show,
+    choose,
+    pins,
+    preset,
+    rate,
+    sessions,
+    chat,
+    verify,
+    manifest,
+    allow,
+    keys,
+    config,
+    doctor,
+)
 
 for group in GROUPS:
     for command in group.COMMANDS:

@@ -71,6 +71,7 @@ class Scene:
         self.registry.add_root(self.models)
         self.machine = FixedMachine(available_bytes)
         self.sessions: Sequence[SessionFacts] = ()
+        self.settings = Settings(**settings)
         environment = {"SLMREG_FOUNDRY_CACHES": "", "SLMREG_HF_CACHE": ""}
         self.stand_in: str | None = None
         self.held_back: tuple[HeldBack, ...] = ()
@@ -78,7 +79,7 @@ class Scene:
         self.catalog = Catalog(
             self.registry,
             self.machine,
-            Settings(**settings),
+            lambda: self.settings,
             environment,
             lambda: self.sessions,
             held_back=lambda: self.held_back,

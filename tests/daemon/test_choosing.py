@@ -26,10 +26,11 @@ class Stage:
         self.sessions: Sequence[SessionFacts] = ()
         self.measured: tuple[Measurement, ...] = ()
         self.setbacks: tuple[Setback, ...] = ()
+        self.settings = Settings.model_validate(settings)
         self.chooser = Chooser(
             self.scene.registry,
             self.scene.machine,
-            Settings.model_validate(settings),
+            lambda: self.settings,
             sessions=lambda: self.sessions,
             measurements=lambda: self.measured,
             setbacks=lambda: self.setbacks,

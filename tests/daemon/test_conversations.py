@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from daemon.conversations import Conversations
+from daemon.conversations import Bounds, Conversations
 
 
 class Clock:
@@ -23,7 +23,8 @@ def clock() -> Clock:
 
 
 def opened(path: Path, clock: Clock, **limits: Any) -> Conversations:
-    return Conversations(path, **{"most": 10, "most_bytes": 10_000, "ttl_s": 60.0, **limits}, clock=clock)
+    bounds = Bounds(**{"most": 10, "most_bytes": 10_000, "ttl_s": 60.0, **limits})
+    return Conversations(path, lambda: bounds, clock=clock)
 
 
 def turn(id: str, text: str = "hi") -> tuple[dict[str, Any], list[dict[str, Any]]]:

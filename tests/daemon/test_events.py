@@ -81,7 +81,7 @@ async def test_an_id_that_was_never_given_means_list_again_and_go_on(unknown: st
 
 @on_loop
 async def test_an_id_that_is_too_old_or_a_reader_that_is_too_slow_means_list_again() -> None:
-    log = EventLog(max_events=2)
+    log = EventLog(max_events=lambda: 2)
     with log.follow() as follower:
         start = follower.position
         publish(log, 1, 2)
@@ -110,7 +110,7 @@ async def test_an_id_of_the_start_before_is_not_taken_for_one_of_this_start() ->
 
 @on_loop
 async def test_events_of_many_threads_arrive_all_and_in_one_order() -> None:
-    log = EventLog(max_events=1000)
+    log = EventLog(max_events=lambda: 1000)
     got: list[Event] = []
     with log.follow() as follower:
         threads = [threading.Thread(target=publish, args=(log, *range(100))) for _ in range(4)]
@@ -149,7 +149,7 @@ async def test_a_follower_that_waits_is_woken_by_news_and_by_the_end() -> None:
 
 @on_loop
 async def test_places_are_bounded_and_given_back() -> None:
-    log = EventLog(max_followers=2)
+    log = EventLog(max_followers=lambda: 2)
     first, _second = log.follow(), log.follow()
     with pytest.raises(Overloaded, match="max_subscribers"):
         log.follow()

@@ -92,8 +92,8 @@ class Bench:
         self.swaps: list[tuple[str, str]] = []
         self.warm = WarmSet(
             self.pool,
-            tasks or (Task.CHAT,),
-            is_swapping=is_swapping,
+            lambda: tasks or (Task.CHAT,),
+            is_swapping=lambda: is_swapping,
             on_swap=lambda _task, before, after: self.swaps.append((before, after)),
         )
         self.running = asyncio.create_task(self.warm.run(cast(Catalog, self.catalog)))
