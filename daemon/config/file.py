@@ -18,7 +18,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from daemon.config.keys import OVERRIDES
 from daemon.config.layers import Problem, examine_text, read_text
-from daemon.config.lines import KeyPath
+from daemon.config.lines import KeyPath, end_of_top
 from daemon.settings import Settings
 from registry.errors import SettingsError
 
@@ -82,7 +82,8 @@ def write_private(path: Path, text: str) -> None:
             os.fsync(descriptor)
         fresh.replace(target)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fresh.unlink()
         raise SettingsError(f"{path} cannot be written: {error.strerror}. Nothing is changed.") from error
 
 
@@ -96,6 +97,11 @@ def _readings(value: str, *, is_list: bool) -> Iterator[Any]:
 
 def _edited(before: str, path: Path, key: KeyPath, value: Any) -> str:
     document = _parsed(before, path)
+    if len(key) == 1 and key[0] not in document and not isinstance(value, dict):
+        # tomlkit would put it between the first table and its comment.
+        lines = before.split("\n")
+        lines.insert(end_of_top(before), f"{key[0]} = {tomlkit.item(value).as_string()}")
+        return "\n".join(lines)
     table: Any = document
     for part in key[:-1]:
         if not isinstance(table.get(part), MutableMapping):
