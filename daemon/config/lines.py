@@ -43,7 +43,7 @@ def line_of(lines: dict[KeyPath, int], path: KeyPath) -> int | None:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """With the line on which each begins, and what it says by itself. What does not parse yet goes on in the next line."""
+    """With the line on which each begins, and what it says by itself. What does not parse goes on in the next line."""
     statement, begins = "", 1
     for number, line in enumerate(text.split("\n"), start=1):
         begins = begins if statement else number

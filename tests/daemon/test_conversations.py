@@ -102,3 +102,18 @@ def test_what_cannot_be_written_is_said_and_raises_nothing(
     file = opened(tmp_path / "file" / "kept.db", clock)
     file.keep(*turn("a"), None)
     assert "not_kept id=a" in caplog.text
+
+
+def test_bounds_that_become_tighter_hold_for_what_is_kept_already(tmp_path: Path, clock: Clock) -> None:
+    bounds = Bounds(10, 10_000, 60.0)
+    file = Conversations(tmp_path / "kept.db", lambda: bounds, clock=clock)
+    for id in "abc":
+        file.keep(*turn(id), None)
+        clock.now_s += 10
+    bounds = Bounds(10, 10_000, 15.0)
+    assert [file.get(id) is not None for id in "abc"] == [False, False, True]
+    bounds = Bounds(1, 10_000, 60.0)
+    file.keep(*turn("d"), None)
+    bounds = Bounds(10, 10_000, 60.0)
+    assert [file.get(id) is not None for id in "abcd"] == [False, False, False, True]
+    file.close()

@@ -74,3 +74,13 @@ def test_several_threads_can_record_at_once() -> None:
     for thread in threads:
         thread.join()
     assert len(decisions.newest(1000)) == 50
+
+
+def test_how_many_are_kept_may_become_less() -> None:
+    most = 3
+    decisions = Decisions(lambda: most)
+    for _ in range(3):
+        recorded(decisions)
+    most = 1
+    last = recorded(decisions)
+    assert [each.id for each in decisions.newest(10)] == [last]

@@ -180,3 +180,19 @@ async def test_what_is_sent_is_ascii_on_one_line() -> None:
     assert event.data.isascii()
     assert not set(event.data) & set(b"\r\n")
     assert json.loads(event.data) == {"id": "模型\u2028 \n\r\x85ü"}
+
+
+@on_loop
+async def test_how_many_events_are_kept_and_how_many_may_follow_is_asked_each_time() -> None:
+    bounds = {"events": 3, "followers": 1}
+    log = EventLog(max_events=lambda: bounds["events"], max_followers=lambda: bounds["followers"])
+    start = log.follow()
+    publish(log, 1, 2, 3)
+    with pytest.raises(Overloaded, match="max_subscribers"):
+        log.follow()
+    bounds |= {"events": 1, "followers": 2}
+    log.follow().close()
+    publish(log, 4)
+    (event,) = await next_batch(start)
+    assert event.kind == RESET  # three of the four are gone
+    start.close()
