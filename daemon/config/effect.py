@@ -5,6 +5,7 @@ A test wants every setting in it. What is not in it takes a restart, which promi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 
@@ -50,3 +51,8 @@ LISTED = {name: effect for effect, names in _TABLE.items() for name in names.spl
 
 def effect_of(name: str) -> Effect:
     return LISTED.get(name, Effect.RESTART)
+
+
+def effect_at(path: Sequence[str]) -> Effect:
+    """Of one place in the file: how long a model stays is asked anew all the time, whoever says it."""
+    return Effect.NOW if path[-1] == "keep_alive" else effect_of(path[0])

@@ -103,7 +103,8 @@ def test_models_have_settings_of_their_own_when_they_are_loaded_next(bench: Benc
     done = bench.slmreg("config", "set", "models.one*.context_tokens", "512")
     assert "for models that are loaded from now on" in done.stderr
     assert "loaded from now on" in bench.slmreg("config", "set", "models.one*.threads", "1").stderr
-    assert "loaded from now on" in bench.slmreg("config", "set", "models.one*.keep_alive", "1h").stderr
+    assert "It counts from now on" in bench.slmreg("config", "set", "models.one*.keep_alive", "1h").stderr
+    assert bench.served.sessions()["one:0"]["expires_s"] is not None
     assert bench.served.sessions()["one:0"]["pid"] == before["pid"]  # nobody was cut off
     bench.served.post("/slmreg/unload", {"model": "one"})
     for model in ("one", "two"):
