@@ -49,7 +49,7 @@ class Access:
         self,
         read_keys: Callable[[], Sequence[ApiKey]],
         *,
-        requires_key: bool = False,
+        requires_key: Callable[[], bool] = lambda: False,
         command_line_key: str | None = None,
     ) -> None:
         self._read_keys = read_keys
@@ -64,7 +64,7 @@ class Access:
 
     @property
     def needs_key(self) -> bool:
-        return self._requires_key or bool(self._keys)
+        return self._requires_key() or bool(self._keys)
 
     def caller(self, shown: str | None) -> Caller | None:
         """Who shows this key; None if nobody may. Takes the same time whichever key it is, and if it is none."""

@@ -22,6 +22,7 @@ from daemon.shapes import (
     decision_json,
     failure_json,
     model_json,
+    override_json,
     pin_json,
     preset_json,
     problem_json,
@@ -76,9 +77,10 @@ class Admin:
         """Everything about one model, also what was predicted of it and what people and tests say."""
         model, chooser = self._catalog.get(reference), self._catalog.chooser
         unmeasured = chooser.unmeasured()
-        measured = chooser.measured(model, chooser.threads_on(unmeasured.hardware))
+        measured = chooser.measured(model, chooser.threads_for(model, unmeasured.hardware))
         return {
             **_shaped(model, self._marks()),
+            "override": override_json(chooser.override_of(model)),
             "predicted": prediction_json(model, measured, unmeasured),
             "evaluations": [evaluation_json(e) for e in self._catalog.evaluations() if e.model_id == model.id],
         }

@@ -57,8 +57,9 @@ class Announcer:
             return now.models != before.models or now.pins != before.pins
 
     def _tell(self, news: Iterator[News]) -> None:
-        first = tuple(islice(news, self._events.max_events + 1))
-        if len(first) > self._events.max_events:
+        most = self._events.max_events()
+        first = tuple(islice(news, most + 1))
+        if len(first) > most:
             count = len(first) + sum(1 for _each in news)
             log.info("registry.changed news=%d hint='too many to name here: slmreg list shows them'", count)
             self._events.reset(f"{count} changes at once: list the models again")

@@ -131,16 +131,16 @@ class Answers:
         pool: SessionPool,
         learner: Learner,
         *,
-        request_timeout_s: float,
-        limits: AnswerLimits | None = None,
-        logs_prompts: bool = False,
+        request_timeout_s: Callable[[], float],
+        limits: Callable[[], AnswerLimits] = AnswerLimits,
+        logs_prompts: Callable[[], bool] = lambda: False,
     ) -> None:
         """``logs_prompts``: write what is asked into the log, which nothing else does."""
         self._catalog = catalog
         self._pool = pool
         self._learner = learner
         self._timeout_s = request_timeout_s
-        self._limits = limits or AnswerLimits()
+        self._limits = limits
         self._logs_prompts = logs_prompts
         self._company = Company(pool)
 
@@ -154,13 +154,14 @@ class Answers:
         Raises SlmregError.
         """
 
-        self._limits.check(request)
-        if self._logs_prompts:
+        limits = self._limits()
+        limits.check(request)
+        if self._logs_prompts():
             log.info("answer.prompt messages=%r", request.messages)
 
         def ask(resolved: Resolved) -> Generate:
             thinking = resolved.thinking if request.thinking is None else request.thinking
-            bounded = self._limits.within(request, resolved.plan.context_tokens)
+            bounded = limits.within(request, resolved.plan.context_tokens)
             asked = replace(bounded, thinking=thinking, adapter=resolved.adapter)
             return asked if resolved.preset is None else with_preset(asked, resolved.preset)
 
@@ -206,7 +207,7 @@ class Answers:
         expected: type[First],
     ) -> tuple[Resolved, First, AsyncGenerator[Event, None], AsyncExitStack]:
         """The model that answers, its first event, the others, and what gives everything back when it is closed."""
-        deadline = Deadline.of(terms, self._timeout_s)
+        deadline = Deadline.of(terms, self._timeout_s())
         first_failure: SlmregError | None = None
         while True:
             try:
@@ -232,7 +233,7 @@ class Answers:
         """One that was loaded with too short a context is loaded again with a longer one, if there can be one."""
         plan = resolved.plan
         if terms.keep_alive is not None:
-            plan = replace(plan, keep_alive_s=terms.keep_alive.seconds)
+            plan = plan.stays_for(terms.keep_alive.seconds)
         least_tokens = terms.context_tokens or options_of(resolved.preset).num_ctx
         try:
             return await self._ask_by(plan, resolved.model, request, deadline, expected, least_tokens)

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
@@ -36,9 +37,12 @@ from daemon.api.presets import presets_router
 from daemon.api.reasoning import reasoning_router
 from daemon.api.responses.router import responses_router
 from daemon.api.security import Guard
+from daemon.api.settings import settings_router
 from daemon.catalog import Catalog
 from daemon.choosing import memory_budget
-from daemon.conversations import Conversations
+from daemon.config.follow import follow_file
+from daemon.config.present import Derived, PresentSettings
+from daemon.conversations import Bounds, Conversations
 from daemon.events import EventLog
 from daemon.learner import Learner
 from daemon.listing import Listing
@@ -57,7 +61,7 @@ from daemon.shapes import Json, failure_json, recovery_json, unwritten_json
 from daemon.unwritten import Unwritten
 from daemon.upkeep import Upkeep
 from daemon.warm import WarmSet
-from registry.model import Model, Status
+from registry.model import Model, Root, Status
 from registry.store import Registry
 from registry.watch import RootWatcher
 from selector.budget import headroom_bytes
@@ -76,7 +80,7 @@ class Daemon:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: PresentSettings,
         paths: Paths,
         environment: Mapping[str, str],
         launcher: Launcher,
@@ -87,30 +91,31 @@ class Daemon:
         self.registry = Registry.open(paths.database)
         self.access = Access(
             self.registry.api_keys,
-            requires_key=settings.require_key or settings.is_public,
+            requires_key=lambda: settings().require_key or settings().is_public,
             command_line_key=command_line_key,
         )
         self.machine = Machine(paths.hardware_cache)
         self.unwritten = Unwritten()
-        self.conversations = Conversations(
-            paths.conversations,
-            most=settings.max_responses,
-            most_bytes=settings.max_responses_bytes,
-            ttl_s=settings.response_ttl_s,
-            unwritten=self.unwritten,
-        )
+        self.conversations = Conversations(paths.conversations, Derived(settings, _bounds), unwritten=self.unwritten)
         record = self.unwritten.watching("measurements", self.registry.record_measurements)
         self.learner = Learner(record, self.registry.measurements())
-        self.events = EventLog(max_events=settings.max_events, max_followers=settings.max_subscribers)
+        self.events = EventLog(
+            max_events=lambda: settings().max_events, max_followers=lambda: settings().max_subscribers
+        )
         news = SessionNews(self.events)
         memory = MemoryMeter(self._headroom_bytes, resident_bytes, peak_bytes)
         self.proofs = Proofs(
             self.registry.record_engine_proof, self.registry.engine_proofs(), runtime=installed_runtime()
         )
         observers = Observers((self.learner, self.proofs, news))
-        budget_bytes = memory_budget(settings, self.machine.hardware)
-        self.pool = SessionPool(launcher, _limits(settings, budget_bytes), memory, observer=observers)
-        self.warm = WarmSet(self.pool, settings.warm_tasks, is_swapping=settings.auto_swap, on_swap=news.swapped)
+        limits = Derived(settings, lambda now: _limits(now, memory_budget(now, self.machine.hardware)))
+        self.pool = SessionPool(launcher, limits, memory, observer=observers)
+        self.warm = WarmSet(
+            self.pool,
+            lambda: settings().warm_tasks,
+            is_swapping=lambda: settings().auto_swap,
+            on_swap=news.swapped,
+        )
         self.catalog = Catalog(
             self.registry,
             self.machine,
@@ -128,10 +133,10 @@ class Daemon:
         self.upkeep = Upkeep(
             self.catalog,
             Announcer(self.catalog, self.events),
-            make_watcher=lambda scan: RootWatcher(self.catalog.roots, scan, settle_s=settings.settle_s),
+            make_watcher=lambda scan: RootWatcher(self._roots, scan),
             on_models=self._on_models,
             is_busy=self._is_busy,
-            rescan_s=settings.rescan_s,
+            rescan_s=lambda: settings().rescan_s,
             on_look=self._on_look,
             unwritten=self.unwritten,
         )
@@ -140,11 +145,13 @@ class Daemon:
             self.catalog,
             self.pool,
             self.learner,
-            request_timeout_s=settings.request_timeout_s,
-            limits=AnswerLimits(choices=settings.max_choices, tokens=settings.max_answer_tokens),
-            logs_prompts=settings.log_prompts,
+            request_timeout_s=lambda: settings().request_timeout_s,
+            limits=Derived(settings, lambda now: AnswerLimits(choices=now.max_choices, tokens=now.max_answer_tokens)),
+            logs_prompts=lambda: settings().log_prompts,
         )
         self.loads = Loads(self.catalog, self.pool)
+        settings.follow(lambda _now: self._on_loop(self._follow_settings))
+        self._config = paths.config
         self._launcher = launcher
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -161,6 +168,7 @@ class Daemon:
             asyncio.create_task(self.pool.run(), name="pool"),
             asyncio.create_task(self._keep_warm(), name="warm"),
             asyncio.create_task(self._launcher.warm(), name="spare"),
+            asyncio.create_task(follow_file(self._config, self.settings.reload), name="settings"),
         ]
         try:
             yield
@@ -204,7 +212,7 @@ class Daemon:
         self.events.close()
         if self._closing is None:
             answers = sum(session.active for session in self.pool.snapshot())
-            log.info("daemon.stopping answers=%d at_most_s=%g", answers, self.settings.drain_timeout_s)
+            log.info("daemon.stopping answers=%d at_most_s=%g", answers, self.settings().drain_timeout_s)
             self._closing = asyncio.create_task(self.pool.close(), name="drain")
         return self._closing
 
@@ -244,6 +252,11 @@ class Daemon:
         self.pool.keep_only(ready)
         self.warm.look()
 
+    def _follow_settings(self) -> None:
+        """Of those that do not wait until somebody asks for something."""
+        self.pool.retime(self.catalog.keep_alive_s)
+        self.warm.look()
+
     def _say_if_only_demo(self, ready: Collection[Model]) -> None:
         had_only_demo = self._has_only_demo
         self._has_only_demo = bool(ready) and all(model.is_demo for model in ready)
@@ -259,7 +272,12 @@ class Daemon:
             self._loop.call_soon_threadsafe(act)
 
     def _headroom_bytes(self) -> int:
-        return headroom_bytes(self.machine.hardware(), self.settings.memory_reserve_bytes)
+        return headroom_bytes(self.machine.hardware(), self.settings().memory_reserve_bytes)
+
+    def _roots(self) -> list[Root]:
+        """As the watcher sees them: each with the time that its folders have to be still."""
+        settle_s = self.settings().settle_s
+        return [replace(each, settle_s=settle_s) if each.settle_s is None else each for each in self.catalog.roots()]
 
     def _held_back(self) -> tuple[HeldBack, ...]:
         return tuple(
@@ -289,7 +307,7 @@ class Daemon:
 
 
 def create_app(
-    settings: Settings,
+    settings: PresentSettings,
     paths: Paths,
     environment: Mapping[str, str] = os.environ,
     launcher: Launcher | None = None,
@@ -302,7 +320,8 @@ def create_app(
     ``app.state.begin_stop`` is for whoever runs it to call as soon as it is asked to stop, ``app.state.stopped`` to
     wait for until it stops listening.
     """
-    launcher = launcher or ProcessLauncher(keeps_spare=settings.spare_worker, hang_timeout_s=settings.hang_timeout_s)
+    start = settings()
+    launcher = launcher or ProcessLauncher(keeps_spare=start.spare_worker, hang_timeout_s=start.hang_timeout_s)
     daemon = Daemon(settings, paths, environment, launcher, command_line_key)
 
     @contextlib.asynccontextmanager
@@ -316,28 +335,25 @@ def create_app(
     forms = frozenset({TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH})
     app.add_middleware(Guard, access=daemon.access, settings=settings, form_paths=forms)
     install_error_handlers(app)
-    app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=settings.max_messages))
-    conversations = daemon.conversations
-    app.include_router(responses_router(daemon.answers, conversations, max_messages=settings.max_messages))
+
+    def max_messages() -> int:
+        return settings().max_messages
+
+    app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=max_messages))
+    app.include_router(responses_router(daemon.answers, daemon.conversations, max_messages=max_messages))
     app.include_router(completions_router(daemon.answers))
-    app.include_router(anthropic_router(daemon.answers, max_messages=settings.max_messages))
+    app.include_router(anthropic_router(daemon.answers, max_messages=max_messages))
     app.include_router(reasoning_router(daemon.answers, daemon.catalog, daemon.pool))
     app.include_router(audio_router(daemon.answers))
     app.include_router(
-        ollama_router(
-            daemon.answers,
-            daemon.loads,
-            daemon.catalog,
-            daemon.pool,
-            max_messages=settings.max_messages,
-            max_context_tokens=settings.max_context_tokens,
-        )
+        ollama_router(daemon.answers, daemon.loads, daemon.catalog, daemon.pool, max_messages=max_messages)
     )
     app.include_router(embeddings_router(daemon.answers))
     app.include_router(registry_router(daemon.admin, daemon.status))
     app.include_router(choice_router(daemon.admin))
     app.include_router(presets_router(daemon.admin))
-    app.include_router(events_router(daemon.events, heartbeat_s=settings.heartbeat_s))
+    app.include_router(settings_router(settings, paths.config))
+    app.include_router(events_router(daemon.events, heartbeat_s=lambda: settings().heartbeat_s))
     app.include_router(sessions_router(daemon.loads, daemon.pool))
     app.include_router(foundry_router(daemon.catalog))
     app.include_router(foundry_sessions_router(daemon.catalog, daemon.loads, daemon.pool))
@@ -354,6 +370,10 @@ def create_app(
         return JSONResponse({"status": "ready" if daemon.upkeep.is_ready else "starting"}, status_code=status)
 
     return app
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(settings.max_responses, settings.max_responses_bytes, settings.response_ttl_s)
 
 
 def _limits(settings: Settings, budget_bytes: int | None) -> PoolLimits:

@@ -52,7 +52,7 @@ class Catalog:
         self,
         registry: Registry,
         machine: Machine,
-        settings: Settings,
+        settings: Callable[[], Settings],
         environment: Mapping[str, str],
         sessions: Callable[[], Sequence[SessionFacts]] = tuple,
         *,
@@ -66,8 +66,8 @@ class Catalog:
         """``measurements``: None asks the registry; for these see ``Chooser``, for ``stand_in`` ``Resolver``,
         for ``is_proven`` ``Planner``.
 
-        ``resolve`` and ``with_adapter`` are those of ``daemon.resolving``, ``plan`` and ``plan_longer`` of
-        ``daemon.planning``.
+        ``settings``: those of the moment. ``resolve`` and ``with_adapter`` are those of ``daemon.resolving``, ``plan``,
+        ``plan_longer``, ``most_context_tokens`` and ``keep_alive_s`` of ``daemon.planning``.
         """
         self._registry = registry
         self._machine = machine
@@ -84,11 +84,13 @@ class Catalog:
             setbacks=setbacks,
             held_back=held_back,
         )
-        self.decisions = Decisions(settings.max_selections)
+        self.decisions = Decisions(lambda: settings().max_selections)
         self.presets = Presets(registry, self._is_model)
         planner = Planner(registry, machine, settings, self.chooser, is_proven=is_proven)
         self.plan = planner.plan
         self.plan_longer = planner.plan_longer
+        self.most_context_tokens = planner.most_context_tokens
+        self.keep_alive_s = planner.keep_alive_s
         resolver = Resolver(
             registry,
             machine,
@@ -209,7 +211,7 @@ class Catalog:
         """Why a pinned model cannot serve now; None if it can."""
         if pin.is_waiting:
             return f"no model here is called {pin.model_id} and can do {pin.task}"
-        selection = self.select(SelectionRequest(pin.task, policy=self._settings.policy))
+        selection = self.select(SelectionRequest(pin.task, policy=self._settings().policy))
         return None if selection.pinned and selection.chosen is not None else selection.reason
 
     # -- what people say about models
@@ -249,7 +251,7 @@ class Catalog:
     @property
     def policy(self) -> Policy:
         """That of a request which names none."""
-        return self._settings.policy
+        return self._settings().policy
 
     def select(self, request: SelectionRequest) -> Selection:
         """Choose for a task among everything that is here; nothing is loaded or remembered."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from daemon.config.present import Derived
 from daemon.machine import Machine
+from daemon.model_overrides import Applied, ModelOverride, override_of
 from daemon.settings import Settings
 from registry.model import Device, Measurement, Model, Pin, Status, Task
 from registry.store import Registry
@@ -28,6 +30,7 @@ from selector.selection import (
     SelectionRequest,
     SessionFacts,
     Setback,
+    Sizing,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +52,15 @@ def memory_budget(settings: Settings, hardware: Callable[[], Hardware]) -> int |
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
+def _preferences(settings: Settings) -> Preferences:
+    return Preferences(
+        models=tuple(settings.model_points.items()),
+        licenses=tuple(settings.license_points.items()),
+        allow=settings.allow,
+        deny=settings.deny,
+    )
+
+
 class Chooser:
     """The choice among everything that the registry knows."""
 
@@ -56,7 +68,7 @@ class Chooser:
         self,
         registry: Registry,
         machine: Machine,
-        settings: Settings,
+        settings: Callable[[], Settings],
         *,
         sessions: Callable[[], Sequence[SessionFacts]] = tuple,
         measurements: Callable[[], tuple[Measurement, ...]] | None = None,
@@ -77,12 +89,7 @@ class Chooser:
         self._setbacks = setbacks
         self._held_back = held_back
         self._clock = clock
-        self._preferences = Preferences(
-            models=tuple(settings.model_points.items()),
-            licenses=tuple(settings.license_points.items()),
-            allow=settings.allow,
-            deny=settings.deny,
-        )
+        self._preferences = Derived(settings, _preferences)
         self._lock = threading.Lock()
         self._field: Field | None = None
         self._listing: tuple[Model, ...] = ()
@@ -90,6 +97,7 @@ class Chooser:
         self._gone: frozenset[str] = frozenset()
         self._gone_but_pinned: frozenset[str] = frozenset()
         self._holders: dict[Task, _Holder] = {}
+        self._sized: tuple[Mapping[str, ModelOverride], Sequence[Model], Mapping[str, Sizing]] = ({}, (), {})
 
     def select(self, request: SelectionRequest) -> Selection:
         """Choose for a task. A pin that waits for a model that was never here binds nobody yet."""
@@ -119,7 +127,7 @@ class Chooser:
 
     def prepare(self) -> None:
         """Appraise now what the next request would have to appraise."""
-        self.select(SelectionRequest(Task.CHAT, policy=self._settings.policy))
+        self.select(SelectionRequest(Task.CHAT, policy=self._settings().policy))
 
     def sessions(self) -> Sequence[SessionFacts]:
         return self._sessions()
@@ -131,7 +139,15 @@ class Chooser:
 
     def threads_on(self, hardware: Hardware) -> int:
         """That a session gets."""
-        return self._settings.threads or hardware.cpu.usable_cores
+        return self._settings().threads or hardware.cpu.usable_cores
+
+    def override_of(self, model: Model) -> Applied:
+        """The settings for it alone."""
+        return override_of(model, self._settings().models)
+
+    def threads_for(self, model: Model, hardware: Hardware) -> int:
+        """That a session of ``model`` gets."""
+        return self.override_of(model).override.threads or self.threads_on(hardware)
 
     def newest_measurements(self) -> dict[str, Measurement]:
         """By model id, the last that was measured of each, with whatever threads that was."""
@@ -181,7 +197,7 @@ class Chooser:
         return self._competitors
 
     def _limited(self, request: SelectionRequest) -> SelectionRequest:
-        return replace(request, context_limit_tokens=self._settings.max_context_tokens)
+        return replace(request, context_limit_tokens=self._settings().max_context_tokens)
 
     def _circumstances(self, *, pins: tuple[Pin, ...]) -> Circumstances:
         hardware = self._machine.hardware()
@@ -193,11 +209,27 @@ class Chooser:
             evaluations=self._registry.evaluations(),
             setbacks=self._setbacks(),
             held_back=self._held_back(),
-            preferences=self._preferences,
-            memory_budget_bytes=memory_budget(self._settings, lambda: hardware),
-            memory_reserve_bytes=self._settings.memory_reserve_bytes,
+            preferences=self._preferences(),
+            memory_budget_bytes=memory_budget(self._settings(), lambda: hardware),
+            memory_reserve_bytes=self._settings().memory_reserve_bytes,
             threads=self.threads_on(hardware),
+            sizings=self._sizings(),
         )
+
+    def _sizings(self) -> Mapping[str, Sizing]:
+        """Of the models that the settings have something of their own for; the same for as long as both stay so."""
+        overrides = self._settings().models
+        models = self._registry.models() if overrides else ()
+        of_overrides, of_models, sizings = self._sized
+        if overrides is not of_overrides or models is not of_models:
+            applied = {model.id: override_of(model, overrides) for model in models}
+            sizings = {
+                model_id: Sizing(each.override.context_tokens, each.override.threads)
+                for model_id, each in applied.items()
+                if each.pattern is not None
+            }
+            self._sized = (overrides, models, sizings)
+        return sizings
 
     def _last_swap(self, task: Task) -> LastSwap | None:
         holder = self._holders.get(task)

@@ -1,8 +1,9 @@
 """Answers that are kept so that a later request can go on from them, in a SQLite file of their own.
 
 Texts of prompts and answers stand in here and nowhere else on the disk, readable by their owner only: deleting the
-file forgets them all. Invariants: never more than ``most`` answers or ``most_bytes`` of text, the oldest go first;
-nothing is given out after ``ttl_s``. What cannot be written, on a full disk, waits in memory until it can.
+file forgets them all. Invariants: never more than ``most`` answers or ``most_bytes`` of text once one was kept, the
+oldest go first; nothing is given out after ``ttl_s``. What cannot be written, on a full disk, waits in memory until it
+can.
 """
 
 from __future__ import annotations
@@ -48,26 +49,31 @@ class Kept:
     previous: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much is kept, and for how long."""
+
+    most: int
+    most_bytes: int
+    ttl_s: float
+
+
 class Conversations:
     """Safe to use from several threads. The file is made when the first answer is kept."""
 
     def __init__(
         self,
         path: Path,
+        bounds: Callable[[], Bounds],
         *,
-        most: int,
-        most_bytes: int,
-        ttl_s: float,
         clock: Callable[[], float] = time.time,
         unwritten: Unwritten | None = None,
     ) -> None:
         """``unwritten`` is told of what has to wait."""
         self._path = path
+        self._bounds = bounds
         self._unwritten = unwritten or Unwritten()
         self._pending: dict[str, _Row] = {}
-        self._most = most
-        self._most_bytes = most_bytes
-        self._ttl_s = ttl_s
         self._clock = clock
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -99,7 +105,7 @@ class Conversations:
         sizes = {id: len(row[3]) + len(row[4]) for id, row in self._pending.items()}
         total = sum(sizes.values())
         for id, size in sizes.items():
-            if total > MAX_PENDING_BYTES or len(self._pending) > self._most:
+            if total > MAX_PENDING_BYTES or len(self._pending) > self._bounds().most:
                 log.warning("conversations.not_kept id=%s", id)
                 del self._pending[id]
                 total -= size
@@ -143,20 +149,20 @@ class Conversations:
         row = self._pending.get(id)
         if row is None and file is not None:
             row = file.execute("SELECT id, previous, made_s, items, answer FROM answers WHERE id = ?", (id,)).fetchone()
-        if row is None or row[2] <= self._clock() - self._ttl_s:
+        if row is None or row[2] <= self._clock() - self._bounds().ttl_s:
             return None
         return Kept(json.loads(row[4]), json.loads(row[3]), row[1])
 
     def _forget_old(self, file: sqlite3.Connection) -> None:
         """Those of the future count as the oldest: the clock was wrong when they were made, and is set back."""
-        now_s = self._clock()
-        file.execute("DELETE FROM answers WHERE made_s <= ?", (now_s - self._ttl_s,))
+        bounds, now_s = self._bounds(), self._clock()
+        file.execute("DELETE FROM answers WHERE made_s <= ?", (now_s - bounds.ttl_s,))
         query = "SELECT id, length(items) + length(answer) FROM answers ORDER BY made_s > ?, made_s DESC"
         sizes = file.execute(query, (now_s,)).fetchall()
         total = 0
         for count, (id, size) in enumerate(sizes, start=1):
             total += size
-            if count > self._most or total > self._most_bytes:
+            if count > bounds.most or total > bounds.most_bytes:
                 file.execute("DELETE FROM answers WHERE id = ?", (id,))
 
     @contextlib.contextmanager

@@ -34,7 +34,7 @@ class Decision:
 class Decisions:
     """Safe to use from several threads."""
 
-    def __init__(self, most: int, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, most: Callable[[], int], *, now: Callable[[], float] = time.time) -> None:
         self._most = most
         self._now = now
         self._lock = threading.Lock()
@@ -42,12 +42,13 @@ class Decisions:
 
     def record(self, reference: str, task_because: str, selection: Selection) -> str | None:
         """Keep a choice under the id that this returns, None where none are kept; the oldest goes for it."""
-        if self._most == 0:
+        most = self._most()
+        if most == 0:
             return None
         decision = Decision(f"sel_{secrets.token_hex(8)}", self._now(), reference, task_because, selection)
         with self._lock:
             self._kept[decision.id] = decision
-            while len(self._kept) > self._most:
+            while len(self._kept) > most:
                 self._kept.popitem(last=False)
         return decision.id
 
@@ -57,7 +58,7 @@ class Decisions:
             decision = self._kept.get(decision_id)
         if decision is None:
             raise SelectionNotFound(
-                f"There is no selection {decision_id!r}: the daemon keeps the last {self._most} (max_selections), "
+                f"There is no selection {decision_id!r}: the daemon keeps the last {self._most()} (max_selections), "
                 "and none from before it was started."
             )
         return decision

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainSerializer
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -37,3 +40,11 @@ def _seconds(value: float) -> float | None:
 
 def _advice(value: object) -> str:
     return f'{value!r} is no time: use seconds (300), or text such as "5m" or "1h30m"; 0 is not at all, -1 for ever'
+
+
+def _written(seconds: float | None) -> float:
+    return -1.0 if seconds is None else seconds
+
+
+# Seconds; None is for ever, and written as it may be read again.
+KeepAlive = Annotated[float | None, BeforeValidator(as_keep_alive), PlainSerializer(_written, when_used="json")]

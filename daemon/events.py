@@ -13,7 +13,7 @@ import json
 import secrets
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
@@ -40,12 +40,14 @@ class EventLog:
     Ids are ``<start>-<number>``: those of another start of the daemon are not mistaken for its own.
     """
 
-    def __init__(self, *, max_events: int = 1000, max_followers: int = 32) -> None:
+    def __init__(
+        self, *, max_events: Callable[[], int] = lambda: 1000, max_followers: Callable[[], int] = lambda: 32
+    ) -> None:
         self.max_events = max_events
         self._max_followers = max_followers
         self._start = secrets.token_hex(4)
         self._lock = threading.Lock()
-        self._events: deque[Event] = deque(maxlen=max_events)
+        self._events: deque[Event] = deque()
         self._published = 0
         self._followers: set[Follower] = set()
         self._is_closed = False
@@ -60,6 +62,8 @@ class EventLog:
         with self._lock:
             self._published += 1
             self._events.append(Event(self._id(self._published), kind, encoded))
+            while len(self._events) > self.max_events():
+                self._events.popleft()
             followers = tuple(self._followers)
         for follower in followers:
             follower.wake()
@@ -74,10 +78,10 @@ class EventLog:
         Raises Overloaded if too many follow already.
         """
         with self._lock:
-            if len(self._followers) >= self._max_followers:
+            if len(self._followers) >= self._max_followers():
                 raise Overloaded(
-                    f"{self._max_followers} clients follow the events already, which is as many as max_subscribers "
-                    "allows. Close one, or raise it.",
+                    f"{len(self._followers)} clients follow the events already, and max_subscribers allows no "
+                    "more. Close one, or raise it.",
                     retry_after_s=RETRY_FOLLOW_S,
                 )
             follower = Follower(self, self._published if after is None else self._number(after))

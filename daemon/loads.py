@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from daemon.catalog import Catalog
 from daemon.endpoints import EVERY
@@ -26,7 +25,7 @@ class Loads:
         resolved = await asyncio.to_thread(self._catalog.resolve, reference, is_forced=is_forced, serves=EVERY)
         plan = resolved.plan
         if keep_alive is not None:
-            plan = replace(plan, keep_alive_s=keep_alive.seconds)
+            plan = plan.stays_for(keep_alive.seconds)
         await self._pool.load(resolved.model, plan, is_kept=is_kept)
         return resolved
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from daemon.choosing import Chooser, memory_budget
 from daemon.machine import Machine
+from daemon.model_overrides import override_of
 from daemon.pool.plan import LoadPlan
 from daemon.settings import Settings
 from registry.errors import ContextLengthExceeded, OutOfBudget
@@ -29,7 +30,7 @@ class Planner:
         self,
         registry: Registry,
         machine: Machine,
-        settings: Settings,
+        settings: Callable[[], Settings],
         chooser: Chooser,
         *,
         is_proven: Callable[[Model], bool | None] = lambda _model: None,
@@ -51,13 +52,13 @@ class Planner:
         the least context, although the estimate says that it does not fit.
         """
         hardware, sessions = self._machine.hardware(), self._chooser.sessions()
-        threads = self._chooser.threads_on(hardware)
+        threads = self._chooser.threads_for(model, hardware)
         loaded_bytes = self._chooser.loaded_bytes(model, threads)
         available = self._available_bytes(model, hardware, sessions)
         if longest_context(model, available, loaded_bytes=loaded_bytes) == 0:
             in_time = [replace(session, is_reclaimable=not session.is_kept) for session in sessions]
             available = self._available_bytes(model, hardware, in_time)
-        context = min(longest_context(model, available, loaded_bytes=loaded_bytes), self._settings.max_context_tokens)
+        context = min(longest_context(model, available, loaded_bytes=loaded_bytes), self.most_context_tokens(model))
         does_fit = context > 0 or any(session.model_id == model.id for session in sessions)
         if not does_fit and not is_forced:
             need = footprint(model, CONTEXT_STEP, loaded_bytes=loaded_bytes)
@@ -68,7 +69,7 @@ class Planner:
                 "memory_budget_bytes, choose a smaller model, or `slmreg load --force` it."
             )
         if not does_fit:
-            context = min(FORCED_CONTEXT_TOKENS, self._settings.max_context_tokens, model.context_tokens)
+            context = min(FORCED_CONTEXT_TOKENS, self.most_context_tokens(model), model.context_tokens)
         return LoadPlan(
             # A loaded session that goes away before it is used is loaded again with this.
             context_tokens=max(context, min(CONTEXT_STEP, model.context_tokens)),
@@ -76,7 +77,8 @@ class Planner:
             need_bytes=need_bytes(model, context, loaded_bytes=loaded_bytes),
             allowed_libraries=self._allowed_libraries(model),
             is_forced=is_forced and not does_fit,
-            keep_alive_s=self._keep_alive_s(model, task),
+            keep_alive_s=self.keep_alive_s(model, task),
+            timed_for=task,
             is_proven=self._is_proven(model),
         )
 
@@ -88,7 +90,7 @@ class Planner:
         It leaves room for the session itself, where there is enough for both with what idle ones give back. Raises
         ContextLengthExceeded with the most that can be had of model, settings and memory.
         """
-        limit = min(model.context_tokens, self._settings.max_context_tokens)
+        limit = min(model.context_tokens, self.most_context_tokens(model))
         if too_long.context_tokens >= limit:
             raise too_long
         least = too_long.prompt_tokens + min(answer_tokens, 1)
@@ -106,6 +108,11 @@ class Planner:
             need_bytes=need_bytes(model, context, loaded_bytes=loaded_bytes),
             is_forced=False,
         )
+
+    def most_context_tokens(self, model: Model) -> int:
+        """For which a session of ``model`` is ever sized, by the settings."""
+        settings = self._settings()
+        return override_of(model, settings.models).override.context_tokens or settings.max_context_tokens
 
     def _longest(self, model: Model, loaded_bytes: int | None) -> tuple[int, int, int]:
         """Contexts that fit: beside the model's own session; instead of it; and once all who may go have answered."""
@@ -133,18 +140,20 @@ class Planner:
             hardware,
             sessions,
             for_model=None if is_beside else model.id,
-            memory_budget_bytes=memory_budget(self._settings, lambda: hardware),
-            memory_reserve_bytes=self._settings.memory_reserve_bytes,
+            memory_budget_bytes=memory_budget(self._settings(), lambda: hardware),
+            memory_reserve_bytes=self._settings().memory_reserve_bytes,
         )
 
-    def _keep_alive_s(self, model: Model, task: Task | None) -> float | None:
-        """By the model, else by the task, else as for all; None is for ever."""
-        for pattern, seconds in self._settings.keep_alive_models.items():
+    def keep_alive_s(self, model: Model, task: Task | None) -> float | None:
+        """By the settings: for the model, else for the task, else for all; None is for ever."""
+        settings = self._settings()
+        override = override_of(model, settings.models).override
+        if override.has_keep_alive:
+            return override.keep_alive
+        for pattern, seconds in settings.keep_alive_models.items():
             if is_meant(model, pattern):
                 return seconds
-        if task in self._settings.keep_alive_tasks:
-            return self._settings.keep_alive_tasks[task]
-        return self._settings.keep_alive
+        return settings.keep_alive if task is None else settings.keep_alive_tasks.get(task, settings.keep_alive)
 
     def _allowed_libraries(self, model: Model) -> tuple[str, ...]:
         """SHA-256 digests, for a model that has a library of custom operators."""

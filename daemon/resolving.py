@@ -74,7 +74,7 @@ class Resolver:
         self,
         registry: Registry,
         machine: Machine,
-        settings: Settings,
+        settings: Callable[[], Settings],
         chooser: Chooser,
         planner: Planner,
         decisions: Decisions,
@@ -151,10 +151,10 @@ class Resolver:
             raise InvalidRequest(f"This endpoint does not serve {task}, only {tasks}.", param="model")
         request = SelectionRequest(
             task,
-            context_tokens=context_for(task, wants, self._settings.max_context_tokens),
+            context_tokens=context_for(task, wants, self._settings().max_context_tokens),
             needs_tools=wants.needs_tools,
             needs_vision=wants.needs_vision,
-            policy=wants.policy or self._settings.policy,
+            policy=wants.policy or self._settings().policy,
             thinking=wants.thinking,
             is_in_tool_loop=wants.is_in_tool_loop,
             deny=tuple(map(glob.escape, wants.not_these)),

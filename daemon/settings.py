@@ -1,25 +1,24 @@
 """Every setting in one frozen model: default < ``config.toml`` < ``SLMREG_*`` < command-line flag.
 
+``daemon.config`` reads the layers, and has the one holder of the settings that a running daemon has at the moment.
+
 Invariant: nothing else in slmreg reads the environment for a setting; ``SLMREG_HOME``, ``SLMREG_FOUNDRY_CACHES`` and
 ``SLMREG_HF_CACHE`` say where things lie and are read here and by ``registry.sources``.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
-import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from daemon.access_settings import AccessSettings
-from daemon.durations import as_keep_alive
-from registry.errors import SettingsError
+from daemon.durations import KeepAlive
+from daemon.model_overrides import ModelOverride
 from registry.model import Task
 from selector.policy import Policy
 
@@ -27,8 +26,6 @@ DEFAULT_PORT = 7567
 MAX_GLOBS = 100
 # A point is a hundredth of all quality there is: more than this is a pin or a ban.
 Points = Annotated[float, Field(ge=-50, le=50, allow_inf_nan=False)]
-# Seconds; None is for ever.
-KeepAlive = Annotated[float | None, BeforeValidator(as_keep_alive)]
 ENV_PREFIX = "SLMREG_"
 # Not settings: they say where things lie.
 LOCATION_VARIABLES = frozenset({"SLMREG_HOME", "SLMREG_FOUNDRY_CACHES", "SLMREG_HF_CACHE"})
@@ -124,6 +121,9 @@ class Settings(AccessSettings):
         {}, max_length=MAX_GLOBS, description='the same by glob of the model: `{"phi-4*" = "1h"}`'
     )
     keep_alive_tasks: dict[Task, KeepAlive] = Field({}, description='the same by task: `{"code" = "30m"}`')
+    models: dict[str, ModelOverride] = Field(
+        {}, max_length=MAX_GLOBS, description='for some models alone, by glob: `{"phi-4*" = {threads = 4}}`'
+    )
     warm_tasks: tuple[Task, ...] = Field(
         (Task.CHAT,), description="tasks whose best model is loaded from the start and stays; `none` for none"
     )
@@ -180,7 +180,7 @@ class Settings(AccessSettings):
             return tuple(item.strip() for item in items.split(",") if item.strip())
         return items
 
-    @field_validator("model_points", "license_points", "keep_alive_models", "keep_alive_tasks", mode="before")
+    @field_validator("model_points", "license_points", "keep_alive_models", "keep_alive_tasks", "models", mode="before")
     @classmethod
     def _from_json(cls, table: object) -> object:
         """Nor has it tables."""
@@ -190,57 +190,3 @@ class Settings(AccessSettings):
     @classmethod
     def _in_any_case(cls, level: object) -> object:
         return level.lower() if isinstance(level, str) else level
-
-
-def load_settings(
-    paths: Paths, environment: Mapping[str, str] = os.environ, flags: Mapping[str, Any] | None = None
-) -> Settings:
-    """The effective settings. ``flags`` with the value None are not given.
-
-    Raises SettingsError naming the file or variable, the key and what is wrong with it.
-    """
-    values: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    for source, given in (
-        (str(paths.config), _from_file(paths.config)),
-        ("environment", _from_environment(environment)),
-        ("command line", {key: value for key, value in (flags or {}).items() if value is not None}),
-    ):
-        values |= given
-        origin |= dict.fromkeys(given, source)
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        raise SettingsError("\n".join(_explain(problem, origin) for problem in error.errors())) from error
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}. Correct that line or remove the file.") from error
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """SLMREG_* as settings; pydantic turns the strings into numbers. An empty value counts as not set."""
-    return {
-        name.removeprefix(ENV_PREFIX).lower(): value
-        for name, value in environment.items()
-        if name.startswith(ENV_PREFIX) and name not in LOCATION_VARIABLES and value != ""
-    }
-
-
-def _explain(problem: Any, origin: Mapping[str, str]) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    source = origin.get(key.split(".", maxsplit=1)[0], "settings")
-    name = f"{ENV_PREFIX}{key.upper()}" if source == "environment" else key
-    if problem["type"] != "extra_forbidden":
-        reason = str(problem["msg"]).removeprefix("Value error, ")
-        return f"{source}: {name} = {problem['input']!r} is not usable: {reason}."
-    near = difflib.get_close_matches(key, Settings.model_fields, n=1)
-    hint = f" Did you mean {near[0]}?" if near else " README lists every setting."
-    return f"{source}: there is no setting {name}.{hint}"

@@ -10,6 +10,7 @@ from registry.model import Changes, FolderProblem, Markers, Model, Pin, Preset, 
 
 if TYPE_CHECKING:  # none of this is for every command
     from daemon.decisions import Decision
+    from daemon.model_overrides import Applied
     from daemon.pool.account import SessionSnapshot
     from daemon.unwritten import Trouble
     from registry.index.recovery import Recovery
@@ -203,6 +204,13 @@ def pin_event_json(pin: Pin) -> Json:
         "pattern": pin.pattern,
         "fallback": str(pin.fallback),
     }
+
+
+def override_json(applied: Applied) -> Json | None:
+    """The settings for one model alone, as they stand in ``config.toml``; None if there are none."""
+    if applied.pattern is None:
+        return None
+    return {"pattern": applied.pattern, **applied.override.said()}
 
 
 def pin_json(pin: Pin, why_not: str | None) -> Json:

@@ -57,7 +57,7 @@ class Upkeep:
         make_watcher: Callable[[Callable[[Path], object]], Watcher],
         on_models: Callable[[Sequence[Model]], None],
         is_busy: Callable[[], bool],
-        rescan_s: float,
+        rescan_s: Callable[[], float],
         on_look: Callable[[], object] = lambda: None,
         unwritten: Unwritten | None = None,
     ) -> None:
@@ -145,9 +145,15 @@ class Upkeep:
             if is_done and not self.is_ready:
                 self.ready.set()
                 log.info("daemon.ready")
-            await asyncio.sleep(self._rescan_s if is_done else RETRY_S)
+            await self._rest(self._rescan_s if is_done else lambda: RETRY_S)
             if self.is_ready:
                 await self._quiet_moment()
+
+    async def _rest(self, seconds: Callable[[], float]) -> None:
+        """Sleep for so long, which may become less meanwhile."""
+        began_s = time.monotonic()
+        while (left_s := began_s + seconds() - time.monotonic()) > 0:  # noqa: ASYNC110 - settings wake nobody
+            await asyncio.sleep(min(left_s, LOOK_S))
 
     async def _quiet_moment(self) -> None:
         """Wait for one without answers, but not for ever: nobody waits for a rescan, and somebody does for an answer.
@@ -156,9 +162,10 @@ class Upkeep:
         it holds the interpreter, and the event loop with it (measured, 4 busy processes on 2 cores, 99th percentile of
         the loop's delay: 4 ms without a scan, 19 ms with one, 77 ms with one at nice 10; a second at nice 19).
         """
-        deadline_s = time.monotonic() + self._rescan_s
+        rescan_s = self._rescan_s()
+        deadline_s = time.monotonic() + rescan_s
         while self._is_busy() and time.monotonic() < deadline_s:  # noqa: ASYNC110 - the pool tells nobody when it rests
-            await asyncio.sleep(min(QUIET_POLL_S, self._rescan_s))
+            await asyncio.sleep(min(QUIET_POLL_S, rescan_s))
 
     async def _look_now_and_then(self) -> None:
         while True:

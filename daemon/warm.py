@@ -40,14 +40,14 @@ class WarmSet:
     def __init__(
         self,
         pool: Sessions,
-        tasks: Sequence[Task],
+        tasks: Callable[[], Sequence[Task]],
         *,
-        is_swapping: bool,
+        is_swapping: Callable[[], bool],
         on_swap: Callable[[Task, str, str], None],
     ) -> None:
         """``is_swapping``: whether a better model takes over by itself. ``on_swap``: task, old and new model."""
         self._pool = pool
-        self._tasks = tuple(tasks)
+        self._tasks = tasks
         self._is_swapping = is_swapping
         self._on_swap = on_swap
         self._holders: dict[Task, str] = {}
@@ -70,9 +70,11 @@ class WarmSet:
 
     async def run(self, catalog: Catalog) -> None:
         """Until it is cancelled."""
-        while self._tasks:
+        while True:
             self._news.clear()
-            for task in self._tasks:
+            tasks = self._tasks()
+            self._keep_only(tasks)
+            for task in tasks:
                 try:
                     await self._look_after(task, catalog)
                 except Exception:  # one task must not cost the others their models
@@ -81,12 +83,20 @@ class WarmSet:
                 async with asyncio.timeout(LOOK_S):
                     await self._news.wait()
 
+    def _keep_only(self, tasks: Sequence[Task]) -> None:
+        """What was warm for a task that is none any more is as every other model from now on."""
+        gone = self._holders.keys() - set(tasks)
+        for task in gone:
+            del self._holders[task]
+        if gone:
+            self._mark()
+
     async def _look_after(self, task: Task, catalog: Catalog) -> None:
         """Bring the best model of a task where it is not there, or may take over."""
         pick = await asyncio.to_thread(_best, catalog, task)
         holder = self._holders.get(task)
         present = holder if holder is not None and self._pool.is_ready(holder) else None
-        may_come = present is None or (self._is_swapping and pick is not None and present != pick.id)
+        may_come = present is None or (self._is_swapping() and pick is not None and present != pick.id)
         if pick is not None and may_come and not self._pool.is_dismissed(pick.id):
             await self._bring(task, pick, present, catalog)
         self._mark()

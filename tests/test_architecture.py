@@ -49,6 +49,7 @@ OWNERS = {
     "uvicorn": ("daemon/cli/",),
     "click": ("daemon/cli/",),
     "rich": ("daemon/cli/",),
+    "tomlkit": ("daemon/config/file.py",),
     "httpx": ("daemon/cli/",),
 }
 

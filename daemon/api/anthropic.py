@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from fastapi import APIRouter, Request
@@ -18,7 +19,7 @@ from daemon.shapes import Json
 from registry.errors import ContextLengthExceeded
 
 
-def anthropic_router(answers: Answers, *, max_messages: int) -> APIRouter:
+def anthropic_router(answers: Answers, *, max_messages: Callable[[], int]) -> APIRouter:
     router = APIRouter(prefix="/v1/messages", tags=["Anthropic"])
 
     @router.post("", response_model=None)
@@ -28,7 +29,7 @@ def anthropic_router(answers: Answers, *, max_messages: int) -> APIRouter:
             chat, prefill = body.chat()
             wants = chat.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
             terms = chat.terms(deadline=request.headers.get(DEADLINE_HEADER))
-            generate = as_generate(chat, prefill, max_messages=max_messages)
+            generate = as_generate(chat, prefill, max_messages=max_messages())
 
             def in_words(answer: Answer) -> MessageAnswer:
                 return MessageAnswer(answer, max_tokens=body.max_tokens)
@@ -42,7 +43,7 @@ def anthropic_router(answers: Answers, *, max_messages: int) -> APIRouter:
         with in_the_names_of(NAMES):
             chat, prefill = body.chat()
             wants = chat.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
-            generate = replace(as_generate(chat, prefill, max_messages=max_messages), max_tokens=1)
+            generate = replace(as_generate(chat, prefill, max_messages=max_messages()), max_tokens=1)
             try:
                 answer = await or_leave(answers.start(body.model, generate, wants), request.receive)
             except ClientLeft:

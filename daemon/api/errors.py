@@ -28,7 +28,7 @@ STATUS: dict[type[errors.SlmregError], int] = {
     errors.UnknownTask: 400,
     errors.UnsupportedParameter: 400,
     errors.ContextLengthExceeded: 400,
-    errors.SettingsError: 500,
+    errors.SettingsError: 409,
     errors.InvalidRoot: 400,
     errors.InvalidModelFolder: 409,
     errors.DatabaseError: 500,

@@ -7,7 +7,7 @@ Follow first, then list: what happens in between is then not lost. A client that
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -23,7 +23,7 @@ STUCK_S = 10.0
 HEARTBEAT = b": still here\n\n"
 
 
-def events_router(log: EventLog, *, heartbeat_s: float) -> APIRouter:
+def events_router(log: EventLog, *, heartbeat_s: Callable[[], float]) -> APIRouter:
     router = APIRouter(prefix="/slmreg", tags=["slmreg"])
 
     @router.get("/events", response_model=None)
@@ -40,7 +40,7 @@ def events_router(log: EventLog, *, heartbeat_s: float) -> APIRouter:
         async def leave() -> None:
             follower.close()
 
-        return EventStream(_frames(follower, heartbeat_s), close=leave, stuck_s=STUCK_S)
+        return EventStream(_frames(follower, heartbeat_s()), close=leave, stuck_s=STUCK_S)
 
     return router
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain
 
 from fastapi import APIRouter, Request
@@ -23,7 +24,7 @@ from registry.model import Model, Status
 GUIDE = "response_format"
 
 
-def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRouter:
+def openai_router(admin: Admin, answers: Answers, *, max_messages: Callable[[], int]) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
     @router.get("/models", response_model=None)
@@ -46,7 +47,7 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: int) -> APIRo
     @router.post("/chat/completions", response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Answer a chat, whole or as server-sent events."""
-        generate = body.as_generate(max_messages=max_messages)
+        generate = body.as_generate(max_messages=max_messages())
         wants = body.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
         terms = body.terms(deadline=request.headers.get(DEADLINE_HEADER))
         include_usage = body.stream_options is not None and body.stream_options.include_usage

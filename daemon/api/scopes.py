@@ -63,7 +63,6 @@ USE = """
     GET    /slmreg/pins
     GET    /slmreg/evaluations
     GET    /slmreg/sessions
-    GET    /slmreg/settings
     GET    /slmreg/presets
     GET    /slmreg/presets/{name:path}
     GET    /openapi.json
@@ -74,6 +73,8 @@ USE = """
 
 # Changing what the daemon does, or what it knows.
 ADMIN = """
+    GET    /slmreg/settings
+    POST   /slmreg/settings/reload
     POST   /slmreg/scan
     POST   /slmreg/load
     POST   /slmreg/unload

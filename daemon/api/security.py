@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,11 +22,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon import request_id
 from daemon.access import Access, Caller
-from daemon.access_settings import AccessSettings
 from daemon.api.errors import plain_error
 from daemon.api.json_bodies import JsonLimits, UnusableJson
 from daemon.api.origins import HostList, OriginList, preflight_headers, shared_with
 from daemon.api.scopes import OPEN_PATHS, scope_of
+from daemon.config.present import Derived
+from daemon.settings import Settings
 from registry.model import KeyScope
 
 log = logging.getLogger("slmreg.api")
@@ -47,17 +49,21 @@ class Guard:
     """Pure ASGI middleware."""
 
     def __init__(
-        self, app: ASGIApp, *, access: Access, settings: AccessSettings, form_paths: frozenset[str] = frozenset()
+        self,
+        app: ASGIApp,
+        *,
+        access: Access,
+        settings: Callable[[], Settings],
+        form_paths: frozenset[str] = frozenset(),
     ) -> None:
         """``form_paths`` are those whose bodies are forms (multipart/form-data)."""
         self._app = app
         self._access = access
         self._form_paths = form_paths
-        self._max_body_bytes = settings.max_body_bytes
-        self._max_client_requests = settings.max_client_requests
-        self._json = JsonLimits(settings.max_json_depth, settings.max_json_items)
-        self._hosts = HostList((*settings.allowed_hosts, settings.host), takes_addresses=settings.is_public)
-        self._origins = OriginList(settings.allowed_origins)
+        self._settings = settings
+        self._json = Derived(settings, lambda now: JsonLimits(now.max_json_depth, now.max_json_items))
+        self._hosts = Derived(settings, _hosts)
+        self._origins = Derived(settings, lambda now: OriginList(now.allowed_origins))
         self._running: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +75,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         origin = headers.get("origin")
-        is_welcome = origin is not None and self._origins.allows(origin)
+        is_welcome = origin is not None and self._origins().allows(origin)
         answer = _Answering(send, request_id.begin(headers.get("x-request-id")), origin if is_welcome else None)
         refusal = self._foreign(scope, headers, is_welcome=is_welcome)
         if refusal is None and is_welcome and _is_preflight(scope, headers):
@@ -86,7 +92,7 @@ class Guard:
             await _refuse(refusal, scope, receive, send)
             return
         client = (caller.key if caller is not None else None) or _address(scope)
-        if self._running[client] >= self._max_client_requests and scope["path"] not in OPEN_PATHS:
+        if self._running[client] >= self._settings().max_client_requests and scope["path"] not in OPEN_PATHS:
             await _refuse(self._too_many(), scope, receive, send)
             return
         self._running[client] += 1
@@ -100,7 +106,7 @@ class Guard:
     def _foreign(self, scope: Scope, headers: Headers, *, is_welcome: bool) -> Refusal | None:
         hosts = headers.getlist("host")
         host = hosts[0] if len(hosts) == 1 else ""
-        if not self._hosts.allows(host):
+        if not self._hosts().allows(host):
             return Refusal(
                 403,
                 "host_not_allowed",
@@ -141,7 +147,7 @@ class Guard:
         is_form = scope["path"] in self._form_paths and kind == "multipart/form-data"
         if not is_form and kind != "application/json":
             return Refusal(415, "json_required", "Send the body with Content-Type: application/json.")
-        if _number(headers.get("content-length")) > self._max_body_bytes:
+        if _number(headers.get("content-length")) > self._settings().max_body_bytes:
             return Refusal(413, "body_too_large", self._too_large())
         return None
 
@@ -154,7 +160,7 @@ class Guard:
         try:
             body = await _whole_body(received)
             if body:
-                self._json.check(body)
+                self._json().check(body)
         except _Left:
             return
         except HTTPException as error:
@@ -172,20 +178,21 @@ class Guard:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._max_body_bytes:
+            if received > self._settings().max_body_bytes:
                 raise HTTPException(413, self._too_large())
             return message
 
         return counted
 
     def _too_large(self) -> str:
-        return f"The body is larger than max_body_bytes = {self._max_body_bytes}."
+        return f"The body is larger than max_body_bytes = {self._settings().max_body_bytes}."
 
     def _too_many(self) -> Refusal:
+        most = self._settings().max_client_requests
         return Refusal(
             429,
             "too_many_requests",
-            f"This client has max_client_requests = {self._max_client_requests} requests running. Wait for one to end.",
+            f"This client has max_client_requests = {most} requests running. Wait for one to end.",
             {"Retry-After": RETRY_AFTER_S},
         )
 
@@ -234,6 +241,10 @@ async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) 
         refusal.message, status=refusal.status, code=refusal.code, path=scope["path"], headers=refusal.headers
     )
     await response(scope, receive, send)
+
+
+def _hosts(now: Settings) -> HostList:
+    return HostList((*now.allowed_hosts, now.host), takes_addresses=now.is_public)
 
 
 def _is_preflight(scope: Scope, headers: Headers) -> bool:

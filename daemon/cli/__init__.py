@@ -18,6 +18,7 @@ from daemon.cli import (
     chat,
     choose,
     completion,
+    config,
     demo,
     doctor,
     keys,
@@ -82,7 +83,22 @@ def main() -> None:
 
 
 GROUPS = (
-    *(serve, demo, models, show, choose, pins, preset, rate, sessions, chat, verify, manifest, allow, keys, doctor),
+    serve,
+    demo,
+    models,
+    show,
+    choose,
+    pins,
+    preset,
+    rate,
+    sessions,
+    chat,
+    verify,
+    manifest,
+    allow,
+    keys,
+    config,
+    doctor,
     completion,
 )
 

@@ -12,7 +12,8 @@ from typing import Any, Protocol, Self
 from urllib.parse import quote
 
 from daemon.cli.daemon_link import RunningDaemon, find_daemon
-from daemon.settings import Paths, load_settings
+from daemon.config.layers import load_settings
+from daemon.settings import Paths
 from registry.errors import SlmregError
 
 Json = dict[str, Any]
@@ -130,6 +131,12 @@ class HttpBackend:
     def unload(self, reference: str, *, now: bool = False) -> Json:
         return self._object("POST", "/slmreg/unload", {"model": reference, "now": now})
 
+    def settings(self) -> Json:
+        return self._object("GET", "/slmreg/settings")
+
+    def reload_settings(self) -> Json:
+        return self._object("POST", "/slmreg/settings/reload")
+
     def status(self) -> Json:
         return self._object("GET", "/slmreg/status")
 
@@ -185,7 +192,7 @@ def open_local(*, is_fresh: bool = True) -> Iterator[Any]:
     paths = home_paths()
     settings = load_settings(paths)
     with Registry.open(paths.database) as registry:
-        catalog = Catalog(registry, Machine(paths.hardware_cache), settings, os.environ)
+        catalog = Catalog(registry, Machine(paths.hardware_cache), lambda: settings, os.environ)
         if is_fresh:
             catalog.scan()
         yield Admin(catalog)

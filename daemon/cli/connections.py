@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -49,6 +50,7 @@ class BoundedConnection(HttpToolsProtocol):
     def __init__(self, settings: AccessSettings, **server: Any) -> None:
         super().__init__(**server)
         self._settings = settings
+        self.timeout_keep_alive = math.ceil(settings.idle_timeout_s)
         self._deadline: asyncio.TimerHandle | None = None
         # What came in since something of it could be handed on: the parser keeps it.
         self._held_bytes = 0
@@ -174,6 +176,6 @@ def _response(why: _Why) -> bytes:
     return STATUS_LINE[why.status] + head + body
 
 
-def bounded_by(settings: AccessSettings) -> Any:
-    """What makes the server's connections: uvicorn calls it as it would a class."""
-    return partial(BoundedConnection, settings)
+def bounded_by(settings: Callable[[], AccessSettings]) -> Any:
+    """What makes the server's connections, each with the limits of its beginning; uvicorn calls it like a class."""
+    return lambda **server: BoundedConnection(settings(), **server)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from daemon.cli.backend import HttpBackend, home_paths
 from daemon.cli.daemon_link import find_daemon
-from daemon.settings import Paths, Settings, load_settings
+from daemon.config.layers import load_settings
+from daemon.settings import Paths, Settings
 
 if TYPE_CHECKING:
     from daemon.catalog import Catalog
@@ -41,7 +42,7 @@ def open_registry(machine: Machine | None = None, *, is_fresh: bool = True) -> I
     paths = home_paths()
     settings = load_settings(paths)
     with Registry.open(paths.database) as registry:
-        catalog = Catalog(registry, machine or Machine(paths.hardware_cache), settings, os.environ)
+        catalog = Catalog(registry, machine or Machine(paths.hardware_cache), lambda: settings, os.environ)
         if is_fresh and find_daemon(paths.run_file) is None:
             catalog.scan()
         yield Local(registry, catalog, settings, paths)

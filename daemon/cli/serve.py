@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import secrets
 import signal
@@ -17,10 +16,13 @@ import click
 from daemon import __version__
 from daemon.cli.backend import home_paths
 from daemon.cli.daemon_link import RunningDaemon, announced, find_daemon
+from daemon.cli.hangup import reload_on_hangup
 from daemon.cli.listeners import listening, url_of
 from daemon.cli.output import say
+from daemon.config.layers import load_effective
+from daemon.config.present import PresentSettings
 from daemon.request_id import RequestIdFormatter
-from daemon.settings import Paths, Settings, load_settings
+from daemon.settings import Paths, Settings
 from registry.errors import DaemonAlreadyRunning, SettingsError
 
 STOP_MARGIN_S = 10
@@ -41,17 +43,18 @@ def serve(host: str | None, port: int | None, unix_socket: str | None, log_level
     Example: slmreg serve --port 7567
     """
     paths = home_paths()
-    settings = load_settings(paths, flags={"host": host, "port": port, "socket": unix_socket, "log_level": log_level})
+    flags = {"host": host, "port": port, "socket": unix_socket, "log_level": log_level}
+    settings = PresentSettings(load_effective(paths, flags=flags), lambda: load_effective(paths, flags=flags))
     running = find_daemon(paths.run_file)
     if running is not None:
         raise DaemonAlreadyRunning(f"slmreg already runs at {running.url} (pid {running.pid}).")
-    _say_who_gets_in(settings, paths)
+    _say_who_gets_in(settings(), paths)
     os.umask(0o077)  # what the daemon writes is for its owner alone
-    with listening(settings) as sockets:
+    with listening(settings()) as sockets:
         _serve(settings, paths, sockets)
 
 
-def _serve(settings: Settings, paths: Paths, sockets: list[socket.socket]) -> None:
+def _serve(settings: PresentSettings, paths: Paths, sockets: list[socket.socket]) -> None:
     import uvicorn
 
     from daemon.app import create_app
@@ -59,7 +62,8 @@ def _serve(settings: Settings, paths: Paths, sockets: list[socket.socket]) -> No
     from daemon.heap import keep_heap_small
 
     keep_heap_small()
-    _log_to_stderr(settings.log_level)
+    _log_to_stderr(settings().log_level)
+    settings.follow(lambda now: logging.getLogger().setLevel(now.log_level.upper()))
 
     class Server(uvicorn.Server):
         """Tells the application at once, and not when the last response is done, that it has to stop."""
@@ -85,18 +89,18 @@ def _serve(settings: Settings, paths: Paths, sockets: list[socket.socket]) -> No
         app,
         http=bounded_by(settings),
         ws="none",
-        timeout_keep_alive=math.ceil(settings.idle_timeout_s),
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=STOP_MARGIN_S,  # for clients that do not read the ends of their answers
     )
-    by_socket = str(settings.socket) if settings.socket is not None else None
-    running = RunningDaemon(os.getpid(), url_of(settings.host, sockets[0]), __version__, key, by_socket)
+    by_socket = str(settings().socket) if settings().socket is not None else None
+    running = RunningDaemon(os.getpid(), url_of(settings().host, sockets[0]), __version__, key, by_socket)
     # uvicorn stops gracefully and then raises the signal again for whoever was there before it: that is us, and we end
     # with exit code 0.
     for stop_signal in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop_signal, lambda *_: None)
+    reload_on_hangup(settings.reload)
     with announced(paths.run_file, running):
         say(f"slmreg {__version__} on {running.url} - Ctrl-C stops it")
         Server(config).run(sockets=sockets)

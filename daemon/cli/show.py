@@ -13,7 +13,7 @@ from daemon.cli.output import billions, gigabytes, print_json, print_table
 from daemon.cli.rate import print_evaluations
 
 # What is told in a part of its own.
-_APART = frozenset({"problems", "evidence", "measured", "predicted", "evaluations"})
+_APART = frozenset({"problems", "evidence", "measured", "predicted", "evaluations", "override"})
 
 
 @click.command()
@@ -38,6 +38,8 @@ def show(model: str, as_json: bool) -> None:
         if key not in _APART and value not in (None, "", [], {})
     ]
     lines += [("problem", f"{p['code']}: {p['message']}") for p in found["problems"]]
+    if found["override"] is not None:
+        lines.append(("settings", _override(found["override"])))
     lines += [("guessed", f"{name}: {how}") for name, how in found["evidence"].items()]
     print_table(("FIELD", "VALUE"), lines, wrap="VALUE")
     click.echo()
@@ -47,6 +49,12 @@ def show(model: str, as_json: bool) -> None:
     if found["evaluations"]:
         click.echo()
         print_evaluations(found["evaluations"])
+
+
+def _override(override: Json) -> str:
+    """As it stands in ``config.toml``, in one line."""
+    said = ", ".join(f"{key} = {value:g}" for key, value in override.items() if key != "pattern")
+    return f'[models."{override["pattern"]}"] {said}'
 
 
 def as_text(key: str, value: Any) -> str:

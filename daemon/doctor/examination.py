@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon.catalog import Catalog
+from daemon.config.layers import load_settings
 from daemon.doctor.checks import Check
 from daemon.doctor.files import clock_findings, disk_findings, permission_findings, writable_findings
 from daemon.doctor.finding import Finding
@@ -20,7 +21,7 @@ from daemon.doctor.registry import database_findings, safety_findings
 from daemon.doctor.roots import look_at, root_findings
 from daemon.doctor.running import Status, daemon_finding, failure_findings, port_finding, unwritten_findings
 from daemon.machine import Machine
-from daemon.settings import Paths, Settings, load_settings
+from daemon.settings import Paths, Settings
 from daemon.versions import installed_version, requirements_of
 from registry.index.database import wal_of
 from registry.index.health import examine_database

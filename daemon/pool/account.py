@@ -47,7 +47,7 @@ class SessionSnapshot:
 
 
 def snapshot_of(
-    session: Session, *, resident_bytes: int, promised_bytes: int, waiting: int, limits: PoolLimits, now_s: float
+    session: Session, *, resident_bytes: int, promised_bytes: int, waiting: int, now_s: float
 ) -> SessionSnapshot:
     """``waiting``: requests that have no lease yet."""
     worker, failure, ready = session.worker, session.failure, session.ready
@@ -58,8 +58,8 @@ def snapshot_of(
         pid=worker.pid if worker is not None else None,
         resident_bytes=resident_bytes,
         promised_bytes=promised_bytes,
-        active=min(session.leases, limits.max_concurrent),
-        queued=waiting + max(0, session.leases - limits.max_concurrent),
+        active=min(session.leases, session.max_concurrent),
+        queued=waiting + max(0, session.leases - session.max_concurrent),
         device=session.model.device,
         threads=session.plan.threads,
         context_tokens=session.plan.context_tokens,

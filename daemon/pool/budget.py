@@ -28,9 +28,9 @@ class MemoryMeter:
 
 
 class MemoryBudget:
-    """``budget_bytes`` None: only what the machine has available is the bound."""
+    """``budget_bytes``: the bound at the moment; None: only what the machine has available is one."""
 
-    def __init__(self, meter: MemoryMeter, budget_bytes: int | None) -> None:
+    def __init__(self, meter: MemoryMeter, budget_bytes: Callable[[], int | None]) -> None:
         self._meter = meter
         self._budget_bytes = budget_bytes
 
@@ -38,9 +38,10 @@ class MemoryBudget:
         """What may still be loaded: available memory less what sessions have yet to take."""
         occupying = [session for session in sessions if session.occupies_memory]
         free = self._meter.available_bytes() - sum(map(self.promised_bytes, occupying))
-        if self._budget_bytes is None:
+        budget_bytes = self._budget_bytes()
+        if budget_bytes is None:
             return free
-        return min(free, self._budget_bytes - sum(map(self.counted_bytes, occupying)))
+        return min(free, budget_bytes - sum(map(self.counted_bytes, occupying)))
 
     def available_bytes(self) -> int:
         """What the machine has left beyond its reserve, whatever the budget is; below 0 where that is touched."""

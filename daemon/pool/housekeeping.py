@@ -31,7 +31,7 @@ class Housekeeping:
         sessions: Sessions,
         queue: Queue,
         budget: MemoryBudget,
-        limits: PoolLimits,
+        limits: Callable[[], PoolLimits],
         *,
         reload: Callable[[Session, LoadPlan], None],
     ) -> None:
@@ -45,7 +45,7 @@ class Housekeeping:
     def tick(self, now_s: float) -> None:
         """End what is over: the time to drain, the time to stay, a load that nobody waits for; and make room."""
         for session in tuple(timing.overdue(self._roster, now_s)):
-            limit = f"evict_timeout_s = {self._limits.evict_timeout_s:g} s"
+            limit = f"evict_timeout_s = {self._limits().evict_timeout_s:g} s"
             self._sessions.cut(
                 session, f"{session.model.id} had to make room for another model, and {limit} were over."
             )

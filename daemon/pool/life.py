@@ -39,7 +39,7 @@ class Lives:
         self,
         launcher: Launcher,
         steps: Steps,
-        limits: PoolLimits,
+        limits: Callable[[], PoolLimits],
         clock: Callable[[], float],
     ) -> None:
         self._launcher = launcher
@@ -74,7 +74,7 @@ class Lives:
             worker = session.worker = await self._launcher.start()
             if session.released.is_set():
                 return
-            async with asyncio.timeout(self._limits.load_timeout_s):
+            async with asyncio.timeout(self._limits().load_timeout_s):
                 ready = await self._load(session, worker)
             self._steps.on_ready(session, ready, self._clock() - started_s)
             self._steps.on_exit(session, await worker.wait())
@@ -83,23 +83,25 @@ class Lives:
             self._steps.on_load_failed(session, error)
 
     async def _load(self, session: Session, worker: Worker) -> Ready:
+        limits = self._limits()
+        session.max_concurrent = limits.max_concurrent
         return await worker.load(
             Load(
                 path=str(session.model.path),
                 execution_provider=session.model.execution_provider,
                 threads=session.plan.threads,
                 context_tokens=session.plan.context_tokens,
-                max_concurrent=self._limits.max_concurrent,
+                max_concurrent=limits.max_concurrent,
                 is_spinning=session.plan.is_spinning,
-                prefill_chunk_tokens=self._limits.prefill_chunk_tokens,
-                kept_rows=self._limits.kept_prefixes,
-                max_itl_ms=self._limits.max_itl_ms,
-                draft_tokens=self._limits.draft_tokens,
+                prefill_chunk_tokens=limits.prefill_chunk_tokens,
+                kept_rows=limits.kept_prefixes,
+                max_itl_ms=limits.max_itl_ms,
+                draft_tokens=limits.draft_tokens,
                 cores=list(session.cores),
                 allowed_libraries=list(session.plan.allowed_libraries),
                 tool_markers=_pair(session.model.tool_markers),
                 reasoning_markers=_pair(session.model.reasoning_markers),
-                engine=self._limits.engine,
+                engine=limits.engine,
                 is_proven=session.plan.is_proven,
             )
         )

@@ -34,7 +34,7 @@ class Loads:
         sessions: Sessions,
         queue: Queue,
         budget: MemoryBudget,
-        limits: PoolLimits,
+        limits: Callable[[], PoolLimits],
         clock: Callable[[], float],
         *,
         reload: Callable[[Session, LoadPlan], None],
@@ -95,7 +95,7 @@ class Loads:
     def _evict(self, victims: Iterable[str], session: Session) -> None:
         for model_id in victims:
             log.info("session.evict id=%s for=%s", model_id, session.model.id)
-            self._sessions.drain_serving(model_id, by_s=self._clock() + self._limits.evict_timeout_s)
+            self._sessions.drain_serving(model_id, by_s=self._clock() + self._limits().evict_timeout_s)
 
     def _occupants_for(self, waiter: Waiter) -> list[Occupant]:
         """All but sessions that somebody waits to see succeeded: without them their successors would be for nothing."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
+
+from registry.model import Task
 
 DEFAULT_KEEP_ALIVE_S = 600.0
 
@@ -15,7 +18,8 @@ class LoadPlan:
     wants it loaded even if those bytes cannot be had. ``keep_alive_s`` is how long it stays when it is idle, None for
     ever. ``is_spinning``: its threads wait for work without giving up their cores, which is fastest where no other
     model is loaded; the pool decides that. ``least_context_tokens``: a session that has less is loaded again by this
-    plan. Where the model is loaded already, only this and ``keep_alive_s`` count anew with each request.
+    plan. Where the model is loaded already, only this and ``keep_alive_s`` count anew with each request: that is a time
+    of the settings for the task ``timed_for``, unless it ``is_timed_by_request``.
     ``is_proven``: see ``daemon.pool.protocol.Load``.
     """
 
@@ -25,6 +29,21 @@ class LoadPlan:
     allowed_libraries: tuple[str, ...] = ()
     is_forced: bool = False
     keep_alive_s: float | None = DEFAULT_KEEP_ALIVE_S
+    timed_for: Task | None = None
+    is_timed_by_request: bool = False
     is_spinning: bool = True
     least_context_tokens: int = 0
     is_proven: bool | None = None
+
+    def stays_for(self, keep_alive_s: float | None) -> Self:
+        """So long, because a request says so."""
+        return replace(self, keep_alive_s=keep_alive_s, is_timed_by_request=True)
+
+    def timed_as(self, other: LoadPlan) -> Self:
+        """For as long as ``other``, and for the same reason."""
+        return replace(
+            self,
+            keep_alive_s=other.keep_alive_s,
+            timed_for=other.timed_for,
+            is_timed_by_request=other.is_timed_by_request,
+        )

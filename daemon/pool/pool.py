@@ -45,13 +45,13 @@ class SessionPool:
     def __init__(
         self,
         launcher: Launcher,
-        limits: PoolLimits,
+        limits: Callable[[], PoolLimits],
         memory: MemoryMeter,
         clock: Callable[[], float] = time.monotonic,
         observer: Observer | None = None,
     ) -> None:
         self._limits = limits
-        self._budget = MemoryBudget(memory, limits.budget_bytes)
+        self._budget = MemoryBudget(memory, lambda: limits().budget_bytes)
         self._clock = clock
         self._sessions = Sessions(
             launcher,
@@ -116,7 +116,7 @@ class SessionPool:
         loop = asyncio.get_running_loop()
         ends_s = None if within_s is None else loop.time() + within_s
         while not waiter.granted.done():
-            timeout_s = self._limits.queue_timeout_s
+            timeout_s = self._limits().queue_timeout_s
             if ends_s is not None:
                 timeout_s = max(0.0, min(timeout_s, ends_s - loop.time()))
             await asyncio.wait({waiter.granted}, timeout=timeout_s)
@@ -155,6 +155,14 @@ class SessionPool:
         """From now on these are the models that stay loaded, and for which tasks; the others are as all others."""
         for session in self._roster.serving():
             session.warm_for = tasks_of.get(session.model.id, ())
+
+    def retime(self, keep_alive_s: Callable[[Model, Task | None], float | None]) -> None:
+        """The settings have changed: from now on idle sessions stay for so long, but for those that a request timed."""
+        for session in self._roster:
+            if not session.plan.is_timed_by_request:
+                time_s = keep_alive_s(session.model, session.plan.timed_for)
+                session.plan = replace(session.plan, keep_alive_s=time_s)
+        self.tick()
 
     def retire(self, model_id: str) -> None:
         """Another model has taken over: no new requests, and it goes when its answers are done."""
@@ -237,7 +245,7 @@ class SessionPool:
                 self._sessions.drain(session)
         tasks = {s.task for s in self._roster if s.task is not None}
         if tasks:
-            await asyncio.wait(tasks, timeout=self._limits.drain_timeout_s)
+            await asyncio.wait(tasks, timeout=self._limits().drain_timeout_s)
             for session in self._roster:
                 session.released.set()  # whoever is still answering has had the time that was promised
             await asyncio.wait(tasks)
@@ -326,7 +334,7 @@ class SessionPool:
         if waiter.granted.done():
             return
         if not waiter.is_background:
-            session.plan = replace(session.plan, keep_alive_s=waiter.plan.keep_alive_s)
+            session.plan = session.plan.timed_as(waiter.plan)
         session.is_kept = session.is_kept or waiter.is_kept
         session.leases += 1
         waiter.granted.set_result(Lease(session, worker, self._budget, self._clock()))

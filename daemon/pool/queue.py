@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from daemon.pool import account
 from daemon.pool.lease import Waiter
@@ -16,7 +16,7 @@ from registry.model import Model
 class Queue:
     """Iterates in the order of arrival, but who waits in the background comes last."""
 
-    def __init__(self, limits: PoolLimits, roster: Roster) -> None:
+    def __init__(self, limits: Callable[[], PoolLimits], roster: Roster) -> None:
         self._limits = limits
         self._roster = roster
         self._waiters: list[Waiter] = []
@@ -60,17 +60,17 @@ class Queue:
         return {waiter.model.id for waiter in self._waiters}
 
     def waited_too_long(self, waiter: Waiter) -> Overloaded:
-        retry_s = self.pace.wait_s(waiter.model.id, self._in_line(waiter.model.id), self._limits.max_concurrent)
-        return account.waited_too_long(waiter.model, self._roster.serving(), self._limits, retry_s)
+        retry_s = self.pace.wait_s(waiter.model.id, self._in_line(waiter.model.id), self._limits().max_concurrent)
+        return account.waited_too_long(waiter.model, self._roster.serving(), self._limits(), retry_s)
 
     def _check(self, model: Model) -> None:
         in_line = self._in_line(model.id)
-        if in_line >= self._limits.max_queue:
-            retry_s = self.pace.wait_s(model.id, 1, min(self._limits.max_concurrent, in_line))
-            raise account.queue_is_full(model, in_line, self._limits, retry_s)
+        if in_line >= self._limits().max_queue:
+            retry_s = self.pace.wait_s(model.id, 1, min(self._limits().max_concurrent, in_line))
+            raise account.queue_is_full(model, in_line, self._limits(), retry_s)
         everybody = len(self._waiters) + sum(session.leases for session in self._roster)
-        if everybody >= self._limits.max_queue_total:
-            raise account.queues_are_full(everybody, self._limits, self.pace.wait_s(model.id, 1, 1))
+        if everybody >= self._limits().max_queue_total:
+            raise account.queues_are_full(everybody, self._limits(), self.pace.wait_s(model.id, 1, 1))
 
     def _in_line(self, model_id: str) -> int:
         """Requests for a model, waiting and running."""

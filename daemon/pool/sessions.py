@@ -39,7 +39,7 @@ class Sessions:
     def __init__(
         self,
         launcher: Launcher,
-        limits: PoolLimits,
+        limits: Callable[[], PoolLimits],
         budget: MemoryBudget,
         observer: Observer,
         *,
@@ -86,7 +86,6 @@ class Sessions:
             resident_bytes=self._budget.resident_bytes(session),
             promised_bytes=self._budget.promised_bytes(session) if session.occupies_memory else 0,
             waiting=waiting,
-            limits=self._limits,
             now_s=self._clock(),
         )
 
@@ -223,9 +222,9 @@ class Sessions:
             self._tell_if_out_of_memory(session, kind)
         elif isinstance(error, TimeoutError):
             kind = FailureKind.TIMED_OUT
-            reason = f"Loading took longer than load_timeout_s = {self._limits.load_timeout_s:g} s."
+            reason = f"Loading took longer than load_timeout_s = {self._limits().load_timeout_s:g} s."
         session.failed_loads += 1
-        backoff_s = min(self._limits.failed_retry_s * 2.0 ** (session.failed_loads - 1), MAX_LOAD_BACKOFF_S)
+        backoff_s = min(self._limits().failed_retry_s * 2.0 ** (session.failed_loads - 1), MAX_LOAD_BACKOFF_S)
         self._fail(session, kind, reason, backoff_s)
         if session.succeeds is None:
             self._tell_of_failure(session)

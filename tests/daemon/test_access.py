@@ -41,7 +41,7 @@ def test_the_key_of_the_command_line_is_no_reason_to_require_one_but_good_where_
     assert Access(tuple, command_line_key="own").caller(None) == ANYBODY
     for access in (
         Access(lambda: [KEY], command_line_key="own"),
-        Access(tuple, requires_key=True, command_line_key="own"),
+        Access(tuple, requires_key=lambda: True, command_line_key="own"),
     ):
         own = access.caller("own")
         assert own is not None

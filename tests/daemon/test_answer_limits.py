@@ -67,8 +67,8 @@ def bench_with(limits: AnswerLimits, *, logs_prompts: bool = False) -> Bench:
         cast(Catalog, bench.names),
         bench.pool,
         bench.learner,
-        request_timeout_s=5,
-        limits=limits,
-        logs_prompts=logs_prompts,
+        request_timeout_s=lambda: 5,
+        limits=lambda: limits,
+        logs_prompts=lambda: logs_prompts,
     )
     return bench

@@ -142,9 +142,9 @@ class Bench:
             failed_retry_s=5,
         )
         memory = MemoryMeter(self.launcher.available_bytes, self.launcher.resident_bytes, lambda _pid: 4000)
-        self.pool = SessionPool(self.launcher, limits, memory, observer=self.learner)
+        self.pool = SessionPool(self.launcher, lambda: limits, memory, observer=self.learner)
         self.names = Names({"a": Resolved(A, PLAN, thinking=thinking), "b": Resolved(B, PLAN)})
-        self.answers = Answers(cast(Catalog, self.names), self.pool, self.learner, request_timeout_s=5)
+        self.answers = Answers(cast(Catalog, self.names), self.pool, self.learner, request_timeout_s=lambda: 5)
 
     async def ask(self, name: str = "a", **request: Any) -> None:
         """Loaded before, so that an answer has the machine to itself."""
@@ -306,7 +306,7 @@ class Failing(Bench):
         super().__init__(finished())
         self.names = Chooses({"a": Resolved(A, PLAN), "b": Resolved(B, PLAN)})
         self.names.is_pinned = is_pinned
-        self.answers = Answers(cast(Catalog, self.names), self.pool, self.learner, request_timeout_s=5)
+        self.answers = Answers(cast(Catalog, self.names), self.pool, self.learner, request_timeout_s=lambda: 5)
 
     def fail(self, *paths: str) -> None:
         self.launcher.failing = frozenset(paths)

@@ -14,11 +14,13 @@ import asyncio, json, os, sys
 import httpx
 import daemon.cli
 from daemon.app import create_app
+from daemon.config.layers import Effective
+from daemon.config.present import PresentSettings
 from daemon.settings import Paths, Settings
 
 async def main():
     paths = Paths.from_environment(os.environ)
-    app = create_app(Settings(spare_worker=False, warm_tasks=()), paths, os.environ)
+    app = create_app(PresentSettings(Effective(Settings(spare_worker=False, warm_tasks=()))), paths, os.environ)
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
     async with app.router.lifespan_context(app), client:
         while (await client.get("/readyz")).status_code != 200:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from daemon.admin import Admin
 from daemon.catalog import Catalog
 from daemon.endpoints import CHATS, EMBEDDINGS, EVERY
 from daemon.machine import Machine
@@ -71,6 +72,7 @@ class Scene:
         self.registry.add_root(self.models)
         self.machine = FixedMachine(available_bytes)
         self.sessions: Sequence[SessionFacts] = ()
+        self.settings = Settings(**settings)
         environment = {"SLMREG_FOUNDRY_CACHES": "", "SLMREG_HF_CACHE": ""}
         self.stand_in: str | None = None
         self.held_back: tuple[HeldBack, ...] = ()
@@ -78,7 +80,7 @@ class Scene:
         self.catalog = Catalog(
             self.registry,
             self.machine,
-            Settings(**settings),
+            lambda: self.settings,
             environment,
             lambda: self.sessions,
             held_back=lambda: self.held_back,
@@ -729,3 +731,26 @@ def test_a_model_that_comes_later_does_not_take_the_name_of_a_preset(scene: Scen
     scene.with_tiny("two")
     assert catalog.resolve("two").model.id == "one:0"
     assert catalog.resolve("two:0").model.id == "two:0"
+
+
+def test_models_are_loaded_by_their_own_settings_and_the_others_by_those_of_all(make_scene: MakeScene) -> None:
+    overrides = {"one*": {"context_tokens": 512, "threads": 1, "keep_alive": -1}, "big*": {"threads": 2}}
+    scene = make_scene(models=overrides, max_context_tokens=1024, keep_alive=60).with_tiny("one", "big-one", "two")
+    plans = {name: scene.catalog.resolve(name).plan for name in ("one", "big-one", "two")}
+    assert [(plan.context_tokens, plan.threads, plan.keep_alive_s) for plan in plans.values()] == [
+        (512, 1, None),
+        (1024, 2, 60.0),
+        (1024, 3, 60.0),
+    ]
+    too_long = ContextLengthExceeded(600, 512)
+    with pytest.raises(ContextLengthExceeded):
+        scene.catalog.plan_longer(scene.catalog.get("one"), plans["one"], too_long, answer_tokens=10)
+    scene.settings = Settings(max_context_tokens=768)
+    assert scene.catalog.resolve("one").plan.context_tokens == 768
+
+
+def test_a_model_tells_which_settings_are_its_own(make_scene: MakeScene) -> None:
+    scene = make_scene(models={"one*": {"threads": 1, "keep_alive": -1}}).with_tiny("one", "two")
+    admin = Admin(scene.catalog)
+    assert admin.model("one")["override"] == {"pattern": "one*", "threads": 1, "keep_alive": -1.0}
+    assert admin.model("two")["override"] is None

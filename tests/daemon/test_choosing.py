@@ -26,10 +26,11 @@ class Stage:
         self.sessions: Sequence[SessionFacts] = ()
         self.measured: tuple[Measurement, ...] = ()
         self.setbacks: tuple[Setback, ...] = ()
+        self.settings = Settings.model_validate(settings)
         self.chooser = Chooser(
             self.scene.registry,
             self.scene.machine,
-            Settings.model_validate(settings),
+            lambda: self.settings,
             sessions=lambda: self.sessions,
             measurements=lambda: self.measured,
             setbacks=lambda: self.setbacks,
@@ -185,3 +186,30 @@ def test_of_what_is_gone_only_a_pinned_model_is_told(stage: Stage) -> None:
     rejected = {each.model_id for each in stage.chooser.select(SelectionRequest(Task.CODE)).rejected}
     assert "two:0" in rejected
     assert "one:0" not in rejected
+
+
+def test_what_people_want_counts_from_the_next_choice_on(stage: Stage) -> None:
+    assert stage.chosen() == "one:0"
+    stage.settings = Settings.model_validate({"deny": ["one"]})
+    assert stage.chosen() == "two:0"
+    stage.settings = Settings.model_validate({"model_points": {"two": 5}})
+    assert stage.chosen() == "two:0"
+    stage.settings = Settings.model_validate({"memory_budget_bytes": 1000})
+    assert stage.chosen() is None
+    stage.settings = Settings()
+    assert stage.chosen() == "one:0"
+
+
+def test_a_choice_knows_which_models_get_a_context_of_their_own(stage: Stage) -> None:
+    asks = SelectionRequest(Task.CHAT, context_tokens=1024)
+    assert stage.chooser.select(asks).chosen == "one:0"
+    stage.settings = Settings.model_validate({"models": {"one": {"context_tokens": 512}}})
+    selection = stage.chooser.select(asks)
+    assert selection.chosen == "two:0"
+    assert ("one:0", "context") in [(each.model_id, each.code) for each in selection.rejected]
+    stage.settings = Settings.model_validate(
+        {"max_context_tokens": 512, "models": {"one": {"threads": 1}, "one:0": {"context_tokens": 2048}}}
+    )
+    assert stage.chooser.select(asks).chosen == "one:0"
+    stage.scene.with_tiny("one-more")
+    assert stage.chooser.select(asks).chosen == "one:0"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from daemon.conversations import Conversations
+from daemon.conversations import Bounds, Conversations
 from daemon.unwritten import Unwritten
 
 
@@ -25,8 +25,9 @@ def clock() -> Clock:
     return Clock()
 
 
-def opened(path: Path, clock: Clock, **limits: Any) -> Conversations:
-    return Conversations(path, **{"most": 10, "most_bytes": 10_000, "ttl_s": 60.0, **limits}, clock=clock)
+def opened(path: Path, clock: Clock, *, unwritten: Unwritten | None = None, **limits: Any) -> Conversations:
+    bounds = Bounds(**{"most": 10, "most_bytes": 10_000, "ttl_s": 60.0, **limits})
+    return Conversations(path, lambda: bounds, clock=clock, unwritten=unwritten)
 
 
 def turn(id: str, text: str = "hi") -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -157,3 +158,18 @@ def test_a_clock_that_is_set_back_forgets_nothing_new(tmp_path: Path, clock: Clo
     assert file.get("of the future") is not None
     file.keep(*turn("b"), None)
     assert [file.get(id) is not None for id in ("of the future", "a", "b")] == [False, True, True]
+
+
+def test_bounds_that_become_tighter_hold_for_what_is_kept_already(tmp_path: Path, clock: Clock) -> None:
+    bounds = Bounds(10, 10_000, 60.0)
+    file = Conversations(tmp_path / "kept.db", lambda: bounds, clock=clock)
+    for id in "abc":
+        file.keep(*turn(id), None)
+        clock.now_s += 10
+    bounds = Bounds(10, 10_000, 15.0)
+    assert [file.get(id) is not None for id in "abc"] == [False, False, True]
+    bounds = Bounds(1, 10_000, 60.0)
+    file.keep(*turn("d"), None)
+    bounds = Bounds(10, 10_000, 60.0)
+    assert [file.get(id) is not None for id in "abcd"] == [False, False, False, True]
+    file.close()

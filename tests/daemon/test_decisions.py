@@ -24,7 +24,7 @@ def recorded(decisions: Decisions, because: str = "asked for", selection: Select
 
 
 def test_a_choice_is_found_again_by_its_id_with_when_and_why() -> None:
-    decisions = Decisions(4, now=lambda: 86_400.0)
+    decisions = Decisions(lambda: 4, now=lambda: 86_400.0)
     selection = a_selection()
     kept = decisions.get(recorded(decisions, "words: python", selection))
     assert kept.selection is selection
@@ -35,7 +35,7 @@ def test_a_choice_is_found_again_by_its_id_with_when_and_why() -> None:
 
 
 def test_the_oldest_go_and_asking_for_one_says_why_it_is_not_there() -> None:
-    decisions = Decisions(2)
+    decisions = Decisions(lambda: 2)
     ids = [recorded(decisions) for _ in range(4)]
     assert len(set(ids)) == 4
     assert [each.id for each in decisions.newest(10)] == [ids[3], ids[2]]
@@ -46,14 +46,14 @@ def test_the_oldest_go_and_asking_for_one_says_why_it_is_not_there() -> None:
 
 
 def test_none_are_kept_where_none_are_wanted() -> None:
-    decisions = Decisions(0)
+    decisions = Decisions(lambda: 0)
     assert decisions.record("auto", "asked for", a_selection()) is None
     assert decisions.newest(10) == []
 
 
 def test_a_ledger_is_still_there_when_nothing_else_is() -> None:
     """What the choice was made with may be gone long since."""
-    decisions = Decisions(2)
+    decisions = Decisions(lambda: 2)
     made = recorded(decisions)
     gc.collect()
     ledger = decisions.get(made).selection.ledger
@@ -61,7 +61,7 @@ def test_a_ledger_is_still_there_when_nothing_else_is() -> None:
 
 
 def test_several_threads_can_record_at_once() -> None:
-    decisions, selection = Decisions(50), a_selection()
+    decisions, selection = Decisions(lambda: 50), a_selection()
 
     def record() -> None:
         for _ in range(100):
@@ -74,3 +74,13 @@ def test_several_threads_can_record_at_once() -> None:
     for thread in threads:
         thread.join()
     assert len(decisions.newest(1000)) == 50
+
+
+def test_how_many_are_kept_may_become_less() -> None:
+    most = 3
+    decisions = Decisions(lambda: most)
+    for _ in range(3):
+        recorded(decisions)
+    most = 1
+    last = recorded(decisions)
+    assert [each.id for each in decisions.newest(10)] == [last]

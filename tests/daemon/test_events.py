@@ -81,7 +81,7 @@ async def test_an_id_that_was_never_given_means_list_again_and_go_on(unknown: st
 
 @on_loop
 async def test_an_id_that_is_too_old_or_a_reader_that_is_too_slow_means_list_again() -> None:
-    log = EventLog(max_events=2)
+    log = EventLog(max_events=lambda: 2)
     with log.follow() as follower:
         start = follower.position
         publish(log, 1, 2)
@@ -110,7 +110,7 @@ async def test_an_id_of_the_start_before_is_not_taken_for_one_of_this_start() ->
 
 @on_loop
 async def test_events_of_many_threads_arrive_all_and_in_one_order() -> None:
-    log = EventLog(max_events=1000)
+    log = EventLog(max_events=lambda: 1000)
     got: list[Event] = []
     with log.follow() as follower:
         threads = [threading.Thread(target=publish, args=(log, *range(100))) for _ in range(4)]
@@ -149,7 +149,7 @@ async def test_a_follower_that_waits_is_woken_by_news_and_by_the_end() -> None:
 
 @on_loop
 async def test_places_are_bounded_and_given_back() -> None:
-    log = EventLog(max_followers=2)
+    log = EventLog(max_followers=lambda: 2)
     first, _second = log.follow(), log.follow()
     with pytest.raises(Overloaded, match="max_subscribers"):
         log.follow()
@@ -180,3 +180,19 @@ async def test_what_is_sent_is_ascii_on_one_line() -> None:
     assert event.data.isascii()
     assert not set(event.data) & set(b"\r\n")
     assert json.loads(event.data) == {"id": "模型\u2028 \n\r\x85ü"}
+
+
+@on_loop
+async def test_how_many_events_are_kept_and_how_many_may_follow_is_asked_each_time() -> None:
+    bounds = {"events": 3, "followers": 1}
+    log = EventLog(max_events=lambda: bounds["events"], max_followers=lambda: bounds["followers"])
+    start = log.follow()
+    publish(log, 1, 2, 3)
+    with pytest.raises(Overloaded, match="max_subscribers"):
+        log.follow()
+    bounds |= {"events": 1, "followers": 2}
+    log.follow().close()
+    publish(log, 4)
+    (event,) = await next_batch(start)
+    assert event.kind == RESET  # three of the four are gone
+    start.close()

@@ -26,6 +26,9 @@ TOTAL_GB = 16
 CONTEXT_TOKENS = 8192
 
 
+SETTINGS = Settings()
+
+
 class FixedMachine(Machine):
     def __init__(self) -> None:
         total = TOTAL_GB * 10**9
@@ -45,7 +48,7 @@ class Home:
         self.registry = Registry.open(folder / "registry.db")
         self.registry.add_root(self.models)
         environment = {"SLMREG_FOUNDRY_CACHES": "", "SLMREG_HF_CACHE": str(folder / "hf")}
-        self.catalog = Catalog(self.registry, FixedMachine(), Settings(), environment)
+        self.catalog = Catalog(self.registry, FixedMachine(), lambda: SETTINGS, environment)
         self.catalog.scan()
 
     def put(self, name: str, *, declared: str | None = None) -> None:

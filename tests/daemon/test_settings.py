@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.settings import Paths, Settings, load_settings
+from daemon.config.layers import load_settings
+from daemon.settings import Paths, Settings
 from registry.errors import SettingsError
 
 
@@ -38,7 +39,7 @@ def test_without_a_home_the_platform_decides() -> None:
 def test_an_unknown_key_is_an_error_with_a_suggestion(paths: Paths) -> None:
     write(paths, "max_contxt_tokens = 5000\n")
     with pytest.raises(
-        SettingsError, match=r"config\.toml: there is no setting max_contxt_tokens\. Did you mean max_context_tokens"
+        SettingsError, match=r"config\.toml:1: there is no setting max_contxt_tokens\. Did you mean max_context_tokens"
     ):
         load_settings(paths, {})
 
@@ -50,7 +51,7 @@ def test_a_wrong_type_names_the_variable_and_the_value(paths: Paths) -> None:
 
 def test_broken_toml_names_the_file(paths: Paths) -> None:
     write(paths, "port = \n")
-    with pytest.raises(SettingsError, match=r"config\.toml is not valid TOML"):
+    with pytest.raises(SettingsError, match=r"config\.toml:1 is not valid TOML"):
         load_settings(paths, {})
 
 

@@ -59,7 +59,7 @@ class Bench:
             make_watcher=FakeWatcher,
             on_models=self._on_models,
             is_busy=lambda: self.is_busy,
-            rescan_s=0.01,
+            rescan_s=lambda: 0.01,
             unwritten=self.unwritten,
         )
         self._seen: str | None = None
@@ -141,7 +141,7 @@ async def test_what_could_not_be_written_is_looked_for_again_soon(
 ) -> None:
     monkeypatch.setattr(upkeep_module, "LOOK_S", 0.01)
     monkeypatch.setattr(upkeep_module, "RETRY_S", 0.02)
-    bench.upkeep._rescan_s = 3600.0
+    bench.upkeep._rescan_s = lambda: 3600.0
     running = asyncio.create_task(bench.upkeep.run())
     await bench.until(lambda: bench.upkeep.is_ready and bench.watcher.is_alive)
     apply = bench.scene.registry.apply
@@ -185,7 +185,7 @@ async def test_a_registry_that_was_made_anew_is_filled_again(bench: Bench) -> No
 
 @on_loop
 async def test_more_news_than_anyone_remembers_is_one_word_to_list_again(tmp_path: Path, bench: Bench) -> None:
-    bench.events = EventLog(max_events=2)
+    bench.events = EventLog(max_events=lambda: 2)
     announcer = Announcer(bench.scene.catalog, bench.events)
     bench.scene.with_tiny("one", "two", "three")
     assert announcer.look()
@@ -222,12 +222,12 @@ async def test_a_rescan_waits_for_a_quiet_moment_but_not_for_ever(
 
     monkeypatch.setattr(bench.scene.catalog, "scan", counted)
     bench.is_busy = True
-    bench.upkeep._rescan_s = 3600
+    bench.upkeep._rescan_s = lambda: 3600
     quiet = asyncio.create_task(bench.upkeep._quiet_moment())
     await asyncio.sleep(0)
     assert not quiet.done()
     quiet.cancel()
-    bench.upkeep._rescan_s = 0.01
+    bench.upkeep._rescan_s = lambda: 0.01
     running = asyncio.create_task(bench.upkeep.run())
     await bench.until(lambda: scans > 2)
     running.cancel()
@@ -239,7 +239,7 @@ async def test_a_watcher_that_is_gone_is_started_again_and_everything_is_looked_
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep_module, "LOOK_S", 0.01)
-    bench.upkeep._rescan_s = 3600
+    bench.upkeep._rescan_s = lambda: 3600
     running = asyncio.create_task(bench.upkeep.run())
     await bench.until(lambda: bench.upkeep.is_ready)
     write_preset("tiny", bench.scene.models / "unnoticed")

@@ -89,11 +89,12 @@ class Bench:
     def __init__(self, *tasks: Task, is_swapping: bool = True, **best: Model | None) -> None:
         self.catalog, self.pool = Chooses(**best), Pool()
         self.pool.may_load.set()
+        self.tasks, self.is_swapping = tasks or (Task.CHAT,), is_swapping
         self.swaps: list[tuple[str, str]] = []
         self.warm = WarmSet(
             self.pool,
-            tasks or (Task.CHAT,),
-            is_swapping=is_swapping,
+            lambda: self.tasks,
+            is_swapping=lambda: self.is_swapping,
             on_swap=lambda _task, before, after: self.swaps.append((before, after)),
         )
         self.running = asyncio.create_task(self.warm.run(cast(Catalog, self.catalog)))
@@ -214,4 +215,32 @@ async def test_nothing_to_choose_from_is_no_trouble_and_neither_is_a_bug_with_on
     assert not bench.running.done()
     await bench.look()
     assert bench.pool.ready == {"old:1"}
+    await bench.stop()
+
+
+@on_loop
+async def test_tasks_that_are_warm_no_more_let_their_models_go_and_new_ones_bring_theirs() -> None:
+    bench = Bench(Task.CHAT, chat=OLD, code=NEW)
+    await bench.settle()
+    bench.tasks = (Task.CODE,)
+    await bench.look()
+    assert bench.pool.warm_for == {"new:1": (Task.CODE,)}
+    bench.tasks = ()
+    await bench.look()
+    assert bench.pool.warm_for == {}
+    bench.tasks = (Task.CHAT,)
+    await bench.look()
+    assert bench.pool.warm_for == {"old:1": (Task.CHAT,)}
+    await bench.stop()
+
+
+@on_loop
+async def test_whether_a_better_model_takes_over_is_asked_each_time() -> None:
+    bench = Bench(is_swapping=False, chat=OLD)
+    await bench.settle()
+    await bench.look(chat=NEW)
+    assert bench.swaps == []
+    bench.is_swapping = True
+    await bench.look()
+    assert bench.swaps == [("old:1", "new:1")]
     await bench.stop()

@@ -12,7 +12,7 @@ from registry.model import Evaluation, EvaluationKind, Measurement, Model, Preci
 from selector.evidence import Evidence, prior_items
 from selector.hardware import Probes
 from selector.quality import Quality
-from selector.selection import Circumstances
+from selector.selection import Circumstances, Sizing
 from selector.speed import MEASURED_BAND, ROOFLINE_BAND, SIBLINGS_BAND, predict_speed
 from tests.selector.samples import make_machine, make_model
 
@@ -144,3 +144,11 @@ def test_failed_test_of_a_model_with_less_than_nothing_does_not_raise_it() -> No
 def test_own_load_time_counts_whatever_siblings_took() -> None:
     loaded = measured(SIBLING, answers=0, load_s=100.0)
     assert evidence(loaded).speed(SIBLING).load_s == evidence(loaded, half_as_fast()).speed(SIBLING).load_s == 100.0
+
+
+def test_what_was_measured_with_the_threads_that_a_model_has_of_its_own_is_its_own() -> None:
+    found = half_as_fast(threads=1)
+    own = evidence(found, sizings={ONE.id: Sizing(threads=1)}).speed(ONE)
+    assert own.source.startswith("measured in")
+    assert not evidence(found).speed(ONE).source.startswith("measured in")
+    assert not evidence(found, sizings={ONE.id: Sizing(context_tokens=512)}).speed(ONE).source.startswith("measured in")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -63,7 +64,7 @@ class GenerateBody(AnswerBody):
         return self.as_chat([*system, {"role": "user", "content": content_of(self.prompt, self.images)}])
 
 
-def answering_router(answers: Answers, loads: Loads, *, max_messages: int) -> APIRouter:
+def answering_router(answers: Answers, loads: Loads, *, max_messages: Callable[[], int]) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["Ollama"])
 
     @router.post("/chat", response_model=None)
@@ -73,7 +74,7 @@ def answering_router(answers: Answers, loads: Loads, *, max_messages: int) -> AP
             return await load_or_unload(body, as_message, request)
         with in_ollamas_words():
             asked = body.as_openai()
-            return await answer(body, asked, asked.as_generate(max_messages=max_messages), as_message, request)
+            return await answer(body, asked, asked.as_generate(max_messages=max_messages()), as_message, request)
 
     @router.post("/generate", response_model=None)
     async def generate(body: GenerateBody, request: Request) -> Response:
@@ -82,7 +83,7 @@ def answering_router(answers: Answers, loads: Loads, *, max_messages: int) -> AP
             return await load_or_unload(body, as_response, request)
         with in_ollamas_words():
             asked = body.as_openai()
-            made = asked.as_generate(max_messages=max_messages)
+            made = asked.as_generate(max_messages=max_messages())
             if body.raw:
                 made = replace(made, messages=[], prompt=body.prompt)
             return await answer(body, asked, made, as_response, request)

@@ -26,11 +26,8 @@ _CAPABILITIES: Mapping[str, frozenset[Task]] = {
 
 
 class Cards:
-    """``max_context_tokens`` is the setting: no request gets more, whatever a model could take."""
-
-    def __init__(self, catalog: Catalog, *, max_context_tokens: int) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._max_context_tokens = max_context_tokens
 
     def tag(self, model: Model) -> Json:
         return {
@@ -104,7 +101,8 @@ class Cards:
             "general.architecture": kind,
             "general.basename": model.name,
             "general.parameter_count": model.parameters,
-            f"{kind}.context_length": min(model.context_tokens, self._max_context_tokens),
+            # No request gets more than the settings allow, whatever a model could take.
+            f"{kind}.context_length": min(model.context_tokens, self._catalog.most_context_tokens(model)),
             f"{kind}.vocab_size": model.vocab_size,
         }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import APIRouter
 
 from daemon.answers import Answers
@@ -21,12 +23,11 @@ def ollama_router(
     catalog: Catalog,
     pool: SessionPool,
     *,
-    max_messages: int,
-    max_context_tokens: int,
+    max_messages: Callable[[], int],
 ) -> APIRouter:
     router = APIRouter()
     router.include_router(answering_router(answers, loads, max_messages=max_messages))
     router.include_router(embedding_router(answers, loads))
-    router.include_router(library_router(catalog, pool, Cards(catalog, max_context_tokens=max_context_tokens)))
+    router.include_router(library_router(catalog, pool, Cards(catalog)))
     router.include_router(creating_router(catalog.presets))
     return router

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal
 
@@ -23,15 +24,15 @@ from registry.errors import InvalidRequest, ResponseNotFound, UnsupportedParamet
 MAX_PAGE = 100
 
 
-def responses_router(answers: Answers, conversations: Conversations, *, max_messages: int) -> APIRouter:
+def responses_router(answers: Answers, conversations: Conversations, *, max_messages: Callable[[], int]) -> APIRouter:
     router = APIRouter(prefix="/v1/responses", tags=["OpenAI"])
 
     @router.post("", response_model=None)
     async def create_response(body: ResponsesRequest, request: Request) -> Response:
         """Answer, going on from ``previous_response_id`` where one is given; whole or as server-sent events."""
-        before = await asyncio.to_thread(_conversation, conversations, body.previous_response_id, max_messages)
+        before = await asyncio.to_thread(_conversation, conversations, body.previous_response_id, max_messages())
         chat = body.as_chat(before)
-        generate = chat.as_generate(max_messages=max_messages)
+        generate = chat.as_generate(max_messages=max_messages())
         wants = chat.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
         terms = chat.terms(deadline=request.headers.get(DEADLINE_HEADER))
         starting = answers.start(body.model, generate, wants, terms)

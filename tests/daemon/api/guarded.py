@@ -15,6 +15,8 @@ from fastapi.routing import APIRoute
 
 from daemon.access import digest_of
 from daemon.app import create_app
+from daemon.config.layers import Effective
+from daemon.config.present import PresentSettings
 from daemon.settings import Paths, Settings
 from registry.model import ApiKey, KeyScope
 from registry.store import Registry
@@ -35,7 +37,7 @@ def guarded(home: Path, *, has_keys: bool = False, **settings: Any) -> Iterator[
         with Registry.open(paths.database) as registry:
             for name, key, scope in (("u", USE_KEY, KeyScope.USE), ("a", ADMIN_KEY, KeyScope.ADMIN)):
                 registry.add_key(ApiKey(name, scope, digest_of(key), 1.0))
-    chosen = Settings(**settings)
+    chosen = PresentSettings(Effective(Settings(**settings)))
     app = create_app(chosen, paths, environment, FakeLauncher(), command_line_key=COMMAND_LINE_KEY)
     yield app
     asyncio.run(start_and_stop(app))

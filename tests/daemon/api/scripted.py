@@ -91,9 +91,9 @@ async def endpoint(*script: Event) -> AsyncIterator[Endpoint]:
     bench = Bench(*script)
     app = FastAPI()
     install_error_handlers(app)
-    app.include_router(openai_router(cast(Admin, None), bench.answers, max_messages=10))
+    app.include_router(openai_router(cast(Admin, None), bench.answers, max_messages=lambda: 10))
     app.include_router(completions_router(bench.answers))
-    app.include_router(anthropic_router(bench.answers, max_messages=10))
+    app.include_router(anthropic_router(bench.answers, max_messages=lambda: 10))
     app.include_router(reasoning_router(bench.answers, cast(Catalog, None), bench.pool))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://slmreg") as http:
         yield Endpoint(bench, http)

@@ -62,7 +62,7 @@ class Client:
 
 @pytest.fixture
 def log() -> EventLog:
-    return EventLog(max_events=3, max_followers=2)
+    return EventLog(max_events=lambda: 3, max_followers=lambda: 2)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def app(log: EventLog) -> FastAPI:
 def make_app(log: EventLog, *, heartbeat_s: float = PATIENCE_S) -> FastAPI:
     app = FastAPI()
     install_error_handlers(app)
-    app.include_router(events_router(log, heartbeat_s=heartbeat_s))
+    app.include_router(events_router(log, heartbeat_s=lambda: heartbeat_s))
     return app
 
 

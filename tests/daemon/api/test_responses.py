@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from daemon.api.errors import install_error_handlers
 from daemon.api.responses.router import responses_router
-from daemon.conversations import Conversations
+from daemon.conversations import Bounds, Conversations
 from daemon.pool.launch import Event
 from daemon.pool.protocol import Delta, Failed, Generate, TokenLogprob, ToolCallDelta
 from tests.daemon.test_answers import Bench, finished
@@ -70,10 +70,11 @@ class Responses:
 @asynccontextmanager
 async def responses(path: Path, *script: Event, **limits: Any) -> AsyncIterator[Responses]:
     bench = Bench(*script)
-    kept = Conversations(path / "kept.db", **{"most": 10, "most_bytes": 10**6, "ttl_s": 3600.0, **limits})
+    bounds = Bounds(**{"most": 10, "most_bytes": 10**6, "ttl_s": 3600.0, **limits})
+    kept = Conversations(path / "kept.db", lambda: bounds)
     app = FastAPI()
     install_error_handlers(app)
-    app.include_router(responses_router(bench.answers, kept, max_messages=10))
+    app.include_router(responses_router(bench.answers, kept, max_messages=lambda: 10))
     make: Any = openai.AsyncOpenAI
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://slmreg") as http:
         client = make(base_url="http://slmreg/v1", api_key="none", max_retries=0, http_client=http)

@@ -12,6 +12,8 @@ from fastapi import FastAPI
 
 from daemon.api.scopes import OPEN_PATHS, listed_scope
 from daemon.app import create_app
+from daemon.config.layers import Effective
+from daemon.config.present import PresentSettings
 from daemon.settings import Paths, Settings
 from registry.model import KeyScope
 from tests.daemon.api.guarded import (
@@ -341,5 +343,7 @@ def test_readiness_is_503_until_the_first_scan(app: FastAPI) -> None:
 def test_the_app_can_be_built_twice_in_one_process(tmp_path: Path) -> None:
     for name in ("one", "two"):
         environment = {"SLMREG_HOME": str(tmp_path / name)}
-        app = create_app(Settings(), Paths.from_environment(environment), environment, FakeLauncher())
+        app = create_app(
+            PresentSettings(Effective(Settings())), Paths.from_environment(environment), environment, FakeLauncher()
+        )
         asyncio.run(start_and_stop(app))

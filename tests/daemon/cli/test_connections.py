@@ -67,7 +67,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 async def serving(app: Any = echo, **settings: Any) -> AsyncIterator[Any]:
     """What connects to it."""
     chosen = AccessSettings(**{"header_timeout_s": LONG_S, "body_timeout_s": LONG_S, **settings})
-    config = uvicorn.Config(app, http=bounded_by(chosen), ws="none", log_config=None, lifespan="off")
+    config = uvicorn.Config(app, http=bounded_by(lambda: chosen), ws="none", log_config=None, lifespan="off")
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()

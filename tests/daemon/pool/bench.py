@@ -44,7 +44,8 @@ class Bench:
         if peak_bytes is not None:
             meter = MemoryMeter(launcher.available_bytes, launcher.resident_bytes, peak_bytes)
         told = {"observer": observer} if observer is not None else {}
-        self.pool = SessionPool(launcher, PoolLimits(**{**LIMITS, **limits}), meter, self.clock, **told)
+        self.limits = PoolLimits(**{**LIMITS, **limits})
+        self.pool = SessionPool(launcher, lambda: self.limits, meter, self.clock, **told)
 
     def states(self) -> dict[str, str]:
         """Of what has a process or has failed; a model that is only waited for has neither."""

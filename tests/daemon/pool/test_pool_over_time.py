@@ -14,7 +14,7 @@ from daemon.pool.protocol import Generate
 from daemon.pool.sessions import MAX_LOAD_BACKOFF_S
 from daemon.pool.timing import ABANDONED_AFTER_S, SPARED_UNDER_PRESSURE_S, TO_SHARE_S, TO_SPIN_S
 from registry.errors import AnswerTimedOut, LoadFailed, ModelUnloaded, OutOfBudget, Overloaded, TooBusy, WorkerDied
-from registry.model import Device, Task
+from registry.model import Device, Model, Task
 from tests.daemon.pool.bench import PLAN, Bench
 from tests.fakes import FakeLauncher, a_model, on_loop
 
@@ -538,3 +538,53 @@ async def test_a_request_to_a_worker_that_died_is_told_so() -> None:
             async for _event in lease.generate(Generate(request_id="1", messages=[])):
                 pass
     await bench.pool.close()
+
+
+# -- settings that change meanwhile
+
+
+@on_loop
+async def test_idle_models_stay_as_long_as_the_settings_say_by_now_unless_a_request_timed_them() -> None:
+    bench = Bench(FakeLauncher())
+    await bench.use(A, replace(keeping(None), timed_for=Task.CODE))
+    await bench.use(B, keeping(None).stays_for(None))
+    asked: list[tuple[str, Task | None]] = []
+
+    def keep_alive_s(model: Model, task: Task | None) -> float:
+        asked.append((model.name, task))
+        return 60.0
+
+    bench.pool.retime(keep_alive_s)
+    assert asked == [("a", Task.CODE)]
+    await later(bench, 61)
+    assert bench.states() == {"b:1": "ready"}
+    await bench.use(B, keeping(None))
+    bench.pool.retime(keep_alive_s)
+    await later(bench, 61)
+    assert bench.states() == {}
+
+
+@on_loop
+async def test_limits_that_change_count_from_then_on_and_loaded_models_keep_what_they_were_loaded_with() -> None:
+    bench = Bench(FakeLauncher(loads_at_once=False), max_queue=2, max_concurrent=2)
+    waiting = [asyncio.create_task(bench.use(A)) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="max_queue is 2"):
+        await bench.use(A)
+    first = await bench.worker()
+    assert first.loaded is not None
+    assert first.loaded.max_concurrent == 2
+    bench.limits = replace(bench.limits, max_queue=3, max_concurrent=1, budget_bytes=PLAN.need_bytes)
+    more = asyncio.create_task(bench.use(A))
+    first.may_load.set()
+    await asyncio.gather(*waiting, more)
+    async with bench.pool.lease(A, PLAN), bench.pool.lease(A, PLAN):
+        (snapshot,) = bench.pool.snapshot()
+        assert (snapshot.active, snapshot.queued) == (2, 0)
+    other = asyncio.create_task(bench.use(B))
+    second = await bench.worker(1)
+    second.may_load.set()
+    await other
+    assert second.loaded is not None
+    assert second.loaded.max_concurrent == 1
+    assert bench.states() == {"b:1": "ready"}  # both would be more than the budget

@@ -77,7 +77,7 @@ async def ollama(*script: Event) -> AsyncIterator[Ollama]:
     loads = Loads(cast(Catalog, bench.names), bench.pool)
     app = FastAPI()
     install_error_handlers(app)
-    app.include_router(answering_router(bench.answers, loads, max_messages=3))
+    app.include_router(answering_router(bench.answers, loads, max_messages=lambda: 3))
     app.include_router(embedding_router(bench.answers, loads))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://slmreg") as http:
         yield Ollama(bench, http)

@@ -48,8 +48,8 @@ MARIO = Preset(
 
 
 def cards(*requested: Model) -> Cards:
-    catalog = SimpleNamespace(requested=lambda _reference: requested)
-    return Cards(cast(Catalog, catalog), max_context_tokens=8192)
+    catalog = SimpleNamespace(requested=lambda _reference: requested, most_context_tokens=lambda _model: 8192)
+    return Cards(cast(Catalog, catalog))
 
 
 def test_a_model_is_listed_by_its_id() -> None:
