@@ -18,6 +18,7 @@ from daemon.cli import (
     choose,
     demo,
     doctor,
+    env,
     keys,
     manifest,
     models,
@@ -25,6 +26,7 @@ from daemon.cli import (
     preset,
     rate,
     serve,
+    service,
     sessions,
     show,
     verify,
@@ -61,7 +63,25 @@ def main() -> None:
     """
 
 
-GROUPS = (serve, demo, models, show, choose, pins, preset, rate, sessions, chat, verify, manifest, allow, keys, doctor)
+GROUPS = (
+    serve,
+    demo,
+    models,
+    show,
+    choose,
+    pins,
+    preset,
+    rate,
+    sessions,
+    chat,
+    verify,
+    manifest,
+    allow,
+    keys,
+    env,
+    service,
+    doctor,
+)
 
 for group in GROUPS:
     for command in group.COMMANDS:
