@@ -37,5 +37,6 @@ def _listener(descriptor: int, name: str) -> socket.socket:
     listener.set_inheritable(False)
     is_stream = listener.type == socket.SOCK_STREAM
     if not is_stream or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listener.close()
         raise SettingsError(f"{what} does not listen for connections. Use ListenStream= with Accept=no.")
     return listener
