@@ -43,6 +43,14 @@ def find_any(environment: Mapping[str, str] = os.environ, system_run_file: Path 
     return None
 
 
+def system_daemon(run_file: Path = SYSTEM_RUN_FILE) -> RunningDaemon | None:
+    """Where the service of the system says that it is, which is for everybody to read; None if it says nothing."""
+    try:
+        return RunningDaemon(**json.loads(run_file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def status_of(running: RunningDaemon) -> dict[str, Any] | None:
     """What it says of itself; empty if it is one that tells nobody without a key; None if it is not there."""
     import httpx
@@ -83,8 +91,9 @@ def _elsewhere(environment: Mapping[str, str], own: Paths, system: Path) -> Iter
         of_service = find_daemon(Paths.from_environment({HOME_VARIABLE: home}).run_file) if home else None
         if of_service is not None:
             yield f"your service's, whose home is {home}", of_service
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        yield "the system service's", RunningDaemon(**json.loads(system.read_text(encoding="utf-8")))
+    of_system = system_daemon(system)
+    if of_system is not None:
+        yield "the system service's", of_system
     with contextlib.suppress(SlmregError):
         settings = load_settings(own, environment)
         if settings.port:

@@ -22,7 +22,8 @@ DESCRIPTION = "slmreg: local model registry and selector"
 SETTINGS_PREFIX = "SLMREG_"
 HOME_VARIABLE = "SLMREG_HOME"
 # Where files are looked for; a service would otherwise look elsewhere than the shell that installed it.
-LOCATION_VARIABLES = frozenset({"HF_HOME", "HF_HUB_CACHE", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"})
+_USER_FOLDERS = frozenset({"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"})
+LOCATION_VARIABLES = frozenset({"HF_HOME", "HF_HUB_CACHE"}) | _USER_FOLDERS
 _PATH_VARIABLES = LOCATION_VARIABLES | {HOME_VARIABLE, "SLMREG_FOUNDRY_CACHES", "SLMREG_HF_CACHE", "SLMREG_SOCKET"}
 # Empty, they mean that there are none; other variables are then not set.
 _MAY_BE_EMPTY = frozenset({"SLMREG_FOUNDRY_CACHES", "SLMREG_HF_CACHE"})
@@ -97,7 +98,8 @@ def kept_environment(
 ) -> tuple[tuple[str, str], ...]:
     """What the service gets of this shell's environment, over what it had ``before``; relative paths made absolute.
 
-    A system service has a user, and so folders, of its own: of the shell that installs it only SLMREG_* counts.
+    A system service has a user, and so folders, of its own: of the shell that installs it only SLMREG_* counts. Where
+    the folders of a user are is for this shell alone to say: our own are made by it.
     """
     names = LOCATION_VARIABLES if scope is Scope.USER else frozenset()
     said = {
@@ -105,7 +107,8 @@ def kept_environment(
         for name, value in environment.items()
         if (value or name in _MAY_BE_EMPTY) and (name in names or name.startswith(SETTINGS_PREFIX))
     }
-    return tuple(sorted({**dict(before.environment if before is not None else ()), **said}.items()))
+    had = dict(before.environment if before is not None else ())
+    return tuple(sorted({**{name: had[name] for name in had.keys() - _USER_FOLDERS}, **said}.items()))
 
 
 def _absolute(paths: str) -> str:

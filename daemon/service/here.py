@@ -17,7 +17,8 @@ from daemon.service.deployment import HOME_VARIABLE, NAME, Deployment, Record, S
 from daemon.service.launchd import SYSTEM_AGENTS, SYSTEM_LOGS, Launchd
 from daemon.service.plan import Plan, RunCommand, WriteFile
 from daemon.service.state import ServiceState
-from daemon.service.systemd import BACKOFF_SINCE, SYSTEM_HOME, SYSTEM_UNITS, Systemd
+from daemon.service.systemd import SYSTEM_HOME, SYSTEM_UNITS, Systemd
+from daemon.service.units import BACKOFF_SINCE
 from daemon.service.windows import TaskScheduler
 from daemon.settings import Paths, Settings
 from registry.errors import NoServiceSystem, ServiceError
@@ -26,6 +27,12 @@ SYSTEMD_RUNS = Path("/run/systemd/system")
 # Groups that may use accelerators, where a machine has them.
 ACCELERATOR_GROUPS = ("render", "video")
 STOP_MARGIN_S = 30.0
+# What a kernel says that lets no unprivileged user make namespaces: upstream, Debian's patch, Ubuntu's AppArmor.
+_FORBID_NAMESPACES = (
+    ("user/max_user_namespaces", "0"),
+    ("kernel/unprivileged_userns_clone", "0"),
+    ("kernel/apparmor_restrict_unprivileged_userns", "1"),
+)
 _VERSION = re.compile(r"systemd (\d+)")
 
 
@@ -51,8 +58,9 @@ def service_system(scope: Scope, environment: Mapping[str, str], *, platform: st
     is_user = scope is Scope.USER
     if platform == "linux":
         config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
+        units = config / "systemd/user" if is_user else SYSTEM_UNITS
         groups = () if is_user else _groups()
-        return Systemd(scope, config / "systemd/user" if is_user else SYSTEM_UNITS, _systemd_version(), groups)
+        return Systemd(scope, units, _systemd_version(), groups, has_user_namespaces())
     if platform == "darwin":
         agents, logs = (home / "Library/LaunchAgents", home / "Library/Logs/slmreg")
         uid = os.getuid() if hasattr(os, "getuid") else 0
@@ -169,6 +177,18 @@ def read_record(system: ServiceSystem) -> Record | None:
     except OSError:
         return None
     return Record.find(raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", errors="replace"))
+
+
+def has_user_namespaces(kernel: Path = Path("/proc/sys")) -> bool:
+    """Whether users without privileges may make namespaces of their own."""
+    return not any(_says(kernel / file, forbidden) for file, forbidden in _FORBID_NAMESPACES)
+
+
+def _says(file: Path, value: str) -> bool:
+    try:
+        return file.read_text(encoding="ascii").strip() == value
+    except OSError:
+        return False
 
 
 def _systemd_version() -> int:

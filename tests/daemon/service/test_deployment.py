@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from daemon.service.deployment import Record, Scope, kept_environment
-from daemon.service.here import own_folders, planned_record, program, read_record, require_running, service_system
+from daemon.service.here import (
+    has_user_namespaces,
+    own_folders,
+    planned_record,
+    program,
+    read_record,
+    require_running,
+    service_system,
+)
 from daemon.service.launchd import Launchd
 from daemon.service.systemd import Systemd
 from daemon.service.windows import TaskScheduler
@@ -98,6 +106,15 @@ def test_without_systemd_or_a_session_of_it_the_ways_without_are_named(tmp_path:
     (tmp_path / "systemd").mkdir()
     (tmp_path / "systemd" / "private").touch()
     require_running(Scope.USER, {"XDG_RUNTIME_DIR": str(tmp_path)}, runs=tmp_path)
+
+
+def test_a_kernel_that_forbids_namespaces_is_noticed(tmp_path: Path) -> None:
+    assert has_user_namespaces(tmp_path)
+    (tmp_path / "kernel").mkdir()
+    sysctl = tmp_path / "kernel" / "apparmor_restrict_unprivileged_userns"
+    for value, allowed in (("0\n", True), ("1\n", False)):
+        sysctl.write_text(value, encoding="ascii")
+        assert has_user_namespaces(tmp_path) is allowed
 
 
 def test_the_folders_that_are_written_are_ours_and_none_is_named_twice(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from daemon.service.deployment import Record, Scope
 from daemon.service.plan import RunCommand, WriteFile
-from daemon.service.systemd import Systemd, quoted, service_unit, socket_unit
+from daemon.service.systemd import Systemd
+from daemon.service.units import quoted, service_unit, socket_unit
 from registry.errors import ServiceError
 from tests.daemon.service.conftest import STRANGE, Make
 
@@ -98,7 +99,13 @@ def test_a_user_unit_asks_for_nothing_that_needs_capabilities_taken_away(make: M
     unit = service_unit(make(), version=NEW)
     for needs_privileges in ("CapabilityBoundingSet", "ProtectKernelModules", "ProtectKernelLogs", "User"):
         assert directives(unit, needs_privileges) == []
-    assert directives(unit, "PrivateUsers") == ["yes"]
+
+
+def test_mounts_of_a_user_unit_are_asked_for_where_systemd_needs_that_and_the_kernel_allows_it(make: Make) -> None:
+    for version, allowed, said in ((OLD, True, ["yes"]), (OLD, False, []), (NEW, True, []), (NEW, False, [])):
+        unit = service_unit(make(), version=version, has_user_namespaces=allowed)
+        assert directives(unit, "PrivateUsers") == said
+    assert directives(service_unit(make(scope=Scope.SYSTEM), version=OLD), "PrivateUsers") == []
 
 
 @pytest.mark.parametrize("scope", Scope)
