@@ -318,7 +318,7 @@ def create_app(
 
     ``command_line_key`` lets in, where keys are required, whoever can read the file that it is written to.
     ``app.state.begin_stop`` is for whoever runs it to call as soon as it is asked to stop, ``app.state.stopped`` to
-    wait for until it stops listening.
+    wait for until it stops listening; ``app.state.ready`` returns when it can answer.
     """
     start = settings()
     launcher = launcher or ProcessLauncher(keeps_spare=start.spare_worker, hang_timeout_s=start.hang_timeout_s)
@@ -332,6 +332,7 @@ def create_app(
     # The interactive pages load their scripts from a CDN: not on an offline machine.
     app = FastAPI(title="slmreg", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.begin_stop, app.state.stopped = daemon.begin_stop, daemon.stopped
+    app.state.ready = daemon.upkeep.ready.wait
     forms = frozenset({TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH})
     app.add_middleware(Guard, access=daemon.access, settings=settings, form_paths=forms)
     install_error_handlers(app)

@@ -29,7 +29,9 @@
     |-- DaemonStopping
     |-- DaemonNotRunning
     |-- DaemonAlreadyRunning
-    `-- AddressInUse
+    |-- AddressInUse
+    `-- ServiceError              the system's own services: systemd, launchd, the task scheduler
+        `-- NoServiceSystem       this machine has none that slmreg knows, or none for this user
 
 A message says what happened, to which thing, and what to do. ``code`` is the stable machine-readable name; the HTTP
 status of each class stands in one table in ``daemon/api/errors.py``.
@@ -228,3 +230,11 @@ class DaemonAlreadyRunning(SlmregError):
 
 class AddressInUse(SlmregError):
     code = "address_in_use"
+
+
+class ServiceError(SlmregError):
+    code = "service_error"
+
+
+class NoServiceSystem(ServiceError):
+    code = "no_service_system"

@@ -53,6 +53,8 @@ STATUS: dict[type[errors.SlmregError], int] = {
     errors.DaemonNotRunning: 503,
     errors.DaemonAlreadyRunning: 409,
     errors.AddressInUse: 409,
+    errors.ServiceError: 500,
+    errors.NoServiceSystem: 501,
 }
 
 

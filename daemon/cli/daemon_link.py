@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     import httpx
 
 PING_TIMEOUT_S = 5.0
+# Set by systemd for a unit with RuntimeDirectory=.
+RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"
+RUN_FILE = "daemon.json"
+# Where every address is listened on, this machine is reached by its own.
+_FROM_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound to it here
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,12 @@ def require_daemon(run_file: Path) -> RunningDaemon:
     return running
 
 
+def url_at(host: str, port: int) -> str:
+    """Where this machine reaches who listens there."""
+    host = _FROM_HERE.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 @contextlib.contextmanager
 def announced(run_file: Path, running: RunningDaemon) -> Iterator[None]:
     """Write the run file while the daemon serves; readable by its owner only."""
@@ -77,6 +88,20 @@ def announced(run_file: Path, running: RunningDaemon) -> Iterator[None]:
     finally:
         if (_read(run_file) or running) == running:  # another daemon of this home may have written its own
             run_file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def announced_to_all(environment: Mapping[str, str], running: RunningDaemon) -> Iterator[None]:
+    """Where it runs, without its key, in the folder that a service manager has made for what everybody may know."""
+    folder = environment.get(RUNTIME_DIRECTORY, "").partition(":")[0]
+    if not folder:
+        yield
+        return
+    public = Path(folder, RUN_FILE)
+    with announced(public, replace(running, key=None, socket=None)):
+        with contextlib.suppress(OSError):
+            public.chmod(0o644)
+        yield
 
 
 def _read(run_file: Path) -> RunningDaemon | None:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import secrets
-import signal
 import socket
 import sys
-from types import FrameType
+from dataclasses import replace
 
 import click
 
 from daemon import __version__
 from daemon.cli.backend import home_paths
-from daemon.cli.daemon_link import RunningDaemon, announced, find_daemon
+from daemon.cli.daemon_link import RunningDaemon, announced, announced_to_all
 from daemon.cli.hangup import reload_on_hangup
-from daemon.cli.listeners import listening, url_of
+from daemon.cli.instance import sole_instance
+from daemon.cli.listeners import as_passed, listening, url_of
 from daemon.cli.output import say
-from daemon.config.layers import load_effective
+from daemon.cli.stop_request import StopRequest
+from daemon.config.layers import Effective, load_effective
 from daemon.config.present import PresentSettings
 from daemon.request_id import RequestIdFormatter
+from daemon.service.activation import take_passed_sockets
+from daemon.service.notify import Supervisor
 from daemon.settings import Paths, Settings
-from registry.errors import DaemonAlreadyRunning, SettingsError
+from registry.errors import SettingsError
 
 STOP_MARGIN_S = 10
-FORCED_POLL_S = 0.05
 
 
 @click.command()
@@ -42,47 +43,47 @@ def serve(host: str | None, port: int | None, unix_socket: str | None, log_level
     \b
     Example: slmreg serve --port 7567
     """
+    stop = StopRequest.listen()
+    supervisor = Supervisor.take_from(os.environ, os.getpid())
+    passed = take_passed_sockets(os.environ, os.getpid())
     paths = home_paths()
     flags = {"host": host, "port": port, "socket": unix_socket, "log_level": log_level}
-    settings = PresentSettings(load_effective(paths, flags=flags), lambda: load_effective(paths, flags=flags))
-    running = find_daemon(paths.run_file)
-    if running is not None:
-        raise DaemonAlreadyRunning(f"slmreg already runs at {running.url} (pid {running.pid}).")
-    _say_who_gets_in(settings(), paths)
+
+    def read() -> Effective:
+        effective = load_effective(paths, flags=flags)
+        return replace(effective, settings=as_passed(effective.settings, passed))
+
+    settings = PresentSettings(read(), read)
     os.umask(0o077)  # what the daemon writes is for its owner alone
-    with listening(settings()) as sockets:
-        _serve(settings, paths, sockets)
+    with sole_instance(paths.run_file) as instance:
+        _say_who_gets_in(settings(), paths)
+        with listening(settings(), passed) as sockets:
+            url = url_of(settings().host, sockets[0])
+            instance.is_at(url)
+            if not stop.is_asked:
+                _serve(settings, paths, sockets, url, stop, supervisor)
 
 
-def _serve(settings: PresentSettings, paths: Paths, sockets: list[socket.socket]) -> None:
+def _serve(
+    settings: PresentSettings,
+    paths: Paths,
+    sockets: list[socket.socket],
+    url: str,
+    stop: StopRequest,
+    supervisor: Supervisor,
+) -> None:
     import uvicorn
 
     from daemon.app import create_app
     from daemon.cli.connections import bounded_by
+    from daemon.cli.server import DaemonServer, Life
     from daemon.heap import keep_heap_small
 
     keep_heap_small()
     _log_to_stderr(settings().log_level)
     settings.follow(lambda now: logging.getLogger().setLevel(now.log_level.upper()))
-
-    class Server(uvicorn.Server):
-        """Tells the application at once, and not when the last response is done, that it has to stop."""
-
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            app.state.begin_stop()
-            if self.should_exit:  # the second time: what is cut off now was meant to be, and needs no stack in the log
-                logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-                self.force_exit = True  # uvicorn itself does so for Ctrl-C only
-            super().handle_exit(sig, frame)
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            """Not before the last answer is done: until then, whoever comes is told that it stops."""
-            stopped = asyncio.ensure_future(app.state.stopped())
-            while not (stopped.done() or self.force_exit):
-                await asyncio.wait({stopped}, timeout=FORCED_POLL_S)
-            stopped.cancel()
-            await super().shutdown(sockets)
-
+    if stop.is_asked:
+        return
     key = secrets.token_urlsafe()
     app = create_app(settings, paths, command_line_key=key)
     config = uvicorn.Config(
@@ -95,15 +96,14 @@ def _serve(settings: PresentSettings, paths: Paths, sockets: list[socket.socket]
         timeout_graceful_shutdown=STOP_MARGIN_S,  # for clients that do not read the ends of their answers
     )
     by_socket = str(settings().socket) if settings().socket is not None else None
-    running = RunningDaemon(os.getpid(), url_of(settings().host, sockets[0]), __version__, key, by_socket)
-    # uvicorn stops gracefully and then raises the signal again for whoever was there before it: that is us, and we end
-    # with exit code 0.
-    for stop_signal in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop_signal, lambda *_: None)
+    running = RunningDaemon(os.getpid(), url, __version__, key, by_socket)
+    life = Life(app.state.begin_stop, app.state.stopped, app.state.ready)
     reload_on_hangup(settings.reload)
-    with announced(paths.run_file, running):
+    with announced(paths.run_file, running), announced_to_all(os.environ, running):
         say(f"slmreg {__version__} on {running.url} - Ctrl-C stops it")
-        Server(config).run(sockets=sockets)
+        # uvicorn stops gracefully and then raises the signal again for whoever was there before it: that is ``stop``,
+        # and we end with exit code 0.
+        DaemonServer(config, life, stop, supervisor).run(sockets=sockets)
 
 
 def _log_to_stderr(level: str) -> None:

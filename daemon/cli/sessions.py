@@ -8,7 +8,8 @@ import click
 
 from daemon.cli.backend import HttpBackend, Json, home_paths
 from daemon.cli.completing import complete_models
-from daemon.cli.daemon_link import find_daemon, require_daemon
+from daemon.cli.daemon_link import require_daemon
+from daemon.cli.discovery import find_any
 from daemon.cli.output import gigabytes, print_json, print_table, say, whole_time
 from daemon.durations import as_keep_alive
 
@@ -29,8 +30,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
     \b
     Example: slmreg status --json
     """
-    running = find_daemon(home_paths().run_file)
-    if running is None:
+    found = find_any()
+    if found is None:
         nothing = {
             "running": False,
             "pid": None,
@@ -42,10 +43,13 @@ def status(ctx: click.Context, as_json: bool) -> None:
         }
         print_json(nothing) if as_json else say("No slmreg daemon is running. Start it with `slmreg serve`.")
         ctx.exit(1)
-    with HttpBackend(running) as backend:
-        facts = {**backend.status(), "url": running.url}
+    if found.whose is not None:
+        say(f"No daemon of this home runs; this one is {found.whose}, and other commands do not ask it.")
+    facts = {**(found.facts or {"running": True, "pid": found.running.pid or None}), "url": found.running.url}
     if as_json:
         print_json(facts)
+    elif found.facts is None:
+        click.echo(f"running at {found.running.url}; it wants an API key to say more")
     else:
         _print_status(facts)
 

@@ -1,0 +1,101 @@
+"""Daemons beyond this home: that of a service with a home of its own, of the system, or of another user.
+
+Only what says where a daemon is asks here. Every other command keeps to its own home: to list the models of one
+registry and change the pins of another would be worse than to say that no daemon runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.cli.daemon_link import PING_TIMEOUT_S, RUN_FILE, RunningDaemon, find_daemon, url_at
+from daemon.config.layers import load_settings
+from daemon.settings import Paths
+from registry.errors import SlmregError
+
+SYSTEM_RUN_FILE = Path("/run/slmreg") / RUN_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """``whose`` says whose it is where it is not this home's; ``facts`` are its status, None where it tells us none."""
+
+    running: RunningDaemon
+    facts: dict[str, Any] | None
+    whose: str | None = None
+
+
+def find_any(environment: Mapping[str, str] = os.environ, system_run_file: Path = SYSTEM_RUN_FILE) -> Found | None:
+    """The daemon of this home, else that of this user's service, of the system, or at the configured address."""
+    paths = Paths.from_environment(environment)
+    own = find_daemon(paths.run_file)
+    if own is not None:
+        return Found(own, status_of(own))
+    for whose, running in _elsewhere(environment, paths, system_run_file):
+        facts = status_of(running)
+        if facts is not None:
+            return Found(running, facts or None, whose)
+    return None
+
+
+def system_daemon(run_file: Path = SYSTEM_RUN_FILE) -> RunningDaemon | None:
+    """Where the service of the system says that it is, which is for everybody to read; None if it says nothing."""
+    try:
+        return RunningDaemon(**json.loads(run_file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def status_of(running: RunningDaemon) -> dict[str, Any] | None:
+    """What it says of itself; empty if it is one that tells nobody without a key; None if it is not there."""
+    import httpx
+
+    try:
+        with running.client(PING_TIMEOUT_S) as client:
+            answer = client.get("/slmreg/status")
+            body = answer.json()
+        if answer.status_code == httpx.codes.OK and isinstance(body.get("pid"), int):
+            return dict(body)
+        is_ours = answer.status_code == httpx.codes.UNAUTHORIZED and body["error"]["code"] == "invalid_api_key"
+        return {} if is_ours and "slmreg" in body["error"]["message"] else None
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def occupant(url: str) -> str:
+    """Who listens there, in words, where we wanted to."""
+    facts = status_of(RunningDaemon(0, url, ""))
+    if facts is None:
+        return "another program"
+    pid = facts.get("pid")
+    if pid is None:
+        return "the slmreg of another user or home"
+    user = ""
+    with contextlib.suppress(OSError, KeyError, NotImplementedError):
+        user = f", user {Path(f'/proc/{pid}').owner()}"
+    return f"the slmreg of another user or home (pid {pid}{user})"
+
+
+def _elsewhere(environment: Mapping[str, str], own: Paths, system: Path) -> Iterator[tuple[str, RunningDaemon]]:
+    from daemon.service.deployment import HOME_VARIABLE, Scope
+    from daemon.service.here import read_record, service_system
+
+    with contextlib.suppress(SlmregError):
+        record = read_record(service_system(Scope.USER, environment))
+        home = dict(record.environment).get(HOME_VARIABLE) if record is not None else None
+        of_service = find_daemon(Paths.from_environment({HOME_VARIABLE: home}).run_file) if home else None
+        if of_service is not None:
+            yield f"your service's, whose home is {home}", of_service
+    of_system = system_daemon(system)
+    if of_system is not None:
+        yield "the system service's", of_system
+    with contextlib.suppress(SlmregError):
+        settings = load_settings(own, environment)
+        if settings.port:
+            yield "another user's, or another home's", RunningDaemon(0, url_at(settings.host, settings.port), "")
