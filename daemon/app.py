@@ -22,6 +22,7 @@ from daemon.admin import Admin
 from daemon.announce import Announcer
 from daemon.answer_limits import AnswerLimits
 from daemon.answers import Answers
+from daemon.api.accounting import Accounting
 from daemon.api.admin import choice_router, registry_router, sessions_router
 from daemon.api.anthropic import anthropic_router
 from daemon.api.audio import TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH, audio_router
@@ -30,6 +31,7 @@ from daemon.api.embeddings import embeddings_router
 from daemon.api.errors import install_error_handlers
 from daemon.api.events import events_router
 from daemon.api.foundry import foundry_router, foundry_sessions_router
+from daemon.api.metrics import logs_router, metrics_router
 from daemon.api.ollama.routers import ollama_router
 from daemon.api.openai import openai_router
 from daemon.api.presets import presets_router
@@ -43,7 +45,11 @@ from daemon.events import EventLog
 from daemon.learner import Learner
 from daemon.listing import Listing
 from daemon.loads import Loads
+from daemon.logs.logs import Logs
 from daemon.machine import Machine
+from daemon.metrics.book import Metrics
+from daemon.metrics.exposition import Exposition
+from daemon.metrics.gauges import Gauges
 from daemon.pool.budget import MemoryMeter
 from daemon.pool.launch import Launcher, ProcessLauncher
 from daemon.pool.limits import PoolLimits
@@ -80,8 +86,10 @@ class Daemon:
         environment: Mapping[str, str],
         launcher: Launcher,
         command_line_key: str | None,
+        logs: Logs,
     ) -> None:
         self.settings = settings
+        self.metrics = Metrics()
         self.started_s = time.monotonic()
         self.registry = Registry.open(paths.database)
         self.access = Access(
@@ -103,7 +111,7 @@ class Daemon:
         self.proofs = Proofs(
             self.registry.record_engine_proof, self.registry.engine_proofs(), runtime=installed_runtime()
         )
-        observers = Observers((self.learner, self.proofs, news))
+        observers = Observers((self.learner, self.proofs, news, self.metrics))
         budget_bytes = memory_budget(settings, self.machine.hardware)
         self.pool = SessionPool(launcher, _limits(settings, budget_bytes), memory, observer=observers)
         self.warm = WarmSet(self.pool, settings.warm_tasks, is_swapping=settings.auto_swap, on_swap=news.swapped)
@@ -138,6 +146,16 @@ class Daemon:
             request_timeout_s=settings.request_timeout_s,
             limits=AnswerLimits(choices=settings.max_choices, tokens=settings.max_answer_tokens),
             logs_prompts=settings.log_prompts,
+            metrics=self.metrics,
+        )
+        self.gauges = Gauges(
+            metrics=self.metrics,
+            sessions=self.pool.snapshot,
+            models=self.catalog.models,
+            problems=lambda: len(self.catalog.problems()),
+            events=self.events.published,
+            followers=lambda: self.events.followers,
+            log_drops=lambda: logs.dropped,
         )
         self.loads = Loads(self.catalog, self.pool)
         self._launcher = launcher
@@ -284,15 +302,18 @@ def create_app(
     launcher: Launcher | None = None,
     *,
     command_line_key: str | None = None,
+    logs: Logs | None = None,
 ) -> FastAPI:
     """The whole daemon as an ASGI app. Raises DatabaseError if the registry cannot be opened.
 
     ``command_line_key`` lets in, where keys are required, whoever can read the file that it is written to.
+    ``logs`` are those of this process, whose levels can be changed; absent: nobody has set any up.
     ``app.state.begin_stop`` is for whoever runs it to call as soon as it is asked to stop, ``app.state.stopped`` to
     wait for until it stops listening.
     """
     launcher = launcher or ProcessLauncher(keeps_spare=settings.spare_worker, hang_timeout_s=settings.hang_timeout_s)
-    daemon = Daemon(settings, paths, environment, launcher, command_line_key)
+    logs = logs or Logs(settings)
+    daemon = Daemon(settings, paths, environment, launcher, command_line_key, logs)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -304,6 +325,7 @@ def create_app(
     app.state.begin_stop, app.state.stopped = daemon.begin_stop, daemon.stopped
     forms = frozenset({TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH})
     app.add_middleware(Guard, access=daemon.access, settings=settings, form_paths=forms)
+    app.add_middleware(Accounting, metrics=daemon.metrics)
     install_error_handlers(app)
     app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=settings.max_messages))
     conversations = daemon.conversations
@@ -327,6 +349,8 @@ def create_app(
     app.include_router(choice_router(daemon.admin))
     app.include_router(presets_router(daemon.admin))
     app.include_router(events_router(daemon.events, heartbeat_s=settings.heartbeat_s))
+    app.include_router(metrics_router(Exposition(daemon.gauges.read)))
+    app.include_router(logs_router(logs.levels))
     app.include_router(sessions_router(daemon.loads, daemon.pool))
     app.include_router(foundry_router(daemon.catalog))
     app.include_router(foundry_sessions_router(daemon.catalog, daemon.loads, daemon.pool))

@@ -19,7 +19,7 @@ from daemon.cli.backend import home_paths
 from daemon.cli.daemon_link import RunningDaemon, announced, find_daemon
 from daemon.cli.listeners import listening, url_of
 from daemon.cli.output import say
-from daemon.request_id import RequestIdFormatter
+from daemon.logs.logs import Logs
 from daemon.settings import Paths, Settings, load_settings
 from registry.errors import DaemonAlreadyRunning, SettingsError
 
@@ -47,11 +47,11 @@ def serve(host: str | None, port: int | None, unix_socket: str | None, log_level
         raise DaemonAlreadyRunning(f"slmreg already runs at {running.url} (pid {running.pid}).")
     _say_who_gets_in(settings, paths)
     os.umask(0o077)  # what the daemon writes is for its owner alone
-    with listening(settings) as sockets:
-        _serve(settings, paths, sockets)
+    with listening(settings) as sockets, Logs(settings, stream=sys.stderr, path=paths.log) as logs:
+        _serve(settings, paths, sockets, logs)
 
 
-def _serve(settings: Settings, paths: Paths, sockets: list[socket.socket]) -> None:
+def _serve(settings: Settings, paths: Paths, sockets: list[socket.socket], logs: Logs) -> None:
     import uvicorn
 
     from daemon.app import create_app
@@ -59,7 +59,6 @@ def _serve(settings: Settings, paths: Paths, sockets: list[socket.socket]) -> No
     from daemon.heap import keep_heap_small
 
     keep_heap_small()
-    _log_to_stderr(settings.log_level)
 
     class Server(uvicorn.Server):
         """Tells the application at once, and not when the last response is done, that it has to stop."""
@@ -80,7 +79,7 @@ def _serve(settings: Settings, paths: Paths, sockets: list[socket.socket]) -> No
             await super().shutdown(sockets)
 
     key = secrets.token_urlsafe()
-    app = create_app(settings, paths, command_line_key=key)
+    app = create_app(settings, paths, command_line_key=key, logs=logs)
     config = uvicorn.Config(
         app,
         http=bounded_by(settings),
@@ -100,14 +99,6 @@ def _serve(settings: Settings, paths: Paths, sockets: list[socket.socket]) -> No
     with announced(paths.run_file, running):
         say(f"slmreg {__version__} on {running.url} - Ctrl-C stops it")
         Server(config).run(sockets=sockets)
-
-
-def _log_to_stderr(level: str) -> None:
-    lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(RequestIdFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[lines])
-    for noisy in ("httpx", "uvicorn.error", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _say_who_gets_in(settings: Settings, paths: Paths) -> None:

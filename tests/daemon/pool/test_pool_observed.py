@@ -11,6 +11,7 @@ import pytest
 from daemon.pool.failures import FailureKind
 from daemon.pool.observer import FailedLoad, Loaded
 from daemon.pool.plan import LoadPlan
+from daemon.pool.session import Leaving
 from registry.errors import LoadFailed, OutOfBudget
 from registry.model import Model
 from tests.daemon.pool.bench import PLAN, Bench
@@ -35,7 +36,7 @@ class Notes:
     def failed(self, failure: FailedLoad) -> None:
         self.failures.append(failure)
 
-    def unloaded(self, model: Model, why: str) -> None:
+    def unloaded(self, model: Model, reason: Leaving, why: str) -> None:
         self.gone.append((model.id, why))
 
     def ran_out_of_memory(self, model: Model, need_bytes: int) -> None:
