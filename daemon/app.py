@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import importlib
 import logging
 import os
@@ -263,7 +264,7 @@ class Daemon:
 
     def _on_loop(self, act: Callable[[], object]) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(act)
+            self._loop.call_soon_threadsafe(act, context=contextvars.Context())  # not in the name of a request
 
     def _headroom_bytes(self) -> int:
         return headroom_bytes(self.machine.hardware(), self.settings.memory_reserve_bytes)

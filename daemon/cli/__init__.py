@@ -19,6 +19,7 @@ from daemon.cli import (
     demo,
     doctor,
     keys,
+    logs,
     manifest,
     models,
     pins,
@@ -61,7 +62,24 @@ def main() -> None:
     """
 
 
-GROUPS = (serve, demo, models, show, choose, pins, preset, rate, sessions, chat, verify, manifest, allow, keys, doctor)
+GROUPS = (
+    serve,
+    demo,
+    models,
+    show,
+    choose,
+    pins,
+    preset,
+    rate,
+    sessions,
+    chat,
+    verify,
+    manifest,
+    allow,
+    keys,
+    logs,
+    doctor,
+)
 
 for group in GROUPS:
     for command in group.COMMANDS:

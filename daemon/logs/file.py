@@ -76,13 +76,21 @@ class LogFile:
 
     def _rotate(self) -> None:
         self.close()
+        try:
+            self._put_aside()
+        except OSError:
+            # Windows: not while somebody reads it. There will be another moment.
+            if self._size >= 2 * self._max_bytes:
+                raise
+        self._open()
+
+    def _put_aside(self) -> None:
         for number in range(self._files - 1, 0, -1):
             before = rotated(self.path, number - 1)
             if before.exists():
                 before.replace(rotated(self.path, number))
         if self._files == 1:
             self.path.unlink(missing_ok=True)
-        self._open()
 
     def _remove_surplus(self) -> None:
         """There may have been more of them before."""

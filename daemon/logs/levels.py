@@ -47,7 +47,7 @@ def module_named(name: str) -> str:
     for known in (name, meant):
         if known in (*MODULES, *LIBRARIES):
             return known
-    near = difflib.get_close_matches(meant, MODULES, n=1)
+    near = difflib.get_close_matches(meant, MODULES, n=1, cutoff=0.8)
     hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join((*MODULES, *LIBRARIES))}."
     raise ValueError(f"nothing logs as {name!r}. {hint}")
 

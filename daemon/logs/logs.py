@@ -63,9 +63,9 @@ class Logs(logging.Handler):
 
     def __exit__(self, *_: object) -> None:
         logging.captureWarnings(False)
-        logging.getLogger().removeHandler(self)
-        for outlet in self._outlets:
+        for outlet in reversed(self._outlets):  # the file first: what becomes of it is said on the console
             outlet.close()
+        logging.getLogger().removeHandler(self)
         if self._file is not None:
             self._file.close()
         self.close()

@@ -1,6 +1,6 @@
 """Reading the log files again: their last lines, and what is added to them, across the moments when one is put aside.
 
-Invariant: whoever writes is never disturbed, and need not run.
+Invariant: whoever writes need not run, and no line is read twice.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Self
 
 from daemon.logs.file import numbered, rotated
 from daemon.logs.line import LEVELS, Line, from_json
@@ -34,50 +35,58 @@ class Wanted:
         return is_late and is_of_request and LEVELS.index(self.level) <= _severity(line.level)
 
 
-def last_lines(path: Path, wanted: Wanted, most: int) -> list[Line]:
-    """The last ``most`` lines of all files, oldest first. Raises OSError if one is there and cannot be read."""
-    found: list[Line] = []
-    for each in (path, *(old for _number, old in numbered(path))):
-        if len(found) >= most:
-            break
-        lines = [line for line in _lines(_content(each)) if wanted.takes(line)]
-        found[:0] = lines[max(0, len(lines) - (most - len(found))) :]
-    return found
-
-
-class Tail:
-    """What is added to the log from now on. Close it, or use it as a context."""
+class LogReader:
+    """``last`` first, then ``follow`` from there. Close it, or use it as a context. All raise OSError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = _open(path)
+        # Without the newest: it has just been put aside, or nothing was logged yet.
+        self._file = _open(path) or _open(rotated(path, 1))
         self._pending = b""
-        if self._file is not None:
-            self._file.seek(0, os.SEEK_END)
 
-    def __enter__(self) -> Tail:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
 
-    def follow(self, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[Line]:
+    def last(self, wanted: Wanted, most: int) -> list[Line]:
+        """The last ``most`` lines of all files, oldest first."""
+        found: list[Line] = []
+        for lines in self._backwards():
+            fitting = [line for line in lines if wanted.takes(line)]
+            found[:0] = fitting[max(0, len(fitting) - (most - len(found))) :]
+            if len(found) >= most:
+                break
+        return found
+
+    def follow(self, wanted: Wanted, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[Line]:
         """Lines as they come, for ever."""
         while True:
-            yield from self.take()
+            yield from filter(wanted.takes, self.take())
             sleep(POLL_S)
 
     def take(self) -> Iterator[Line]:
         """The lines that have come since the last time, also in files that were put aside since."""
         yield from self._rest()
         for later in self._later():
+            yield from self._rest()  # what came before it was put aside
             if self._file is not None:
-                yield from self._rest()  # what came before it was put aside
                 self._file.close()
-            self._pending = b""
-            self._file = later
+            self._file, self._pending = later, b""
             yield from self._rest()
+
+    def _backwards(self) -> Iterator[Iterator[Line]]:
+        """The lines of each file, newest file first."""
+        yield self._rest()
+        ours = _identity(self._file) if self._file is not None else None
+        for _number, path in numbered(self._path):
+            file = _open(path)
+            if file is not None:
+                with file:
+                    if _identity(file) != ours:
+                        yield _lines(file.read().split(b"\n"))
 
     def _rest(self) -> Iterator[Line]:
         """Whole lines of the open file; half of one is kept for the next time."""
@@ -87,38 +96,34 @@ class Tail:
         self._pending = rest if len(rest) <= _MAX_PENDING_BYTES else b""
         yield from _lines(whole)
 
-    def _later(self) -> list[BinaryIO]:
-        """The files after the open one, oldest first, opened. None while that is the newest.
-
-        They are opened before they are read: each may be put aside meanwhile, or taken away.
-        """
-        ours = os.fstat(self._file.fileno()) if self._file is not None else None
-        later: list[BinaryIO] = []
+    def _later(self) -> list[FileIO]:
+        """The files that are newer than the open one, oldest first. Opened: they may be put aside meanwhile."""
+        seen = {_identity(self._file)} if self._file is not None else set()
+        ours = frozenset(seen)
+        later: list[FileIO] = []
         number = 0
-        while (file := _open(rotated(self._path, number))) is not None:
-            status = os.fstat(file.fileno())
-            if ours is not None and (status.st_dev, status.st_ino) == (ours.st_dev, ours.st_ino):
-                file.close()
-                break
-            later.insert(0, file)
+        while (file := _open(rotated(self._path, number))) is not None and _identity(file) not in ours:
             number += 1
-            if ours is None:
-                break  # there was none: the newest is where it begins
+            if _identity(file) in seen:  # put aside since it was opened
+                file.close()
+                continue
+            seen.add(_identity(file))
+            later.insert(0, file)
+        if file is not None:
+            file.close()
         return later
 
 
-def _open(path: Path) -> BinaryIO | None:
+def _open(path: Path) -> FileIO | None:
     try:
-        return path.open("rb", buffering=0)  # type: ignore[return-value]
+        return FileIO(path)
     except FileNotFoundError:
         return None
 
 
-def _content(path: Path) -> list[bytes]:
-    try:
-        return path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
+def _identity(file: FileIO) -> tuple[int, int]:
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino
 
 
 def _lines(texts: list[bytes]) -> Iterator[Line]:
