@@ -32,6 +32,7 @@ MODULES = (
 )
 # Of other libraries those that never log what they were given to work on, whatever the level.
 LIBRARIES = ("alembic", "asyncio", "py.warnings", "uvicorn", "watchdog")
+_SHORT = {name.removeprefix(f"{ROOT}."): name for name in MODULES}
 _PACKAGES = ("daemon", "registry", "selector")
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -47,8 +48,8 @@ def module_named(name: str) -> str:
     for known in (name, meant):
         if known in (*MODULES, *LIBRARIES):
             return known
-    near = difflib.get_close_matches(meant, MODULES, n=1, cutoff=0.8)
-    hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join((*MODULES, *LIBRARIES))}."
+    near = difflib.get_close_matches(name.removeprefix(f"{ROOT}."), _SHORT, n=1)
+    hint = f"Did you mean {_SHORT[near[0]]}?" if near else f"There are {', '.join((*MODULES, *LIBRARIES))}."
     raise ValueError(f"nothing logs as {name!r}. {hint}")
 
 
