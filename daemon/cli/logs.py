@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import click
 
@@ -24,44 +23,49 @@ _UNITS_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _AGO = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(s|min|m|h|d)")
 
 
-class Since(click.ParamType):
-    """A moment in Unix time: so long ago, or in ISO 8601 (in this machine's zone if it names none)."""
+def moment(text: str) -> float:
+    """Unix time of so long ago, or of a time in ISO 8601 (in this machine's zone if it names none).
 
-    name = "when"
+    Raises BadParameter.
+    """
+    ago = _AGO.fullmatch(text)
+    if ago is not None:
+        return time.time() - float(ago[1]) * _UNITS_S[ago[2]]
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        raise click.BadParameter(f"{text!r} is no time. Write 10m, 2h, 3d, or 2026-01-31T08:00.") from error
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        ago = _AGO.fullmatch(value)
-        if ago is not None:
-            return time.time() - float(ago[1]) * _UNITS_S[ago[2]]
-        try:
-            return datetime.fromisoformat(value).timestamp()
-        except (ValueError, OverflowError, OSError):
-            self.fail(f"{value!r} is no time. Write 10m, 2h, 3d, or 2026-01-31T08:00.", param, ctx)
+
+def _moment(_ctx: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+    return moment(text) if text is not None else None
 
 
-class LevelChange(click.ParamType):
-    """``MODULE=LEVEL``."""
-
-    name = "module=level"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str | None]:
-        module, _, level = value.partition("=")
+def _level_changes(_ctx: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, str | None]:
+    """By module; None undoes a change."""
+    changes: dict[str, str | None] = {}
+    for each in given:
+        module, _, level = each.partition("=")
         if not module or level not in (*LEVELS[:-1], "default"):
-            self.fail(f"{value!r} is not usable. Write it as slmreg.pool=debug; default undoes it.", param, ctx)
-        return module, None if level == "default" else level
+            raise click.BadParameter(f"{each!r} is not usable. Write it as slmreg.pool=debug; default undoes it.")
+        changes[module] = None if level == "default" else level
+    return changes
 
 
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("-n", "--lines", "most", type=click.IntRange(0), default=100, show_default=True, help="The last N lines.")
 @click.option("--level", type=click.Choice(LEVELS), default="debug", help="Only lines that are at least so severe.")
-@click.option("--since", type=Since(), help="Only lines since then: 10m, 2h, 3d, or a time in ISO 8601.")
+@click.option(
+    "--since", metavar="WHEN", callback=_moment, help="Only lines since then: 10m, 2h, 3d, or a time in ISO 8601."
+)
 @click.option("--request", "request_id", metavar="ID", help="Only what was logged for the request with this id.")
 @click.option("--json", "as_lines", is_flag=True, help="Print JSON, one object a line.")
 @click.option(
     "--set-level",
     "changes",
-    type=LevelChange(),
+    metavar="MODULE=LEVEL",
+    callback=_level_changes,
     multiple=True,
     help="From now on log so much of a part of the running daemon, as slmreg.pool=debug; default undoes it.",
 )
@@ -72,7 +76,7 @@ def logs(
     since: float | None,
     request_id: str | None,
     as_lines: bool,
-    changes: Sequence[tuple[str, str | None]],
+    changes: dict[str, str | None],
 ) -> None:
     """Show what the daemon has logged, also after it has ended.
 
@@ -82,7 +86,7 @@ def logs(
              slmreg logs --set-level slmreg.pool=debug
     """
     if changes:
-        _change_levels(dict(changes), as_json=as_lines)
+        _change_levels(changes, as_json=as_lines)
         return
     path = home_paths().log
     console = Console.of(sys.stdout, {**os.environ, "JOURNAL_STREAM": ""})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from daemon.metrics import families
@@ -32,7 +34,7 @@ def values(metrics: Metrics, family: Family) -> dict[Labels, float | Spread]:
     return {sample.labels: sample.value for sample in samples}
 
 
-def spread(metrics: Metrics, family: Family, *labels: str) -> tuple[float, float]:
+def spread(metrics: Metrics, family: Family, *labels: str) -> tuple[int, Any]:
     """How many values, and their sum."""
     value = values(metrics, family)[labels]
     assert isinstance(value, Spread)
@@ -49,7 +51,7 @@ def answer(metrics: Metrics, clock: FakeClock, *events: tuple[float, Event], ask
 
 
 def finished(**fields: int) -> Finished:
-    told = {"prompt_tokens": 100, "completion_tokens": 6, **fields}
+    told: dict[str, Any] = {"prompt_tokens": 100, "completion_tokens": 6, **fields}
     return Finished(request_id="r", finish_reason="stop", queue_s=0, ttft_s=0, decode_s=0, **told)
 
 

@@ -53,7 +53,7 @@ def test_a_line_in_pieces_is_one_and_the_last_needs_no_end(words: LastWords, cap
         words.feed(piece)
     assert words.lines == ("one", "two")
     words.end()
-    assert words.lines == ("one", "two", "three \ufffd")
+    assert words.lines[2:] == ("three \ufffd",)
     assert len(logged(caplog)) == 3
 
 
