@@ -180,3 +180,10 @@ async def test_what_is_sent_is_ascii_on_one_line() -> None:
     assert event.data.isascii()
     assert not set(event.data) & set(b"\r\n")
     assert json.loads(event.data) == {"id": "模型\u2028 \n\r\x85ü"}
+
+
+def test_all_events_are_counted_by_kind_also_those_that_are_forgotten() -> None:
+    log = EventLog(max_events=1)
+    publish(log, 1, 2, 3)
+    log.reset("too many")
+    assert log.published() == {"counted": 3, RESET: 1}
