@@ -19,6 +19,7 @@ from daemon.company import Company
 from daemon.deadline import Deadline
 from daemon.endpoints import CHATS, EMBEDDINGS, TRANSCRIPTIONS, Endpoint
 from daemon.learner import Answered, Learner
+from daemon.metrics.book import AnswerMeter, Metrics
 from daemon.pool.failures import FailureKind, kind_of_request
 from daemon.pool.launch import Ask, Event
 from daemon.pool.lease import Lease
@@ -134,6 +135,7 @@ class Answers:
         request_timeout_s: Callable[[], float],
         limits: Callable[[], AnswerLimits] = AnswerLimits,
         logs_prompts: Callable[[], bool] = lambda: False,
+        metrics: Metrics | None = None,
     ) -> None:
         """``logs_prompts``: write what is asked into the log, which nothing else does."""
         self._catalog = catalog
@@ -142,6 +144,7 @@ class Answers:
         self._timeout_s = request_timeout_s
         self._limits = limits
         self._logs_prompts = logs_prompts
+        self._metrics = metrics or Metrics()
         self._company = Company(pool)
 
     async def start(
@@ -215,7 +218,8 @@ class Answers:
             except SlmregError as nothing_left:
                 raise first_failure or nothing_left from None
             if resolved.selection is not None:
-                log.info("selection.made task=%s id=%s", resolved.selection.task, resolved.model.id)
+                log.info("selection.made task=%s model=%s", resolved.selection.task, resolved.model.id)
+                self._metrics.selected(resolved.selection.task, resolved.model)
             try:
                 first, events, stack = await self._ask(resolved, ask(resolved), terms, deadline, expected)
             except (LoadFailed, OutOfBudget, WorkerDied) as failure:
@@ -254,10 +258,12 @@ class Answers:
         expected: type[First],
         least_tokens: int | None,
     ) -> tuple[First, AsyncGenerator[Event, None], AsyncExitStack]:
+        asked_s = self._metrics.clock()
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._pool.lease(model, plan, within_s=deadline.wait_s()))
             _require_context(lease, least_tokens)
-            events = self._in_time(self._learned(lease.generate(request), lease), deadline)
+            meter = self._metrics.meter(model, asked_s=asked_s)
+            events = self._in_time(self._learned(lease.generate(request), lease, meter), deadline)
             stack.push_async_callback(events.aclose)
             first = await anext(events)
             if not isinstance(first, expected):
@@ -265,17 +271,21 @@ class Answers:
             return first, events, stack.pop_all()
         raise AssertionError("an exit stack swallows nothing")
 
-    async def _learned(self, events: AsyncGenerator[Event, None], lease: Lease) -> AsyncGenerator[Event, None]:
-        """The events, of which the last one teaches something."""
+    async def _learned(
+        self, events: AsyncGenerator[Event, None], lease: Lease, meter: AnswerMeter
+    ) -> AsyncGenerator[Event, None]:
+        """The events, each of which is counted, and of which the last one teaches something."""
         stay = self._company.enter()
         try:
             async for event in events:
+                meter.note(event)
                 if isinstance(event, Finished | Failed):
                     self._company.leave(stay)  # before the client reads of it, and asks again
                     self._learn_from(event, lease, is_alone=stay.is_alone)
                 yield event
         finally:
             self._company.leave(stay)
+            meter.close()
             await events.aclose()
 
     def _learn_from(self, end: Finished | Failed, lease: Lease, *, is_alone: bool) -> None:

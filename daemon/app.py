@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import importlib
 import logging
 import os
@@ -23,6 +24,7 @@ from daemon.admin import Admin
 from daemon.announce import Announcer
 from daemon.answer_limits import AnswerLimits
 from daemon.answers import Answers
+from daemon.api.accounting import Accounting
 from daemon.api.admin import choice_router, registry_router, sessions_router
 from daemon.api.anthropic import anthropic_router
 from daemon.api.audio import TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH, audio_router
@@ -31,6 +33,7 @@ from daemon.api.embeddings import embeddings_router
 from daemon.api.errors import install_error_handlers
 from daemon.api.events import events_router
 from daemon.api.foundry import foundry_router, foundry_sessions_router
+from daemon.api.metrics import logs_router, metrics_router
 from daemon.api.ollama.routers import ollama_router
 from daemon.api.openai import openai_router
 from daemon.api.presets import presets_router
@@ -47,7 +50,11 @@ from daemon.events import EventLog
 from daemon.learner import Learner
 from daemon.listing import Listing
 from daemon.loads import Loads
+from daemon.logs.logs import Logs
 from daemon.machine import Machine
+from daemon.metrics.book import Metrics
+from daemon.metrics.exposition import Exposition
+from daemon.metrics.gauges import Gauges
 from daemon.pool.budget import MemoryMeter
 from daemon.pool.launch import Launcher, ProcessLauncher
 from daemon.pool.limits import PoolLimits
@@ -85,8 +92,10 @@ class Daemon:
         environment: Mapping[str, str],
         launcher: Launcher,
         command_line_key: str | None,
+        logs: Logs,
     ) -> None:
         self.settings = settings
+        self.metrics = Metrics()
         self.started_s = time.monotonic()
         self.registry = Registry.open(paths.database)
         self.access = Access(
@@ -107,7 +116,7 @@ class Daemon:
         self.proofs = Proofs(
             self.registry.record_engine_proof, self.registry.engine_proofs(), runtime=installed_runtime()
         )
-        observers = Observers((self.learner, self.proofs, news))
+        observers = Observers((self.learner, self.proofs, news, self.metrics))
         limits = Derived(settings, lambda now: _limits(now, memory_budget(now, self.machine.hardware)))
         self.pool = SessionPool(launcher, limits, memory, observer=observers)
         self.warm = WarmSet(
@@ -148,6 +157,16 @@ class Daemon:
             request_timeout_s=lambda: settings().request_timeout_s,
             limits=Derived(settings, lambda now: AnswerLimits(choices=now.max_choices, tokens=now.max_answer_tokens)),
             logs_prompts=lambda: settings().log_prompts,
+            metrics=self.metrics,
+        )
+        self.gauges = Gauges(
+            metrics=self.metrics,
+            sessions=self.pool.snapshot,
+            models=self.catalog.models,
+            problems=lambda: len(self.catalog.problems()),
+            events=self.events.published,
+            followers=lambda: self.events.followers,
+            log_drops=lambda: logs.dropped,
         )
         self.loads = Loads(self.catalog, self.pool)
         settings.follow(lambda _now: self._on_loop(self._follow_settings))
@@ -269,7 +288,7 @@ class Daemon:
 
     def _on_loop(self, act: Callable[[], object]) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(act)
+            self._loop.call_soon_threadsafe(act, context=contextvars.Context())  # not in the name of a request
 
     def _headroom_bytes(self) -> int:
         return headroom_bytes(self.machine.hardware(), self.settings().memory_reserve_bytes)
@@ -313,16 +332,19 @@ def create_app(
     launcher: Launcher | None = None,
     *,
     command_line_key: str | None = None,
+    logs: Logs | None = None,
 ) -> FastAPI:
     """The whole daemon as an ASGI app. Raises DatabaseError if the registry cannot be opened.
 
     ``command_line_key`` lets in, where keys are required, whoever can read the file that it is written to.
+    ``logs`` are those of this process, whose levels can be changed; absent: nobody has set any up.
     ``app.state.begin_stop`` is for whoever runs it to call as soon as it is asked to stop, ``app.state.stopped`` to
     wait for until it stops listening; ``app.state.ready`` returns when it can answer.
     """
     start = settings()
     launcher = launcher or ProcessLauncher(keeps_spare=start.spare_worker, hang_timeout_s=start.hang_timeout_s)
-    daemon = Daemon(settings, paths, environment, launcher, command_line_key)
+    logs = logs or Logs(start)
+    daemon = Daemon(settings, paths, environment, launcher, command_line_key, logs)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -335,6 +357,7 @@ def create_app(
     app.state.ready = daemon.upkeep.ready.wait
     forms = frozenset({TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH})
     app.add_middleware(Guard, access=daemon.access, settings=settings, form_paths=forms)
+    app.add_middleware(Accounting, metrics=daemon.metrics)
     install_error_handlers(app)
 
     def max_messages() -> int:
@@ -355,6 +378,8 @@ def create_app(
     app.include_router(presets_router(daemon.admin))
     app.include_router(settings_router(settings, paths.config))
     app.include_router(events_router(daemon.events, heartbeat_s=lambda: settings().heartbeat_s))
+    app.include_router(metrics_router(Exposition(daemon.gauges.read)))
+    app.include_router(logs_router(logs.levels))
     app.include_router(sessions_router(daemon.loads, daemon.pool))
     app.include_router(foundry_router(daemon.catalog))
     app.include_router(foundry_sessions_router(daemon.catalog, daemon.loads, daemon.pool))

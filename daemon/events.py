@@ -12,7 +12,7 @@ import contextlib
 import json
 import secrets
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -49,6 +49,7 @@ class EventLog:
         self._lock = threading.Lock()
         self._events: deque[Event] = deque()
         self._published = 0
+        self._kinds: Counter[str] = Counter()
         self._followers: set[Follower] = set()
         self._is_closed = False
 
@@ -57,10 +58,16 @@ class EventLog:
         """How many follow now."""
         return len(self._followers)
 
+    def published(self) -> dict[str, int]:
+        """How many events there were so far, by kind."""
+        with self._lock:
+            return dict(self._kinds)
+
     def publish(self, kind: str, data: Mapping[str, Any]) -> None:
         encoded = json.dumps(data, separators=(",", ":")).encode("ascii")
         with self._lock:
             self._published += 1
+            self._kinds[kind] += 1
             self._events.append(Event(self._id(self._published), kind, encoded))
             while len(self._events) > self.max_events():
                 self._events.popleft()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from daemon.pool.observer import FailedLoad, Loaded
+from daemon.pool.session import Leaving
 from daemon.setbacks import Setbacks
 from registry.model import Device, Measurement, Model
 from selector.learning import after_answer, after_load, is_of, nothing_measured
@@ -111,7 +112,7 @@ class Learner:
     def failed(self, failure: FailedLoad) -> None:
         """Only a lack of memory says something about the machine, and that is told apart."""
 
-    def unloaded(self, model: Model, why: str) -> None:
+    def unloaded(self, model: Model, reason: Leaving, why: str) -> None:
         """Teaches nothing."""
 
     def answered(self, answer: Answered) -> None:
@@ -135,7 +136,7 @@ class Learner:
         """A load, an answer or the whole process failed for lack of memory."""
         with self._lock:
             seconds = self._setbacks.add(model, need_bytes, self._clock())
-        log.warning("model.out_of_memory id=%s need_bytes=%d left_alone_s=%.0f", model.id, need_bytes, seconds)
+        log.warning("model.out_of_memory model=%s need_bytes=%d left_alone_s=%.0f", model.id, need_bytes, seconds)
 
     def follow(self, models: Sequence[Model], known: Iterable[Measurement]) -> None:
         """``models`` are all that the registry knows: forget what others taught, and content that is no more.

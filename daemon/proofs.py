@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from daemon import __version__
 from daemon.pool.observer import FailedLoad, Loaded
+from daemon.pool.session import Leaving
 from daemon.versions import GENAI_PACKAGES, installed_version
 from registry.model import EngineProof, Model
 
@@ -68,7 +69,7 @@ class Proofs:
     def failed(self, failure: FailedLoad) -> None:
         """Says nothing about the engines."""
 
-    def unloaded(self, model: Model, why: str) -> None:
+    def unloaded(self, model: Model, reason: Leaving, why: str) -> None:
         """Says nothing about the engines."""
 
     def ran_out_of_memory(self, model: Model, need_bytes: int) -> None:
@@ -82,4 +83,4 @@ class Proofs:
         try:
             await asyncio.to_thread(self._record, proof)
         except Exception as error:  # whatever it is, it costs a comparison at the next start
-            log.exception("proof.not_written id=%s error=%s", proof.model_id, error)
+            log.exception("proof.not_written model=%s error=%s", proof.model_id, error)

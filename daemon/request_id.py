@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import uuid
 from contextvars import ContextVar
@@ -23,12 +22,3 @@ def begin(given: str | None) -> str:
 def current() -> str | None:
     """None outside of a request."""
     return _current.get()
-
-
-class RequestIdFormatter(logging.Formatter):
-    """Adds the id to what is logged while a request is answered."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        line = super().formatMessage(record)
-        request_id = current()
-        return line if request_id is None else f"{line} request_id={request_id}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from daemon.events import EventLog
 from daemon.pool.observer import FailedLoad, Loaded
+from daemon.pool.session import Leaving
 from registry.model import Model, Task
 
 
@@ -26,7 +27,7 @@ class SessionNews:
         }
         self._events.publish("session.failed", data)
 
-    def unloaded(self, model: Model, why: str) -> None:
+    def unloaded(self, model: Model, reason: Leaving, why: str) -> None:
         self._events.publish("session.unloaded", {"id": model.id, "reason": why})
 
     def ran_out_of_memory(self, model: Model, need_bytes: int) -> None:

@@ -16,8 +16,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
-from daemon.access_settings import AccessSettings
 from daemon.durations import KeepAlive
+from daemon.log_settings import LogSettings
 from daemon.model_overrides import ModelOverride
 from registry.model import Task
 from selector.policy import Policy
@@ -40,6 +40,7 @@ class Paths:
     run_file: Path
     hardware_cache: Path
     conversations: Path
+    log: Path
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -47,7 +48,7 @@ class Paths:
         home = environment.get("SLMREG_HOME")
         if home:
             root = Path(home).expanduser().absolute()
-            return cls.under(config=root, data=root, run=root / "run", cache=root / "cache")
+            return cls.under(config=root, data=root, run=root / "run", cache=root / "cache", logs=root / "logs")
         import platformdirs
 
         dirs = platformdirs.PlatformDirs("slmreg", appauthor=False)
@@ -56,24 +57,25 @@ class Paths:
             data=Path(dirs.user_data_dir),
             run=Path(dirs.user_data_dir) / "run",
             cache=Path(dirs.user_cache_dir),
+            logs=Path(dirs.user_log_dir),
         )
 
     @classmethod
-    def under(cls, *, config: Path, data: Path, run: Path, cache: Path) -> Self:
+    def under(cls, *, config: Path, data: Path, run: Path, cache: Path, logs: Path) -> Self:
         return cls(
             config=config / "config.toml",
             database=data / "registry.db",
             run_file=run / "daemon.json",
             hardware_cache=cache / "hardware.json",
             conversations=data / "responses.db",
+            log=logs / "slmreg.jsonl",
         )
 
 
-class Settings(AccessSettings):
+class Settings(LogSettings):
     """Units stand in the names. ``None`` means: worked out from the machine."""
 
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level logged")
 
     memory_budget_bytes: int | None = Field(
         None, ge=0, description="most memory all loaded models may need together; unset: what the machine has available"
@@ -185,8 +187,3 @@ class Settings(AccessSettings):
     def _from_json(cls, table: object) -> object:
         """Nor has it tables."""
         return json.loads(table) if isinstance(table, str) else table
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _in_any_case(cls, level: object) -> object:
-        return level.lower() if isinstance(level, str) else level

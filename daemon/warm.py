@@ -107,7 +107,7 @@ class WarmSet:
         try:
             await self._load(task, pick, present, catalog)
         except (LoadFailed, OutOfBudget) as error:
-            log.warning("warm.not_loaded task=%s id=%s code=%s", task, pick.id, error.code)
+            log.warning("warm.not_loaded task=%s model=%s code=%s", task, pick.id, error.code)
             return
         finally:
             del self._coming[task]

@@ -47,6 +47,7 @@ OWNERS = {
     "fastapi": ("daemon/api/", "daemon/app.py"),
     "starlette": ("daemon/api/",),
     "uvicorn": ("daemon/cli/",),
+    "prometheus_client": ("daemon/metrics/exposition.py",),
     "click": ("daemon/cli/",),
     "rich": ("daemon/cli/",),
     "tomlkit": ("daemon/config/file.py",),

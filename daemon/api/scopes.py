@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from registry.model import KeyScope
 
@@ -16,6 +17,8 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 # Asking, and reading what is here.
 USE = """
+    GET    /healthz
+    GET    /readyz
     POST   /v1/chat/completions
     POST   /v1/completions
     POST   /v1/responses
@@ -63,6 +66,7 @@ USE = """
     GET    /slmreg/pins
     GET    /slmreg/evaluations
     GET    /slmreg/sessions
+    GET    /slmreg/logs/levels
     GET    /slmreg/presets
     GET    /slmreg/presets/{name:path}
     GET    /openapi.json
@@ -84,6 +88,7 @@ ADMIN = """
     DELETE /slmreg/evaluations/{model:path}
     POST   /slmreg/presets
     DELETE /slmreg/presets/{name:path}
+    PUT    /slmreg/logs/levels
     POST   /api/create
     POST   /api/copy
     DELETE /api/delete
@@ -104,18 +109,36 @@ def scope_of(method: str, path: str) -> KeyScope:
 
 def listed_scope(method: str, path: str) -> KeyScope | None:
     """What the table says, None if it says nothing. HEAD is GET without the body."""
+    row = _find(method, path)
+    return row.scope if row is not None else None
+
+
+def template_of(method: str, path: str) -> str | None:
+    """The path as it stands in the table, so one of a bounded number; None if it is not in there."""
+    row = _find(method, path)
+    return row.path if row is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    method: str
+    path: str
+    scope: KeyScope
+    form: re.Pattern[str]
+
+
+def _find(method: str, path: str) -> _Row | None:
     method = "GET" if method == "HEAD" else method
-    exact = _EXACT.get((method, path))
-    if exact is not None:
-        return exact
-    return next((scope for verb, form, scope in _FORMS if verb == method and form.fullmatch(path)), None)
+    return _EXACT.get((method, path)) or next(
+        (row for row in _FORMS if row.method == method and row.form.fullmatch(path)), None
+    )
 
 
-def _rows() -> Iterator[tuple[str, str, KeyScope]]:
+def _rows() -> Iterator[_Row]:
     for table, scope in ((USE, KeyScope.USE), (ADMIN, KeyScope.ADMIN)):
         for line in table.strip().splitlines():
             method, path = line.split()
-            yield method, path, scope
+            yield _Row(method, path, scope, _form(path))
 
 
 def _form(path: str) -> re.Pattern[str]:
@@ -124,5 +147,5 @@ def _form(path: str) -> re.Pattern[str]:
     return re.compile("".join(text), re.DOTALL)
 
 
-_EXACT = {(method, path): scope for method, path, scope in _rows() if "{" not in path}
-_FORMS = [(method, _form(path), scope) for method, path, scope in _rows() if "{" in path]
+_EXACT = {(row.method, row.path): row for row in _rows() if "{" not in row.path}
+_FORMS = [row for row in _rows() if "{" in row.path]

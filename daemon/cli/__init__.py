@@ -23,6 +23,7 @@ from daemon.cli import (
     doctor,
     env,
     keys,
+    logs,
     manifest,
     models,
     pins,
@@ -102,6 +103,7 @@ GROUPS = (
     service,
     env,
     config,
+    logs,
     doctor,
     completion,
 )

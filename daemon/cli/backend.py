@@ -140,6 +140,11 @@ class HttpBackend:
     def status(self) -> Json:
         return self._object("GET", "/slmreg/status")
 
+    def change_log_levels(self, levels: dict[str, str | None]) -> dict[str, str]:
+        """By logger; None is again as the settings say. What counts now."""
+        now: dict[str, str] = self._object("PUT", "/slmreg/logs/levels", {"levels": levels})["levels"]
+        return now
+
     def _object(self, method: str, path: str, body: Json | None = None) -> Json:
         answer: Json = self._call(method, path, body)
         return answer

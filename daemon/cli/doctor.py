@@ -128,13 +128,12 @@ def _report(ill: Installation, opened: Sequence[Local], findings: Sequence[Findi
     from daemon.versions import all_versions
     from selector.explain import hardware_as_json
 
-    folder = ill.paths.database.parent
     return Report(
         doctor=_as_json(findings),
         versions={"slmreg": __version__, "python": platform.python_version(), "system": _system(), **all_versions()},
         hardware=hardware_as_json(ill.machine.hardware()),
         settings=opened[0].settings if opened else None,
-        log=last_lines([*folder.glob("*.log*"), *folder.glob("logs/*")]),
+        log=last_lines(ill.paths.log.parent.glob(f"{ill.paths.log.stem}*")),
     )
 
 

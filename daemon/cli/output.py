@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -24,8 +25,9 @@ def print_json(value: Any) -> None:
 
 
 def say(text: str) -> None:
-    """To the person, not to the program that reads our output."""
-    click.echo(text, err=True)
+    """To the person, not to the program that reads our output. Where that cannot be (a full disk), work goes on."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
 
 
 def print_table(

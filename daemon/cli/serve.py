@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import socket
@@ -21,7 +20,7 @@ from daemon.cli.output import say
 from daemon.cli.stop_request import StopRequest
 from daemon.config.layers import Effective, load_effective
 from daemon.config.present import PresentSettings
-from daemon.request_id import RequestIdFormatter
+from daemon.logs.logs import Logs
 from daemon.service.activation import take_passed_sockets
 from daemon.service.notify import Supervisor
 from daemon.settings import Paths, Settings
@@ -57,11 +56,15 @@ def serve(host: str | None, port: int | None, unix_socket: str | None, log_level
     os.umask(0o077)  # what the daemon writes is for its owner alone
     with sole_instance(paths.run_file) as instance:
         _say_who_gets_in(settings(), paths)
-        with listening(settings(), passed) as sockets:
+        with (
+            listening(settings(), passed) as sockets,
+            Logs(settings(), stream=sys.stderr, path=paths.log) as logs,
+        ):
             url = url_of(settings().host, sockets[0])
             instance.is_at(url)
+            settings.follow(lambda now: logs.levels.follow(now.log_level, now.log_levels))
             if not stop.is_asked:
-                _serve(settings, paths, sockets, url, stop, supervisor)
+                _serve(settings, paths, sockets, url, stop, supervisor, logs)
 
 
 def _serve(
@@ -71,6 +74,7 @@ def _serve(
     url: str,
     stop: StopRequest,
     supervisor: Supervisor,
+    logs: Logs,
 ) -> None:
     import uvicorn
 
@@ -80,12 +84,10 @@ def _serve(
     from daemon.heap import keep_heap_small
 
     keep_heap_small()
-    _log_to_stderr(settings().log_level)
-    settings.follow(lambda now: logging.getLogger().setLevel(now.log_level.upper()))
     if stop.is_asked:
         return
     key = secrets.token_urlsafe()
-    app = create_app(settings, paths, command_line_key=key)
+    app = create_app(settings, paths, command_line_key=key, logs=logs)
     config = uvicorn.Config(
         app,
         http=bounded_by(settings),
@@ -104,14 +106,6 @@ def _serve(
         # uvicorn stops gracefully and then raises the signal again for whoever was there before it: that is ``stop``,
         # and we end with exit code 0.
         DaemonServer(config, life, stop, supervisor).run(sockets=sockets)
-
-
-def _log_to_stderr(level: str) -> None:
-    lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(RequestIdFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[lines])
-    for noisy in ("httpx", "uvicorn.error", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _say_who_gets_in(settings: Settings, paths: Paths) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from daemon.config.layers import load_settings
 from daemon.doctor.checks import Check
 from daemon.doctor.files import clock_findings, disk_findings, permission_findings, writable_findings
 from daemon.doctor.finding import Finding
-from daemon.doctor.installation import service_files, service_finding, version_findings
+from daemon.doctor.installation import service_finding, version_findings
 from daemon.doctor.machine import hardware_findings, provider_findings
 from daemon.doctor.models import doubt_findings, folder_findings, model_findings, pin_findings
 from daemon.doctor.registry import database_findings, safety_findings
 from daemon.doctor.roots import look_at, root_findings
 from daemon.doctor.running import Status, daemon_finding, failure_findings, port_finding, unwritten_findings
 from daemon.machine import Machine
+from daemon.service.here import installed_services
 from daemon.settings import Paths, Settings
 from daemon.versions import installed_version, requirements_of
 from registry.index.database import wal_of
@@ -43,7 +45,7 @@ class Installation:
     paths: Paths
     machine: Machine
     daemon: Status = None
-    user_home: Path = field(default_factory=Path.home)
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     system: str = sys.platform
 
 
@@ -56,7 +58,7 @@ def outside_checks(ill: Installation) -> tuple[Check, ...]:
         Check("failed models", lambda: failure_findings(ill.daemon)),
         Check("unwritten", lambda: unwritten_findings(ill.daemon)),
         Check("settings", lambda: _settings(ill)),
-        Check("service", lambda: (service_finding(service_files(ill.user_home, ill.system)),)),
+        Check("service", lambda: (service_finding(installed_services(ill.environment, platform=ill.system)),)),
         Check("machine", lambda: hardware_findings(ill.machine.hardware(), slow_mode=slow_mode())),
         Check(
             "disk",

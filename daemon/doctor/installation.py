@@ -13,11 +13,6 @@ from daemon.versions import GENAI_PACKAGES, RUNTIME_PACKAGES
 
 _AT_LEAST = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)\s*>=\s*(?P<version>\d+(?:\.\d+)*)")
 _NUMBERS = re.compile(r"\d+(?:\.\d+)*")
-_SERVICE_FILES = {
-    "linux": (".config/systemd/user/slmreg.service", "/etc/systemd/system/slmreg.service"),
-    "darwin": ("Library/LaunchAgents/*slmreg*.plist", "/Library/LaunchDaemons/*slmreg*.plist"),
-    "win32": ("/Windows/System32/Tasks/*slmreg*",),
-}
 
 
 def version_findings(
@@ -85,12 +80,3 @@ def service_finding(files: tuple[Path, ...]) -> Finding:
         "slmreg does not start by itself: no service is installed",
         "`slmreg service install` makes it start when you log in.",
     )
-
-
-def service_files(user_home: Path, system: str) -> tuple[Path, ...]:
-    """The unit, plist or task that starts slmreg; ``system`` is that of ``sys.platform``."""
-    found: list[Path] = []
-    for pattern in _SERVICE_FILES.get(system, ()):
-        file = user_home / pattern  # an absolute pattern stays what it is
-        found += sorted(file.parent.glob(file.name)) if file.parent.is_dir() else ()
-    return tuple(found)

@@ -14,7 +14,7 @@ from daemon.pool.budget import MemoryBudget
 from daemon.pool.limits import PoolLimits
 from daemon.pool.plan import LoadPlan
 from daemon.pool.queue import Queue
-from daemon.pool.session import Session, SessionState
+from daemon.pool.session import Leaving, Session, SessionState
 from daemon.pool.sessions import Sessions
 
 log = logging.getLogger("slmreg.pool")
@@ -53,11 +53,11 @@ class Housekeeping:
         for session in tuple(timing.expired(self._roster.serving(), now_s)):
             if session.model.id in wanted:
                 continue  # it is about to be succeeded for somebody
-            log.info("session.expired id=%s idle_s=%.0f", session.model.id, now_s - session.last_used_s)
-            self._sessions.drain(session)
+            log.info("session.expired model=%s idle_s=%.0f", session.model.id, now_s - session.last_used_s)
+            self._sessions.drain(session, Leaving.EXPIRED)
         for session in tuple(timing.abandoned(self._roster, wanted, now_s)):
-            log.info("session.abandoned id=%s", session.model.id)
-            self._sessions.drain(session)
+            log.info("session.abandoned model=%s", session.model.id)
+            self._sessions.drain(session, Leaving.ABANDONED)
         self._relieve(now_s)
 
     def suit(self, now_s: float) -> None:
@@ -79,5 +79,5 @@ class Housekeeping:
             return
         headroom_bytes = self._budget.available_bytes() if self._roster.count(SessionState.READY) else 0
         for model_id in timing.pressed(self._budget.occupants(self._roster.serving(), now_s), headroom_bytes):
-            log.warning("session.pressed_out id=%s short_bytes=%d", model_id, -headroom_bytes)
-            self._sessions.drain_serving(model_id)
+            log.warning("session.pressed_out model=%s short_bytes=%d", model_id, -headroom_bytes)
+            self._sessions.drain_serving(model_id, Leaving.PRESSED_OUT)

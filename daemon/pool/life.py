@@ -88,6 +88,7 @@ class Lives:
         return await worker.load(
             Load(
                 path=str(session.model.path),
+                model_id=session.model.id,
                 execution_provider=session.model.execution_provider,
                 threads=session.plan.threads,
                 context_tokens=session.plan.context_tokens,

@@ -16,7 +16,7 @@ from daemon.pool.lease import Waiter
 from daemon.pool.limits import PoolLimits
 from daemon.pool.plan import LoadPlan
 from daemon.pool.queue import Queue
-from daemon.pool.session import Session, SessionState
+from daemon.pool.session import Leaving, Session, SessionState
 from daemon.pool.sessions import Sessions
 from registry.errors import SlmregError
 
@@ -63,7 +63,7 @@ class Loads:
         if victims or self._sessions.is_loading:
             return False
         if is_forced:
-            log.warning("session.forced id=%s short_bytes=%d", session.model.id, shortfall)
+            log.warning("session.forced model=%s short_bytes=%d", session.model.id, shortfall)
             self._sessions.start(session)
         else:
             self._queue.refuse(waiter, self._cannot_fit(session))
@@ -80,7 +80,7 @@ class Loads:
             return True
         shortfall = waiter.plan.need_bytes - self._sessions.free_bytes()
         if shortfall <= 0:
-            log.info("session.grow id=%s context_tokens=%d", session.model.id, waiter.plan.context_tokens)
+            log.info("session.grow model=%s context_tokens=%d", session.model.id, waiter.plan.context_tokens)
             self._sessions.succeed(session, replace(waiter.plan, is_spinning=session.plan.is_spinning))
             return True
         if self._sessions.is_room_coming or self._drop_unwanted_loads():
@@ -88,14 +88,15 @@ class Loads:
         victims = () if session.is_idle else choose_victims(self._idle_beside(session), shortfall)
         self._evict(victims, session)
         if not victims:
-            log.info("session.grow_after_drain id=%s active=%d", session.model.id, session.leases)
+            log.info("session.grow_after_drain model=%s active=%d", session.model.id, session.leases)
             self._reload(session, waiter.plan)
         return False
 
     def _evict(self, victims: Iterable[str], session: Session) -> None:
         for model_id in victims:
-            log.info("session.evict id=%s for=%s", model_id, session.model.id)
-            self._sessions.drain_serving(model_id, by_s=self._clock() + self._limits().evict_timeout_s)
+            log.info("session.evict model=%s for=%s", model_id, session.model.id)
+            by_s = self._clock() + self._limits().evict_timeout_s
+            self._sessions.drain_serving(model_id, Leaving.EVICTED, by_s=by_s)
 
     def _occupants_for(self, waiter: Waiter) -> list[Occupant]:
         """All but sessions that somebody waits to see succeeded: without them their successors would be for nothing."""
@@ -122,7 +123,7 @@ class Loads:
         loading = [session for session in self._roster if session.state is SessionState.LOADING]
         unwanted = [session for session in loading if not self._is_wanted(session)]
         for session in unwanted:
-            self._sessions.drain(session)
+            self._sessions.drain(session, Leaving.ABANDONED)
         return bool(unwanted)
 
     def _is_wanted(self, loading: Session) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from daemon.pool.failures import FailureKind
+from daemon.pool.session import Leaving
 from registry.model import Model
 
 
@@ -43,8 +44,8 @@ class Observer(Protocol):
 
     def failed(self, failure: FailedLoad) -> None: ...
 
-    def unloaded(self, model: Model, why: str) -> None:
-        """Its process is gone, as it was meant to be."""
+    def unloaded(self, model: Model, reason: Leaving, why: str) -> None:
+        """Its process is gone, as it was meant to be; ``why`` says more where it was cut short."""
 
     def ran_out_of_memory(self, model: Model, need_bytes: int) -> None:
         """``need_bytes`` is what the session was expected to need."""
@@ -64,9 +65,9 @@ class Observers:
         for each in self._observers:
             each.failed(failure)
 
-    def unloaded(self, model: Model, why: str) -> None:
+    def unloaded(self, model: Model, reason: Leaving, why: str) -> None:
         for each in self._observers:
-            each.unloaded(model, why)
+            each.unloaded(model, reason, why)
 
     def ran_out_of_memory(self, model: Model, need_bytes: int) -> None:
         for each in self._observers:

@@ -28,7 +28,7 @@ from daemon.pool.loads import Loads
 from daemon.pool.observer import Observer, Observers
 from daemon.pool.plan import LoadPlan
 from daemon.pool.queue import Queue
-from daemon.pool.session import Session, SessionState
+from daemon.pool.session import Leaving, Session, SessionState
 from daemon.pool.sessions import Sessions
 from registry.errors import AnswerTimedOut, DaemonStopping
 from registry.model import Model, Task
@@ -168,7 +168,7 @@ class SessionPool:
         """Another model has taken over: no new requests, and it goes when its answers are done."""
         session = self._roster.find(model_id)
         if session is not None and session.state is SessionState.READY and not session.is_kept:
-            self._sessions.drain(session)
+            self._sessions.drain(session, Leaving.REPLACED)
             self._decide()
 
     def is_ready(self, model_id: str) -> bool:
@@ -193,7 +193,7 @@ class SessionPool:
         session.is_kept, session.warm_for = False, ()
         leaving = [each for each in self._roster if each.model.id == model_id]
         for each in leaving:
-            self._sessions.drain(each)
+            self._sessions.drain(each, Leaving.UNLOADED)
             if at_once:
                 self._sessions.cut(each, f"{model_id} was unloaded at once, before the answer was finished.")
         tasks = {each.task for each in leaving if each.task is not None}
@@ -213,7 +213,7 @@ class SessionPool:
                 self._queue.pace.forget(session.model.id)
             if not is_same and session.state in (SessionState.READY, SessionState.LOADING):
                 session.is_kept, session.warm_for = False, ()
-                self._sessions.drain(session)
+                self._sessions.drain(session, Leaving.CHANGED)
 
     @property
     def loads(self) -> int:
@@ -242,7 +242,7 @@ class SessionPool:
         self._queue.clear(DaemonStopping(STOPPING))
         for session in self._roster:
             if session.state in (SessionState.READY, SessionState.LOADING):
-                self._sessions.drain(session)
+                self._sessions.drain(session, Leaving.STOPPING)
         tasks = {s.task for s in self._roster if s.task is not None}
         if tasks:
             await asyncio.wait(tasks, timeout=self._limits().drain_timeout_s)
@@ -261,7 +261,7 @@ class SessionPool:
 
     def _reload(self, session: Session, plan: LoadPlan) -> None:
         """Where memory does not allow it twice: unload it, and load it again, whether or not anybody waits for it."""
-        self._sessions.drain(session)
+        self._sessions.drain(session, Leaving.REPLACED)
         waiter = Waiter(session.model, plan, is_background=True)
         self._add(waiter)
         waiter.granted.add_done_callback(self._give_back_at_once)
@@ -298,7 +298,7 @@ class SessionPool:
         if session.state is SessionState.DRAINING and session.leases == 0:
             session.released.set()
         elif session.expires_in_s(now_s) == 0 and session.model.id not in self._queue.wanted():
-            self._sessions.drain(session)
+            self._sessions.drain(session, Leaving.EXPIRED)
         self._decide()
 
     def _decide(self) -> None:

@@ -27,7 +27,7 @@ PULSE_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Load the model folder at ``path``.
+    """Load the model folder at ``path``; ``model_id`` is what the log calls it.
 
     ``context_tokens`` bounds one request's prompt and answer together, and also the key-value cache of all requests
     that run at the same time and of finished sequences that are kept. ``threads`` is ONNX Runtime's intra-op thread
@@ -62,6 +62,7 @@ class Load:
     cache_tokens: int = 0
     max_itl_ms: int = 110
     draft_tokens: int = 0
+    model_id: str = "-"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,23 @@ class SessionState(StrEnum):
     FAILED = "failed"
 
 
+class Leaving(StrEnum):
+    """Why a session goes as it is meant to.
+
+    ``EVICTED`` for another model, ``PRESSED_OUT`` for other programs, ``EXPIRED`` after its keep-alive, ``REPLACED`` by
+    another way to load it or another model for its task, ``CHANGED``: its files are no more what they were.
+    """
+
+    UNLOADED = "unloaded"
+    EVICTED = "evicted"
+    PRESSED_OUT = "pressed_out"
+    EXPIRED = "expired"
+    ABANDONED = "abandoned"
+    REPLACED = "replaced"
+    CHANGED = "changed"
+    STOPPING = "stopping"
+
+
 ALLOWED: dict[SessionState, frozenset[SessionState]] = {
     SessionState.UNLOADED: frozenset({SessionState.LOADING}),
     SessionState.LOADING: frozenset({SessionState.READY, SessionState.FAILED, SessionState.DRAINING}),
@@ -56,12 +73,12 @@ class Session:
     ``leases`` are the requests that use it now; ``released`` is set when its process may be stopped, and ``cut_short``
     says why if it must not wait for anybody; ``task`` is there until the process is gone, and only then can the session
     be loaded again. ``is_kept``: a person loaded it to stay; ``warm_for``: the tasks whose best model it is kept warm
-    for. ``failed_loads`` and ``deaths`` count those in a row. ``drain_by_s`` is when whoever still answers is cut off,
-    ``unwanted_since_s`` since when nobody waits for the load, ``unsuited_since_s`` since when it is loaded in another
-    way than it should be. ``succeeds`` is the session that this one takes over from once it is ready; ``failure`` of a
-    READY one is why another could not take over from it. ``is_at_limit``: the model takes no more context than this,
-    whatever it is loaded for; ``max_concurrent`` are the requests that its process answers at the same time. Times are
-    of the pool's clock.
+    for. ``failed_loads`` and ``deaths`` count those in a row. ``leaving`` is why it drains, ``drain_by_s`` when whoever
+    still answers is cut off, ``unwanted_since_s`` since when nobody waits for the load, ``unsuited_since_s`` since when
+    it is loaded in another way than it should be. ``succeeds`` is the session that this one takes over from once it is
+    ready; ``failure`` of a READY one is why another could not take over from it. ``is_at_limit``: the model takes no
+    more context than this, whatever it is loaded for; ``max_concurrent`` are the requests that its process answers at
+    the same time. Times are of the pool's clock.
     """
 
     model: Model
@@ -78,6 +95,7 @@ class Session:
     failure: Failure | None = None
     failed_loads: int = 0
     deaths: int = 0
+    leaving: Leaving = Leaving.UNLOADED
     drain_by_s: float | None = None
     cut_short: str | None = None
     unwanted_since_s: float | None = None

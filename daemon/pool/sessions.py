@@ -21,7 +21,7 @@ from daemon.pool.observer import FailedLoad, Loaded, Observer
 from daemon.pool.plan import LoadPlan
 from daemon.pool.protocol import Ready
 from daemon.pool.roster import Roster
-from daemon.pool.session import Failure, Session, SessionState
+from daemon.pool.session import Failure, Leaving, Session, SessionState
 
 log = logging.getLogger("slmreg.pool")
 
@@ -110,25 +110,25 @@ class Sessions:
         self.roster.add_successor(successor)
         self.start(successor)
 
-    def drain(self, session: Session, *, by_s: float | None = None) -> None:
+    def drain(self, session: Session, leaving: Leaving, *, by_s: float | None = None) -> None:
         """No new requests; it goes when its answers are done, at ``by_s`` at the latest if that is given."""
         if session.state not in (SessionState.READY, SessionState.LOADING):
             return
         session.advance(SessionState.DRAINING)
-        session.drain_by_s = by_s
-        log.info("session.draining id=%s active=%d", session.model.id, session.leases)
+        session.leaving, session.drain_by_s = leaving, by_s
+        log.info("session.draining model=%s reason=%s active=%d", session.model.id, leaving, session.leases)
         if session.leases == 0:
             session.released.set()
 
-    def drain_serving(self, model_id: str, *, by_s: float | None = None) -> None:
+    def drain_serving(self, model_id: str, leaving: Leaving, *, by_s: float | None = None) -> None:
         session = self.roster.find(model_id)
         if session is not None:
-            self.drain(session, by_s=by_s)
+            self.drain(session, leaving, by_s=by_s)
 
     def cut(self, session: Session, why: str) -> None:
         """Stop it now, whoever still answers."""
         if session.leases:
-            log.warning("session.cut_short id=%s active=%d", session.model.id, session.leases)
+            log.warning("session.cut_short model=%s active=%d", session.model.id, session.leases)
         session.cut_short = why
         session.released.set()
 
@@ -177,7 +177,7 @@ class Sessions:
         if session.succeeds is not None:
             self._take_over(session, session.succeeds)
         pid = session.worker and session.worker.pid
-        log.info("session.ready id=%s pid=%s seconds=%.2f", session.model.id, pid, load_s)
+        log.info("session.ready model=%s pid=%s duration_s=%.2f", session.model.id, pid, load_s)
         self._observer.loaded(
             Loaded(
                 model=session.model,
@@ -194,13 +194,13 @@ class Sessions:
     def _take_over(self, successor: Session, before: Session) -> None:
         """From one moment to the next all new requests go to ``successor``; the other one finishes what it has."""
         if before.state is not SessionState.READY:
-            self.drain(successor)
+            self.drain(successor, Leaving.REPLACED)
             return
         self.roster.take_over(successor)
         successor.is_kept, successor.warm_for = before.is_kept, before.warm_for
         successor.last_used_s = before.last_used_s
         successor.plan = replace(successor.plan, keep_alive_s=before.plan.keep_alive_s)
-        self.drain(before)
+        self.drain(before, Leaving.REPLACED)
 
     def _on_exit(self, session: Session, ending: Ending) -> None:
         if session.state is SessionState.READY:
@@ -241,16 +241,17 @@ class Sessions:
         session.advance(SessionState.FAILED)
         session.is_kept = False
         session.failure = Failure(kind, reason, self._clock() + backoff_s)
-        log.error("session.failed id=%s kind=%s reason=%r retry_s=%.0f", session.model.id, kind, reason, backoff_s)
+        log.error("session.failed model=%s kind=%s reason=%r retry_s=%.0f", session.model.id, kind, reason, backoff_s)
         if session.succeeds is None:
             self._observer.failed(FailedLoad(model=session.model, kind=kind, message=reason, retry_s=backoff_s))
 
     def _on_gone(self, session: Session) -> None:
         if session.state is SessionState.DRAINING:
             session.advance(SessionState.UNLOADED)
-            log.info("session.unloaded id=%s", session.model.id)
+            log.info("session.unloaded model=%s", session.model.id)
             if self.roster.find(session.model.id) is session:
-                self._observer.unloaded(session.model, session.cut_short or "unloaded")
+                why = session.cut_short or str(session.leaving)
+                self._observer.unloaded(session.model, session.leaving, why)
         session.ready = None
         self.roster.forget(session)
         self._on_change()

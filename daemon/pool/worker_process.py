@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 
 from daemon.pool.child import LAST_WORDS_S, Child
 from daemon.pool.failures import Ending, FailureKind, WorkerFailure, ending_of, kind_of_load
+from daemon.pool.last_words import LastWords
 from daemon.pool.protocol import (
     Accepted,
     Cancel,
@@ -44,8 +45,7 @@ log = logging.getLogger("slmreg.worker")
 Ask = Generate | Embed | Transcribe
 Event = Accepted | Delta | Finished | Embedded | Failed
 LAST = Finished | Embedded | Failed
-STDERR_LINES_KEPT = 20
-PIPE_BYTES = 4096  # read at a time, and so the longest line that is kept
+PIPE_BYTES = 4096  # read at a time
 STOP_GRACE_S = 3.0
 
 
@@ -61,13 +61,16 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
         self._prepared: asyncio.Future[None] = loop.create_future()
         self._loaded: asyncio.Future[Ready | LoadFailed | None] = loop.create_future()
-        self._last_words: deque[str] = deque(maxlen=STDERR_LINES_KEPT)
+        self._last_words = LastWords(child.pid)
         self._silence = Silence(hang_timeout_s)
         self._was_told_to_load = False
         self._is_stopping = False
         self._verdict: Ending | None = None  # why the daemon ended it
         self._ending: Ending | None = None
-        self._life: asyncio.Task[Ending] = asyncio.create_task(self._live(), name=f"worker-{child.pid}")
+        # What the process says later is not said in the name of the request that it was started for.
+        self._life: asyncio.Task[Ending] = asyncio.create_task(
+            self._live(), name=f"worker-{child.pid}", context=contextvars.Context()
+        )
 
     @property
     def pid(self) -> int:
@@ -88,6 +91,7 @@ class WorkerProcess:
 
     async def load(self, message: Load) -> Ready:
         self._was_told_to_load = True
+        self._last_words.model_id = message.model_id
         self._send(message)
         answer = await asyncio.shield(self._loaded)
         if isinstance(answer, Ready):
@@ -162,7 +166,13 @@ class WorkerProcess:
         await asyncio.gather(*readers, return_exceptions=True)
         ending = self._ending = self._how_it_ended(code)
         if code != 0 and not self._is_stopping:
-            log.warning("worker.died pid=%d how=%r last_words=%r", self.pid, ending.words, list(self._last_words)[-3:])
+            log.warning(
+                "worker.died model=%s pid=%d how=%r last_words=%r",
+                self._last_words.model_id,
+                self.pid,
+                ending.words,
+                self._last_words.lines[-3:],
+            )
         if not self._loaded.done():
             self._loaded.set_result(None)
         if not self._prepared.done():
@@ -182,7 +192,7 @@ class WorkerProcess:
         if self._is_stopping:
             return Ending("was stopped")
         is_loading = self._was_told_to_load and not self._loaded.done()
-        return ending_of(code, self._last_words, was_working=is_loading or bool(self._requests))
+        return ending_of(code, self._last_words.lines, was_working=is_loading or bool(self._requests))
 
     async def _listen(self) -> None:
         stdout = self._child.stdout
@@ -213,10 +223,11 @@ class WorkerProcess:
             raise ProtocolError(f"a worker does not send {type(message).__name__}")
 
     async def _keep_last_words(self) -> None:
-        while chunk := await self._child.stderr.read(PIPE_BYTES):
-            for line in chunk.decode("utf-8", "replace").splitlines():
-                self._last_words.append(line)
-                log.debug("worker.stderr pid=%d line=%r", self.pid, line)
+        try:
+            while chunk := await self._child.stderr.read(PIPE_BYTES):
+                self._last_words.feed(chunk)
+        finally:
+            self._last_words.end()
 
     def _died(self, ending: Ending) -> SlmregError:
         if self._is_stopping:
@@ -229,4 +240,4 @@ class WorkerProcess:
         )
 
     def _quote_stderr(self) -> str:
-        return f" It said: {self._last_words[-1]}" if self._last_words else ""
+        return f" It said: {self._last_words.lines[-1]}" if self._last_words.lines else ""

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Protocol
@@ -177,6 +178,15 @@ def read_record(system: ServiceSystem) -> Record | None:
     except OSError:
         return None
     return Record.find(raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", errors="replace"))
+
+
+def installed_services(environment: Mapping[str, str], *, platform: str = sys.platform) -> tuple[Path, ...]:
+    """The file that each installed service is described in, a person's own first."""
+    files: list[Path] = []
+    for scope in Scope:
+        with suppress(NoServiceSystem):
+            files.append(service_system(scope, environment, platform=platform).record_file)
+    return tuple(file for file in files if file.is_file())
 
 
 def has_user_namespaces(kernel: Path = Path("/proc/sys")) -> bool:

@@ -196,3 +196,10 @@ async def test_how_many_events_are_kept_and_how_many_may_follow_is_asked_each_ti
     (event,) = await next_batch(start)
     assert event.kind == RESET  # three of the four are gone
     start.close()
+
+
+def test_all_events_are_counted_by_kind_also_those_that_are_forgotten() -> None:
+    log = EventLog(max_events=lambda: 1)
+    publish(log, 1, 2, 3)
+    log.reset("too many")
+    assert log.published() == {"counted": 3, RESET: 1}

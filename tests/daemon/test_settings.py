@@ -28,7 +28,7 @@ def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(paths: Pa
 
 
 def test_home_holds_everything(tmp_path: Path, paths: Paths) -> None:
-    for path in (paths.config, paths.database, paths.run_file, paths.hardware_cache):
+    for path in (paths.config, paths.database, paths.run_file, paths.hardware_cache, paths.log):
         assert path.is_relative_to(tmp_path)
 
 
@@ -155,4 +155,30 @@ def test_what_a_choice_cannot_count_is_refused_by_name(paths: Paths, name: str, 
 def test_what_no_step_of_a_model_could_keep_is_refused_by_name(paths: Paths, name: str, value: str) -> None:
     assert (Settings().max_itl_ms, Settings().draft_tokens) == (110, 8)
     with pytest.raises(SettingsError, match=f"SLMREG_{name}"):
+        load_settings(paths, {f"SLMREG_{name}": value})
+
+
+def test_levels_of_the_log_are_by_the_names_that_people_know(paths: Paths) -> None:
+    assert (Settings().log_levels, Settings().log_files, Settings().log_file_bytes) == ({}, 5, 10_485_760)
+    write(paths, 'log_level = "WARNING"\n[log_levels]\n"slmreg.pool" = "Debug"\napi = "info"\n')
+    settings = load_settings(paths, {})
+    assert settings.log_level == "warning"
+    assert settings.log_levels == {"slmreg.pool": "debug", "slmreg.api": "info"}
+    settings = load_settings(paths, {"SLMREG_LOG_LEVELS": '{"daemon.warm": "error"}'})
+    assert settings.log_levels == {"slmreg.warm": "error"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("LOG_LEVELS", '{"slmreg.pol": "debug"}', "Did you mean slmreg.pool"),
+        ("LOG_LEVELS", '{"slmreg.pool": "loud"}', "loud"),
+        ("LOG_LEVELS", "slmreg.pool=debug", "SLMREG_LOG_LEVELS"),
+        ("LOG_LEVEL", "loud", "SLMREG_LOG_LEVEL"),
+        ("LOG_FILES", "101", "SLMREG_LOG_FILES"),
+        ("LOG_FILE_BYTES", "4095", "SLMREG_LOG_FILE_BYTES"),
+    ],
+)
+def test_what_cannot_be_logged_so_is_refused_by_name(paths: Paths, name: str, value: str, hint: str) -> None:
+    with pytest.raises(SettingsError, match=hint):
         load_settings(paths, {f"SLMREG_{name}": value})

@@ -115,14 +115,14 @@ def put(model: Path, folder: Path) -> Path:
     return Path(shutil.copytree(model, folder))
 
 
-def start_with_talker(root: Path, tiny: Path, stack: ExitStack) -> Served:
+def start_with_talker(root: Path, tiny: Path, stack: ExitStack, **settings: Any) -> Served:
     """A daemon with ``tiny`` as tiny-random, the demo model as talker, and what is in ``root / "models"`` already."""
     put(tiny, root / "models" / "tiny-random")
     talker = put(DEMO_ROOT, root / "models" / "talker")
     talker.joinpath("inference_model.json").unlink()
     with Registry.open(root / "home" / "registry.db") as registry:
         registry.add_root(root / "models")
-    return Home(root / "home", root / "models", stack).start(max_context_tokens=1024)
+    return Home(root / "home", root / "models", stack).start(max_context_tokens=1024, **settings)
 
 
 def put_broken(model: Path, folder: Path) -> Path:

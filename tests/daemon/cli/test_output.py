@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import errno
+import io
+import sys
+
 import pytest
 
-from daemon.cli.output import billions, gigabytes, print_table
+from daemon.cli.output import billions, gigabytes, print_table, say
 
 
 @pytest.mark.parametrize(
@@ -33,3 +37,13 @@ def test_a_table_in_a_pipe_is_not_cut_and_not_interpreted(capsys: pytest.Capture
     assert lines[1] == f"{long}   1"
     assert lines[2].startswith("[bold]a[/bold]")
     assert not any(line.endswith(" ") for line in lines)
+
+
+class Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_cannot_be_said_does_not_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Full())
+    say("slmreg runs")

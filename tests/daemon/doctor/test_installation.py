@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from daemon.doctor.finding import Finding, Level
-from daemon.doctor.installation import service_files, service_finding, version_findings
+from daemon.doctor.installation import service_finding, version_findings
 from daemon.versions import all_versions, requirements_of
 
 NEEDS = ("numpy>=1.21.6", "onnxruntime>=1.31.0")
@@ -43,16 +43,6 @@ def test_what_is_installed_here_fits() -> None:
     assert levels == {Level.OK}
 
 
-def test_a_service_that_starts_slmreg_is_found_where_each_system_keeps_it(tmp_path: Path) -> None:
-    files = {
-        "linux": tmp_path / ".config/systemd/user/slmreg.service",
-        "darwin": tmp_path / "Library/LaunchAgents/com.example.slmreg.plist",
-    }
-    for system, file in files.items():
-        assert file not in service_files(tmp_path, system)
-        file.parent.mkdir(parents=True)
-        file.touch()
-        assert file in service_files(tmp_path, system)
-    assert service_files(tmp_path, "plan9") == ()
-    assert service_finding((files["linux"],)).level is Level.OK
+def test_whether_it_starts_by_itself_is_good_or_worth_a_note(tmp_path: Path) -> None:
+    assert service_finding((tmp_path / "slmreg.service",)).level is Level.OK
     assert service_finding(()).level is Level.NOTE

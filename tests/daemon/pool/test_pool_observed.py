@@ -11,6 +11,7 @@ import pytest
 from daemon.pool.failures import FailureKind
 from daemon.pool.observer import FailedLoad, Loaded
 from daemon.pool.plan import LoadPlan
+from daemon.pool.session import Leaving
 from registry.errors import LoadFailed, OutOfBudget
 from registry.model import Model
 from tests.daemon.pool.bench import PLAN, Bench
@@ -27,7 +28,7 @@ class Notes:
         self.loads: list[Loaded] = []
         self.short: list[tuple[str, int]] = []
         self.failures: list[FailedLoad] = []
-        self.gone: list[tuple[str, str]] = []
+        self.gone: list[tuple[str, Leaving]] = []
 
     def loaded(self, load: Loaded) -> None:
         self.loads.append(load)
@@ -35,8 +36,9 @@ class Notes:
     def failed(self, failure: FailedLoad) -> None:
         self.failures.append(failure)
 
-    def unloaded(self, model: Model, why: str) -> None:
-        self.gone.append((model.id, why))
+    def unloaded(self, model: Model, reason: Leaving, why: str) -> None:
+        self.gone.append((model.id, reason))
+        assert why == reason or why.startswith(model.id)
 
     def ran_out_of_memory(self, model: Model, need_bytes: int) -> None:
         self.short.append((model.id, need_bytes))
@@ -179,4 +181,42 @@ async def test_a_forced_load_waits_for_one_that_is_on_its_way() -> None:
     (await bench.worker(1)).may_load.set()
     await forced
     assert bench.states()["b:1"] == "ready"
+    await bench.pool.close()
+
+
+@on_loop
+async def test_why_a_session_went_is_told_once_for_each_that_went() -> None:
+    bench = Watched(FakeLauncher(total_bytes=1500))
+    await bench.use(A)
+    await bench.use(B)
+    await bench.pool.unload("b:1")
+    await bench.use(A, replace(PLAN, keep_alive_s=0))
+    await bench.until({})
+    await bench.use(A)
+    bench.pool.retire("a:1")
+    await bench.until({})
+    await bench.use(A)
+    bench.pool.keep_only({})
+    await bench.until({})
+    await bench.use(A)
+    await bench.pool.close()
+    assert bench.notes.gone == [
+        ("a:1", Leaving.EVICTED),
+        ("b:1", Leaving.UNLOADED),
+        ("a:1", Leaving.EXPIRED),
+        ("a:1", Leaving.REPLACED),
+        ("a:1", Leaving.CHANGED),
+        ("a:1", Leaving.STOPPING),
+    ]
+
+
+@on_loop
+async def test_a_session_that_had_to_go_for_other_programs_is_told_apart() -> None:
+    bench = Watched()
+    await bench.use(A)
+    bench.launcher.total_bytes = 0
+    bench.clock.now_s += 60
+    bench.pool.tick()
+    await bench.until({})
+    assert bench.notes.gone == [("a:1", Leaving.PRESSED_OUT)]
     await bench.pool.close()

@@ -9,6 +9,7 @@ import pytest
 from daemon.service.deployment import Record, Scope, kept_environment
 from daemon.service.here import (
     has_user_namespaces,
+    installed_services,
     own_folders,
     planned_record,
     program,
@@ -93,6 +94,11 @@ def test_each_platform_has_its_own_and_others_are_told_what_else_there_is(tmp_pa
         system = service_system(Scope.USER, environment, platform=platform)
         assert isinstance(system, kind)
         assert system.record_file.is_relative_to(tmp_path)
+        assert system.record_file not in installed_services(environment, platform=platform)
+        system.record_file.parent.mkdir(parents=True)
+        system.record_file.touch()
+        assert system.record_file in installed_services(environment, platform=platform)
+    assert installed_services(environment, platform="freebsd14") == ()
     with pytest.raises(NoServiceSystem, match="slmreg serve"):
         service_system(Scope.USER, environment, platform="freebsd14")
 
@@ -119,8 +125,10 @@ def test_a_kernel_that_forbids_namespaces_is_noticed(tmp_path: Path) -> None:
 
 def test_the_folders_that_are_written_are_ours_and_none_is_named_twice(tmp_path: Path) -> None:
     assert own_folders(Paths.from_environment({"SLMREG_HOME": str(tmp_path)})) == (tmp_path,)
-    apart = Paths.under(config=tmp_path / "c", data=tmp_path / "d", run=tmp_path / "d/run", cache=tmp_path / "e")
-    assert own_folders(apart) == (tmp_path / "d", tmp_path / "e")
+    apart = Paths.under(
+        config=tmp_path / "c", data=tmp_path / "d", run=tmp_path / "d/run", cache=tmp_path / "e", logs=tmp_path / "f"
+    )
+    assert own_folders(apart) == (tmp_path / "d", tmp_path / "e", tmp_path / "f")
 
 
 def test_the_program_is_this_very_installation() -> None:
