@@ -267,3 +267,27 @@ async def test_a_scan_that_fails_is_tried_again(bench: Bench, monkeypatch: pytes
     await bench.until(lambda: bench.upkeep.is_ready)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+@on_loop
+async def test_a_time_between_rescans_that_becomes_shorter_ends_the_longer_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep_module, "LOOK_S", 0.01)
+    scans: list[Path | None] = []
+    scan = bench.scene.catalog.scan
+
+    def counted(under: Path | None = None) -> Any:
+        scans.append(under)
+        return scan(under)
+
+    monkeypatch.setattr(bench.scene.catalog, "scan", counted)
+    rescan_s = 3600.0
+    bench.upkeep._rescan_s = lambda: rescan_s
+    running = asyncio.create_task(bench.upkeep.run())
+    await bench.until(lambda: bench.upkeep.is_ready)
+    assert len(scans) == 1
+    rescan_s = 0.01
+    await bench.until(lambda: len(scans) > 2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,13 @@ class Source:
 def test_every_setting_has_a_place_in_the_table_and_nothing_else_has() -> None:
     assert set(LISTED) == set(Settings.model_fields)
     assert effect_of("not_thought_of") is Effect.RESTART
+
+
+def test_the_readme_names_what_takes_a_restart() -> None:
+    readme = " ".join((Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8").split())
+    named = readme.partition("A restart is needed for: ")[2].partition(";")[0]
+    restart = [name for name, effect in LISTED.items() if effect is Effect.RESTART]
+    assert named == ", ".join(f"`{name}`" for name in restart)
 
 
 def test_what_counts_now_and_what_counts_for_loads_is_handed_out_at_once() -> None:
