@@ -19,11 +19,11 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from daemon.answers import Answer, Answers
-from daemon.api.headers import POLICY_HEADER, answer_headers
+from daemon.api.headers import answer_headers, wishes_in
 from daemon.api.streaming import CLIENT_LEFT, DONE, ClientLeft, EventStream, ending_in_words, event_frame, or_leave
 from daemon.pool.protocol import Finished, Transcribe
 from daemon.shapes import Json
-from daemon.wants import Wants, parse_policy
+from daemon.wants import Wants
 from registry.errors import InvalidRequest, UnsupportedParameter
 from registry.model import Task
 from selector.policy import Policy
@@ -136,8 +136,7 @@ def _transcribe(audio: bytes, form: TranslationForm, *, task: str, language: str
 async def _respond(
     answers: Answers, request: Request, form: TranslationForm, ask: Transcribe, *, is_stream: bool
 ) -> Response:
-    policy = request.headers.get(POLICY_HEADER)
-    wants = Wants(task=Task.TRANSCRIPTION, policy=parse_policy(policy) if policy else form.policy)
+    wants = Wants(task=Task.TRANSCRIPTION, policy=wishes_in(request.headers).policy or form.policy)
     try:
         answer = await or_leave(answers.transcribe(form.model, ask, wants), request.receive)
     except ClientLeft:

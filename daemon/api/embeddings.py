@@ -14,11 +14,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from daemon.answers import Answers, EmbeddedTexts
-from daemon.api.headers import POLICY_HEADER, answer_headers
+from daemon.api.headers import answer_headers, wishes_in
 from daemon.api.streaming import CLIENT_LEFT, ClientLeft, json_list, or_leave
 from daemon.listing import encode
 from daemon.pool.protocol import Embed
-from daemon.wants import Wants, parse_policy
+from daemon.wants import Wants
 from registry.errors import InvalidRequest
 from registry.model import Task
 from selector.policy import Policy
@@ -59,8 +59,7 @@ def embeddings_router(answers: Answers) -> APIRouter:
     @router.post("/embeddings", response_model=None)
     async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
         """Make a vector of each text."""
-        policy = request.headers.get(POLICY_HEADER)
-        wants = Wants(task=Task.EMBEDDINGS, policy=parse_policy(policy) if policy else body.policy)
+        wants = Wants(task=Task.EMBEDDINGS, policy=wishes_in(request.headers).policy or body.policy)
         try:
             made = await or_leave(answers.embed(body.model, body.as_embed(), wants), request.receive)
         except ClientLeft:

@@ -11,6 +11,7 @@ from pydantic import AliasChoices, Field, ValidationError, model_validator
 from daemon.api.chat import ChatRequest
 from daemon.api.errors import first_wrong
 from daemon.api.fields import JsonSchema, KeepAliveField, Strict
+from daemon.api.headers import Wishes
 from daemon.options import TO_THE_END, Options
 from daemon.terms import Terms
 from registry.errors import InvalidRequest, UnsupportedParameter
@@ -76,9 +77,8 @@ class AnswerBody(Body):
             }
         )
 
-    def terms(self, chat: ChatRequest, *, deadline: str | None) -> Terms:
-        """``deadline`` stood in a header. Raises InvalidRequest."""
-        return Terms(self.keep_alive, chat.terms(deadline=deadline).deadline_s, self.options.num_ctx)
+    def terms(self, wishes: Wishes) -> Terms:
+        return Terms(self.keep_alive, wishes.deadline_s, self.options.num_ctx)
 
     def _response_format(self) -> dict[str, Any] | None:
         if isinstance(self.format, dict):
