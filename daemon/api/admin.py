@@ -15,9 +15,10 @@ from daemon.api.streaming import json_list
 from daemon.bounds import MAX_BYTES, MAX_CONTEXT_TOKENS, MAX_SECONDS
 from daemon.listing import encode
 from daemon.loads import Loads
+from daemon.model_query import ModelQuery, SortKey
 from daemon.pool.pool import SessionPool
 from daemon.shapes import Json, session_json
-from registry.model import Fallback
+from registry.model import ExecutionProvider, Fallback, Source, Status, Task
 from selector.policy import Policy
 
 FORCED = (
@@ -32,6 +33,33 @@ Globs = Annotated[tuple[Annotated[str, Field(max_length=MAX_NAME)], ...], Field(
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelsQuery(Body):
+    """Which models, in what order, and how many of them; what is left out leaves nothing out."""
+
+    task: Task | None = Field(None, description="only those that can do it")
+    status: Status | None = Field(None, description="ready: only those that can be used")
+    execution_provider: ExecutionProvider | None = None
+    source: Source | None = Field(None, description="where it was found")
+    name: str | None = Field(None, max_length=MAX_NAME, description="a glob for the id, name or alias, in any case")
+    loaded: bool | None = Field(None, description="only those that are, or are not, in memory")
+    pinned: bool | None = Field(None, description="only those that are, or are not, pinned for a task")
+    sort: SortKey = Field(SortKey.ID, description="a minus is from the largest, or from Z, down")
+    limit: int = Field(MAX_PAGE, ge=1, le=MAX_PAGE)
+    offset: int = Field(0, ge=0, le=MAX_PAGE)
+
+    def as_query(self) -> ModelQuery:
+        return ModelQuery(
+            task=self.task,
+            status=self.status,
+            execution_provider=self.execution_provider,
+            source=self.source,
+            name=self.name,
+            is_loaded=self.loaded,
+            is_pinned=self.pinned,
+            sort=self.sort,
+        )
 
 
 class SelectBody(Body):
@@ -107,13 +135,17 @@ def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
         return status()
 
     @router.get("/models", response_model=None)
-    def list_models(
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE, offset: Annotated[int, Query(ge=0)] = 0
-    ) -> Response:
-        page, total = admin.encoded_models(offset=offset, limit=limit)
-        after = offset + limit if offset + limit < total else None
+    def list_models(asked: Annotated[ModelsQuery, Query()]) -> Response:
+        """The known models that are wanted, also missing and unusable ones; ``next`` is the offset of the next page."""
+        page, total = admin.encoded_models(asked.as_query(), offset=asked.offset, limit=asked.limit)
+        end = asked.offset + asked.limit
+        after = end if end < total else None
         records = ([record for _model, record in part] for part in page)
-        return json_list(b'{"data":[', records, b'],"total":%b,"next":%b}' % (encode(total), encode(after)))
+        return json_list(
+            b'{"data":[',
+            records,
+            b'],"total":%b,"next":%b}' % (encode(total), encode(after)),
+        )
 
     @router.get("/models/{reference:path}")
     def get_model(reference: str) -> Json:

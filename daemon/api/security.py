@@ -25,7 +25,7 @@ from daemon.access_settings import AccessSettings
 from daemon.api.errors import plain_error
 from daemon.api.json_bodies import JsonLimits, UnusableJson
 from daemon.api.origins import HostList, OriginList, preflight_headers, shared_with
-from daemon.api.scopes import OPEN_PATHS, scope_of
+from daemon.api.scopes import OPEN_PATHS, remember_caller, scope_of
 from registry.model import KeyScope
 
 log = logging.getLogger("slmreg.api")
@@ -90,6 +90,7 @@ class Guard:
             await _refuse(self._too_many(), scope, receive, send)
             return
         self._running[client] += 1
+        remember_caller(scope, caller)
         try:
             await self._run(scope, headers, receive, send)
         finally:

@@ -16,6 +16,7 @@ from daemon.api.headers import wishes_in
 from daemon.api.ollama.fields import AnswerBody, in_ollamas_words, without
 from daemon.api.ollama.lines import Lines, Shape, as_message, as_response, loaded
 from daemon.api.ollama.messages import OllamaMessage, content_of, openai_messages
+from daemon.api.scopes import is_admin
 from daemon.api.serving import respond
 from daemon.api.streaming import CLIENT_LEFT, ClientLeft, LineStream, or_leave
 from daemon.loads import Loads
@@ -103,7 +104,7 @@ def answering_router(answers: Answers, loads: Loads, *, max_messages: int) -> AP
 
     async def load_or_unload(body: AnswerBody, shape: Shape, request: Request) -> Response:
         if body.is_unloading:
-            model_id, _is_unloaded = await loads.unload(body.model)
+            model_id, _is_unloaded = await loads.unload(body.model, only_unused=not is_admin(request.scope))
         else:
             try:
                 resolved = await or_leave(loads.load(body.model, keep_alive=body.keep_alive), request.receive)
