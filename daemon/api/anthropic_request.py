@@ -15,7 +15,7 @@ from daemon.api.anthropic_messages import BETWEEN_TEXTS, TextBlock, Turn, as_cha
 from daemon.api.chat import ChatRequest
 from daemon.api.chat_sampling import MAX_STOP_STRINGS, MAX_TOKEN_ID
 from daemon.api.chat_tools import MAX_TOOLS
-from daemon.api.fields import JsonSchema, Strict, without_neutral
+from daemon.api.fields import JsonSchema, RequestBody, Strict
 from daemon.pool.protocol import Generate
 from registry.errors import InvalidRequest
 
@@ -34,6 +34,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "speed": ("standard",),
     "user_profile_id": (),
 }
+# Of these, what changes nothing in an answer.
+HINTS = frozenset({"context_management", "diagnostics", "speed", "user_profile_id"})
 _LEAST_BUDGET = 1024  # Anthropic's
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
@@ -105,8 +107,11 @@ class Metadata(Strict):
     user_id: str | None = None
 
 
-class PromptFields(Strict):
+class PromptFields(RequestBody):
     """What a model reads. ``cache_control`` changes nothing: what was read is kept anyway."""
+
+    refused = NEUTRAL
+    hints = HINTS
 
     model: str = Field("auto", min_length=1, max_length=512)
     messages: list[Turn] = Field(min_length=1)
@@ -116,11 +121,6 @@ class PromptFields(Strict):
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     cache_control: CacheControl | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_neutral_values(cls, body: Any) -> Any:
-        return without_neutral(body, NEUTRAL)
 
     def chat(self) -> tuple[ChatRequest, str]:
         """The same as OpenAI has it, and how the answer begins. Raises InvalidRequest."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from daemon.api.chat_guides import GuideFields
 from daemon.api.chat_messages import MAX_IMAGES, ChatMessage
 from daemon.api.chat_sampling import SamplingFields
 from daemon.api.chat_tools import ToolFields
-from daemon.api.fields import KeepAliveField, Strict, without_neutral
+from daemon.api.fields import KeepAliveField, RequestBody, Strict
 from daemon.api.headers import NO_WISHES, Wishes
 from daemon.bounds import MAX_SECONDS
 from daemon.pool.protocol import Generate
@@ -41,6 +41,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "verbosity": ("medium",),
     "web_search_options": (),
 }
+# Of these, what only says how fast, how wordy, or kept for whom.
+HINTS = frozenset({"prediction", "store", "verbosity"})
 
 
 class StreamOptions(Strict):
@@ -48,12 +50,15 @@ class StreamOptions(Strict):
     include_obfuscation: bool = False
 
 
-class ChatRequest(SamplingFields, ToolFields, GuideFields):
+class ChatRequest(RequestBody, SamplingFields, ToolFields, GuideFields):
     """OpenAI's chat completion request, with more beside it.
 
     ``task`` and ``policy`` are for the choice of ``auto``; they mean nothing for a model that is named. ``keep_alive``
     is how long the model stays loaded afterwards, ``deadline_s`` the most that the whole answer may take.
     """
+
+    refused = NEUTRAL
+    hints = HINTS
 
     model: str = Field("auto", min_length=1, max_length=512)
     messages: list[ChatMessage] = Field(min_length=1)
@@ -71,11 +76,6 @@ class ChatRequest(SamplingFields, ToolFields, GuideFields):
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     service_tier: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_neutral_values(cls, body: Any) -> Any:
-        return without_neutral(body, NEUTRAL)
 
     def wants(self, wishes: Wishes = NO_WISHES) -> Wants:
         """What it says about the choice of a model. Raises UnknownTask."""

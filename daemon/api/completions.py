@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import uuid
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from daemon.answers import Answer, Answers
 from daemon.api.chat import StreamOptions, tokens_of
 from daemon.api.chat_sampling import DrawingFields, TokenId
+from daemon.api.fields import RequestBody
 from daemon.api.headers import DEADLINE_HEADER, NO_WISHES, Wishes, wishes_in
 from daemon.api.naming import in_the_names_of
 from daemon.api.serving import respond
@@ -33,7 +34,7 @@ _Tokens = Annotated[list[TokenId], Field(min_length=1)]
 _Many = Field(min_length=1, max_length=MAX_PROMPTS)
 
 
-class CompletionRequest(DrawingFields):
+class CompletionRequest(RequestBody, DrawingFields):
     """OpenAI's request. What says only who asks (``user``) changes nothing."""
 
     model: str = Field("auto", min_length=1, max_length=512)
@@ -47,11 +48,6 @@ class CompletionRequest(DrawingFields):
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, body: Any) -> Any:
-        return {key: value for key, value in body.items() if value is not None} if isinstance(body, dict) else body
 
     @property
     def most_tokens(self) -> int:

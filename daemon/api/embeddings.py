@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from daemon.answers import Answers, EmbeddedTexts
+from daemon.api.fields import RequestBody
 from daemon.api.headers import answer_headers, wishes_in
 from daemon.api.streaming import CLIENT_LEFT, ClientLeft, json_list, or_leave
 from daemon.listing import encode
@@ -31,10 +32,8 @@ _Tokens = Annotated[list[int], Field(min_length=1)]
 _Many = Field(min_length=1, max_length=MAX_INPUTS)
 
 
-class EmbeddingsRequest(BaseModel):
+class EmbeddingsRequest(RequestBody):
     """OpenAI's request, with ``policy`` beside it for the choice of ``auto``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     model: str = Field("auto", min_length=1, max_length=512)
     input: str | _Tokens | Annotated[list[str], _Many] | Annotated[list[_Tokens], _Many]

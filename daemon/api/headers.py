@@ -18,6 +18,8 @@ READABLE = " !#$&'()*+,/:;=?@[]~"
 TASK_HEADER = "x-slmreg-task"
 POLICY_HEADER = "x-slmreg-policy"
 DEADLINE_HEADER = "x-slmreg-deadline"
+# Which parameters were left out, because the settings allow that.
+IGNORED_HEADER = "x-slmreg-ignored"
 
 
 @dataclass(frozen=True, slots=True)

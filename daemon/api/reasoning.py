@@ -16,7 +16,7 @@ from pydantic import Field
 from daemon.answers import Answer, Answers
 from daemon.api.chat import ChatRequest
 from daemon.api.completion import Completion
-from daemon.api.fields import Strict
+from daemon.api.fields import RequestBody
 from daemon.api.headers import Wishes
 from daemon.api.naming import in_the_names_of
 from daemon.api.serving import respond
@@ -43,7 +43,7 @@ _INSTRUCTIONS = {
 }
 
 
-class ReasoningRequest(Strict):
+class ReasoningRequest(RequestBody):
     """``max_length`` bounds the tokens of the answer. ``model`` is for those who do not want it chosen for them."""
 
     prompt: str = Field(min_length=1)

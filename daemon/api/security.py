@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,10 +20,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from daemon import request_id
+from daemon import lenience, request_id
 from daemon.access import Access, Caller
 from daemon.access_settings import AccessSettings
 from daemon.api.errors import plain_error
+from daemon.api.headers import IGNORED_HEADER
 from daemon.api.json_bodies import JsonLimits, UnusableJson
 from daemon.api.origins import HostList, OriginList, preflight_headers, shared_with
 from daemon.api.scopes import OPEN_PATHS, remember_caller, scope_of
@@ -58,6 +60,7 @@ class Guard:
         self._json = JsonLimits(settings.max_json_depth, settings.max_json_items)
         self._hosts = HostList((*settings.allowed_hosts, settings.host), takes_addresses=settings.is_public)
         self._origins = OriginList(settings.allowed_origins)
+        self._is_lenient = settings.ignore_unsupported
         self._running: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +73,10 @@ class Guard:
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         is_welcome = origin is not None and self._origins.allows(origin)
-        answer = _Answering(send, request_id.begin(headers.get("x-request-id")), origin if is_welcome else None)
+        left_out = lenience.begin(is_allowed=self._is_lenient)
+        answer = _Answering(
+            send, request_id.begin(headers.get("x-request-id")), origin if is_welcome else None, left_out
+        )
         refusal = self._foreign(scope, headers, is_welcome=is_welcome)
         if refusal is None and is_welcome and _is_preflight(scope, headers):
             await _preflight_response(headers)(scope, receive, answer.send)
@@ -192,16 +198,25 @@ class Guard:
 
 
 class _Answering:
-    """Sends what a request gets, with its id, and with what lets the page of an allowed ``origin`` read it."""
+    """Sends what a request gets, with its id, what was left out of it, and with what lets the page of an allowed
+    ``origin`` read it."""
 
-    def __init__(self, send: Send, request_id: str, origin: str | None) -> None:
+    def __init__(self, send: Send, request_id: str, origin: str | None, left_out: list[str]) -> None:
         self._send = send
+        self._left_out = left_out
         self._added = [(b"x-request-id", request_id.encode()), *(shared_with(origin) if origin is not None else ())]
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *self._added]}
+            message = {**message, "headers": [*message.get("headers", ()), *self._added, *self._ignored()]}
         await self._send(message)
+
+    def _ignored(self) -> Sequence[tuple[bytes, bytes]]:
+        if not self._left_out:
+            return ()
+        names = lenience.as_text(self._left_out)
+        log.info("api.ignored parameters=%s", names)
+        return ((IGNORED_HEADER.encode(), names.encode()),)
 
 
 class _Left(Exception):
