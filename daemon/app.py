@@ -26,6 +26,7 @@ from daemon.api.admin import choice_router, registry_router, sessions_router
 from daemon.api.anthropic import anthropic_router
 from daemon.api.audio import TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH, audio_router
 from daemon.api.completions import completions_router
+from daemon.api.docs import docs_router
 from daemon.api.embeddings import embeddings_router
 from daemon.api.errors import install_error_handlers
 from daemon.api.events import events_router
@@ -299,12 +300,13 @@ def create_app(
         async with daemon.running():
             yield
 
-    # The interactive pages load their scripts from a CDN: not on an offline machine.
-    app = FastAPI(title="slmreg", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    # FastAPI's own pages load their scripts from a CDN, and its document knows few of our answers: see docs_router.
+    app = FastAPI(title="slmreg", version=__version__, lifespan=lifespan, openapi_url=None)
     app.state.begin_stop, app.state.stopped = daemon.begin_stop, daemon.stopped
     forms = frozenset({TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH})
     app.add_middleware(Guard, access=daemon.access, settings=settings, form_paths=forms)
     install_error_handlers(app)
+    app.include_router(docs_router(app))
     app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=settings.max_messages))
     conversations = daemon.conversations
     app.include_router(responses_router(daemon.answers, conversations, max_messages=settings.max_messages))

@@ -45,7 +45,7 @@ class CacheControl(Strict):
     ttl: Literal["5m", "1h"] | None = None
 
 
-class Tool(Strict):
+class ClientTool(Strict):
     """One that the client runs. ``input_schema`` is held to where a call is demanded."""
 
     name: str = Field(pattern="^[a-zA-Z0-9_-]{1,128}$")
@@ -116,7 +116,7 @@ class PromptFields(RequestBody):
     model: str = Field("auto", min_length=1, max_length=512)
     messages: list[Turn] = Field(min_length=1)
     system: str | list[TextBlock] | None = None
-    tools: list[Tool] = Field(default_factory=list, max_length=MAX_TOOLS)
+    tools: list[ClientTool] = Field(default_factory=list, max_length=MAX_TOOLS)
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
@@ -195,6 +195,6 @@ def as_generate(chat: ChatRequest, prefill: str, *, max_messages: int) -> Genera
     return replace(chat.as_generate(max_messages=max_messages), prefill=prefill)
 
 
-def _openai_tool(tool: Tool) -> dict[str, Any]:
+def _openai_tool(tool: ClientTool) -> dict[str, Any]:
     function = tool.model_dump(include={"name", "description", "strict"}, exclude_none=True)
     return {"type": "function", "function": {**function, "parameters": tool.input_schema}}

@@ -75,6 +75,8 @@ USE = """
     GET    /openapi.json
     GET    /metrics
     GET    /docs
+    GET    /docs/docs.css
+    GET    /docs/docs.js
     GET    /
 """
 

@@ -75,12 +75,12 @@ class FunctionTool(Strict):
     strict: bool | None = None
 
 
-class NamedTool(Strict):
+class ChosenFunction(Strict):
     type: Literal["function"]
     name: str
 
 
-class StreamOptions(Strict):
+class EventOptions(Strict):
     include_obfuscation: Literal[False] = False
 
 
@@ -96,7 +96,7 @@ class ResponsesRequest(RequestBody):
     previous_response_id: str | None = Field(None, max_length=128)
     store: bool = True
     stream: bool = False
-    stream_options: StreamOptions | None = None
+    stream_options: EventOptions | None = None
     include: list[Literal["message.output_text.logprobs"]] = Field(default_factory=list)
     max_output_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
@@ -108,7 +108,7 @@ class ResponsesRequest(RequestBody):
     text: TextOptions = TextOptions()
     reasoning: Reasoning = Reasoning()
     tools: list[FunctionTool] = Field(default_factory=list, max_length=MAX_TOOLS)
-    tool_choice: Literal["auto", "none", "required"] | NamedTool = "auto"
+    tool_choice: Literal["auto", "none", "required"] | ChosenFunction = "auto"
     parallel_tool_calls: bool = True
     task: str | None = Field(None, max_length=64)
     policy: Annotated[Policy, Field(strict=False)] | None = None
