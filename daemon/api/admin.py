@@ -132,6 +132,7 @@ def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
 
     @router.get("/status")
     def get_status() -> Json:
+        """The process, how many models and sessions it has, and how it looks for models."""
         return status()
 
     @router.get("/models", response_model=None)
@@ -149,22 +150,27 @@ def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
 
     @router.get("/models/{reference:path}")
     def get_model(reference: str) -> Json:
+        """Everything about one model, by id, name or alias, also what was predicted and measured of it."""
         return admin.model(reference)
 
     @router.get("/problems")
     def list_problems() -> Json:
+        """Folders that are not usable models, and what to do about each."""
         return {"data": admin.problems()}
 
     @router.post("/scan")
     def scan() -> Json:
+        """Look at every place where models may be, now, and say what has changed."""
         return admin.scan()
 
     @router.get("/roots")
     def list_roots() -> Json:
+        """Every place where models are looked for; the command line adds some."""
         return {"data": admin.roots()}
 
     @router.get("/hardware")
     def hardware() -> Json:
+        """The machine: cores, memory and its limits, accelerators, execution providers, disks."""
         return admin.hardware()
 
     return router
@@ -176,6 +182,7 @@ def choice_router(admin: Admin) -> APIRouter:
 
     @router.post("/select")
     def select(body: SelectBody) -> Json:
+        """Which model is best for a task on this machine now, and why; nothing is loaded."""
         return admin.select(
             body.task,
             limit=body.limit,
@@ -194,31 +201,38 @@ def choice_router(admin: Admin) -> APIRouter:
 
     @router.get("/selections")
     def list_selections(limit: Annotated[int, Query(ge=1, le=10_000)] = 20) -> Json:
+        """The last choices that were made for requests, newest first."""
         return {"data": admin.selections(limit)}
 
     @router.get("/selections/{selection_id}")
     def get_selection(selection_id: str) -> Json:
+        """One of them with its whole ledger, as it was then."""
         return admin.selection(selection_id)
 
     @router.get("/pins")
     def list_pins() -> Json:
+        """Which model a task always gets, and whether that can serve now."""
         return {"data": admin.pins()}
 
     @router.post("/pins")
     def pin(body: PinBody) -> Json:
+        """From now on a task gets this model, and no other in silence."""
         return admin.pin(body.task, body.model, fallback=body.fallback)
 
     @router.delete("/pins/{task}")
     def unpin(task: str) -> Json:
+        """From now on slmreg chooses for this task."""
         admin.unpin(task)
         return {"unpinned": task}
 
     @router.get("/evaluations")
     def list_evaluations() -> Json:
+        """What people and tests say about models."""
         return {"data": admin.evaluations()}
 
     @router.post("/evaluations")
     def evaluate(body: EvaluationBody) -> Json:
+        """Say how well a model does a task here: a rating, or how many items of a test it passed."""
         return admin.evaluate(
             body.model,
             body.task,
@@ -231,6 +245,7 @@ def choice_router(admin: Admin) -> APIRouter:
 
     @router.delete("/evaluations/{reference:path}")
     def forget_evaluations(reference: str, task: str | None = None) -> Json:
+        """Forget what was said about a model, or what was said for one task."""
         return admin.forget_evaluations(reference, task)
 
     return router
@@ -242,10 +257,12 @@ def sessions_router(loads: Loads, pool: SessionPool) -> APIRouter:
 
     @router.get("/sessions")
     async def sessions() -> list[Json]:
+        """What is loaded, on its way, or has failed."""
         return [session_json(session) for session in pool.snapshot()]
 
     @router.post("/load")
     async def load(body: LoadBody) -> Json:
+        """Load a model ahead of its first request, and come back when it is ready."""
         resolved = await loads.load(
             body.model, keep_alive=body.keep_alive, is_forced=body.force, is_kept=body.pin_loaded
         )
@@ -254,6 +271,7 @@ def sessions_router(loads: Loads, pool: SessionPool) -> APIRouter:
 
     @router.post("/unload")
     async def unload(body: UnloadBody) -> Json:
+        """Unload a model when its answers are done, or at once."""
         model_id, is_unloaded = await loads.unload(body.model, at_once=body.now)
         return {"id": model_id, "unloaded": is_unloaded}
 
