@@ -15,8 +15,8 @@ from fastapi.openapi.utils import get_openapi
 from daemon.api.envelopes import anthropic_envelope, envelope_at, ollama_envelope
 from daemon.api.headers import DEADLINE_HEADER, IGNORED_HEADER, POLICY_HEADER, TASK_HEADER
 from daemon.api.spec import anthropic, ollama, openai, others, ours
-from daemon.api.spec.described import ANY, Described
-from daemon.api.spec.schemas import ERRORS, EXAMPLES, NUMBER, TEXT, Schema, among, ref
+from daemon.api.spec.described import ANY, EVENTS, LINES, Described
+from daemon.api.spec.schemas import ERRORS, EXAMPLES, NUMBER, TEXT, Schema, among, record, ref
 from registry.model import Task
 from selector.policy import Policy
 
@@ -39,6 +39,8 @@ _WISHES = [
         "description": "seconds until the whole answer has to be there",
     },
 ]
+# Of a stream: an event as its fields, or a line.
+_ONE_OF: dict[str, Schema] = {EVENTS: record({}, optional={"event": TEXT, "data": TEXT, "id": TEXT}), LINES: {}}
 _SAID: dict[str, str] = {
     "x-slmreg-model": "the model that answers",
     TASK_HEADER: "what the request was taken for, where slmreg chose the model",
@@ -96,7 +98,7 @@ def _answer(said: Described) -> dict[str, Any]:
     if said.form is not None:
         content["text/plain"] = {"schema": TEXT}
     if said.stream is not None:
-        content[said.stream] = {"schema": {**TEXT, "description": said.says}}
+        content[said.stream] = {"schema": {**_ONE_OF[said.stream], "description": said.says}}
     answer: dict[str, Any] = {"description": "Done", "content": content} if content else {"description": "Done"}
     if said.takes_wishes:
         answer["headers"] = {name: {"description": why, "schema": TEXT} for name, why in _SAID.items()}

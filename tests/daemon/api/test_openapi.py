@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 import requests
 import schemathesis.openapi
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import (
@@ -34,7 +35,7 @@ CONFORMANCE: list[Any] = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = {GenerationMode.POSITIVE: 20, GenerationMode.NEGATIVE: 5}
+EXAMPLES = {GenerationMode.POSITIVE: 12, GenerationMode.NEGATIVE: 5}
 PATIENCE_S = 30
 # It never ends.
 LEFT_OUT = "GET /slmreg/events"
@@ -102,10 +103,9 @@ def test_whatever_is_asked_the_answer_is_what_the_document_says(operations: dict
         asked()
 
     for operation in operations.values():
-        try:
+        # What is only a text in the path can be nothing else.
+        if mode is GenerationMode.POSITIVE or operation.body or operation.query:
             ask(operation)
-        except Unsatisfiable:  # a route without parameters takes whatever it is sent
-            assert mode is GenerationMode.NEGATIVE, operation.label
     assert wrong == {}
     assert statuses[400] > 50
     if mode is GenerationMode.POSITIVE:
@@ -118,14 +118,13 @@ def test_every_example_of_a_request_is_one_that_is_answered(operations: dict[str
     assert len(told) > 6
     for name, route in told.items():
         body = json.loads(json.dumps(route.asks).replace("phi-4-mini", "slmreg-demo"))
-        case = operations[name].Case(
-            body={**body, "stream": True} if is_stream else body, media_type="application/json"
-        )
+        asked = {**body, "stream": True} if is_stream else body
+        case = operations[name].Case(body=asked, media_type="application/json")
         response = case.call(timeout=PATIENCE_S)
         assert wrong_with(case, response) is None, name
         assert response.status_code == (503 if "embed" in name else 200), (name, response.text)
         if is_stream:
-            assert response.headers["content-type"].startswith(str(route.stream)), name
+            assert response.headers["content-type"][0].startswith(str(route.stream)), name
 
 
 def test_every_example_of_an_answer_is_one(operations: dict[str, Any]) -> None:
@@ -134,9 +133,6 @@ def test_every_example_of_an_answer_is_one(operations: dict[str, Any]) -> None:
         if route.example is None:
             continue
         case = operations[name].Case(path_parameters={"reference": "x"} if "{" in name else {})
-        response = requests.Response()
-        response.status_code = 200
-        response.headers["content-type"] = "application/json"
-        response._content = json.dumps(route.example).encode()
-        response.request = requests.Request("GET", "http://x").prepare()
-        case.validate_response(response, checks=[response_schema_conformance, status_code_conformance])
+        response = httpx.Response(200, json=route.example, request=httpx.Request("GET", "http://x"))
+        response.elapsed = timedelta(0)
+        case.validate_response(response, checks=[response_schema_conformance])
