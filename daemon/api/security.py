@@ -28,6 +28,7 @@ from daemon.api.headers import IGNORED_HEADER
 from daemon.api.json_bodies import JsonLimits, UnusableJson
 from daemon.api.origins import HostList, OriginList, preflight_headers, shared_with
 from daemon.api.scopes import OPEN_PATHS, remember_caller, scope_of
+from daemon.api.undeclared import as_declared
 from registry.model import KeyScope
 
 log = logging.getLogger("slmreg.api")
@@ -70,6 +71,7 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
+        scope = as_declared(scope)
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         is_welcome = origin is not None and self._origins.allows(origin)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from contextvars import copy_context
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from daemon import lenience
 from daemon.lenience import MOST_NAMED
+from daemon.wants import Wants, thinking_for
+from registry.errors import UnsupportedParameter
 from tests.daemon.api.guarded import HOST, JSON, call, guarded, refused
+from tests.fakes import a_model
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 # No model is there, so that what is taken comes to nothing.
@@ -135,3 +140,14 @@ def test_what_one_request_left_out_is_not_said_of_the_next(lenient: FastAPI) -> 
     assert ignored(post(lenient, "/v1/chat/completions", {**CHAT, "colour": 1})) == {"colour"}
     assert ignored(post(lenient, "/v1/chat/completions", CHAT)) == set()
     assert ignored(call(lenient, "GET", "/v1/models", HOST)) == set()
+
+
+def test_a_named_model_that_cannot_be_told_to_reason_answers_as_it_does_anyway() -> None:
+    def asked(*, is_allowed: bool) -> list[str]:
+        names = lenience.begin(is_allowed=is_allowed)
+        assert thinking_for(a_model(), Wants(thinking=True)) is None
+        return names
+
+    assert copy_context().run(asked, is_allowed=True) == ["reasoning_effort"]
+    with pytest.raises(UnsupportedParameter, match="reasoning_effort"):
+        copy_context().run(asked, is_allowed=False)
