@@ -19,7 +19,7 @@ from tests.e2e.conftest import Served, start_with_talker
 from tests.e2e.test_demo_model import ANSWERS
 
 PROGRAMS = Path(__file__).parent / "programs"
-QUESTION = "What is slmreg?"
+QUESTION = "Who are you?"
 PATIENCE_S = 240
 CALL = [["get_weather", {"city": "Paris"}]]
 # None of them is to look for anything that is not on this machine.

@@ -202,8 +202,8 @@ def test_a_body_that_skips_the_preflight_is_refused_on_every_route(app: FastAPI,
 
 def test_a_body_of_no_kind_is_json_in_ollamas_api_unless_a_browser_may_have_sent_it(app: FastAPI) -> None:
     body = b'{"model": "none", "prompt": "hi"}'
-    for path in ("/api/generate", "/api/show"):
-        assert call(app, "POST", path, HOST, body).json()["code"] == "model_not_found"
+    for path in ("/api/generate", "/api/embeddings"):
+        assert refused(call(app, "POST", path, HOST, body)) == (404, "model_not_found")
         assert refused(call(app, "POST", path, HOST, b'{"model": 1e999}')) == (400, "invalid_json")
         for said in (
             {"referer": "http://127.0.0.1/"},

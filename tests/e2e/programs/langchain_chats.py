@@ -12,7 +12,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
 URL = sys.argv[1]
-QUESTION = "What is slmreg?"
+QUESTION = "Who are you?"
 
 
 class Paint(BaseModel):
@@ -22,7 +22,7 @@ class Paint(BaseModel):
     is_dry: bool
 
 
-@tool
+@tool  # type: ignore[untyped-decorator]
 def get_weather(city: str) -> str:
     """Get the weather of a city."""
     return f"It is sunny in {city}."

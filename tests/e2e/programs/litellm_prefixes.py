@@ -9,7 +9,7 @@ from typing import Any
 import litellm
 
 URL = sys.argv[1]
-ASK: list[dict[str, str]] = [{"role": "user", "content": "What is slmreg?"}]
+ASK: list[dict[str, str]] = [{"role": "user", "content": "Who are you?"}]
 WEATHER = {
     "type": "function",
     "function": {

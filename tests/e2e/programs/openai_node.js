@@ -5,7 +5,7 @@ const OpenAI = require("openai");
 
 async function main() {
   const client = new OpenAI({ baseURL: `${process.argv[2]}/v1`, apiKey: "none", maxRetries: 0 });
-  const ask = { model: "talker", temperature: 0, messages: [{ role: "user", content: "What is slmreg?" }] };
+  const ask = { model: "talker", temperature: 0, messages: [{ role: "user", content: "Who are you?" }] };
   const whole = await client.chat.completions.create(ask);
   let streamed = "";
   let pieces = 0;
@@ -13,7 +13,7 @@ async function main() {
     streamed += chunk.choices[0]?.delta?.content ?? "";
     pieces += 1;
   }
-  const response = await client.responses.create({ model: "talker", temperature: 0, input: "What is slmreg?" });
+  const response = await client.responses.create({ model: "talker", temperature: 0, input: "Who are you?" });
   const models = [];
   for await (const model of client.models.list()) models.push(model.id);
   const missing = await client.models.retrieve("nothing").catch((error) => error);
