@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from daemon.admin import Admin
-from daemon.api.admin import MAX_NAME, Body
+from daemon.api.admin_bodies import MAX_NAME, Body
 from daemon.shapes import Json
 
 
