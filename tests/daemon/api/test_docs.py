@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
@@ -81,6 +83,12 @@ def test_every_route_says_what_it_is_for_and_what_it_answers(spec: dict[str, Any
         assert all("example" in each for kind, each in body.items() if kind == "application/json"), name
 
 
+def test_what_describes_the_routes_is_not_in_memory_before_somebody_asks() -> None:
+    code = "import sys, daemon.app; print(any(name.startswith('daemon.api.spec') for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_errors_are_in_the_form_of_their_api(spec: dict[str, Any]) -> None:
     for name, operation in operations(spec):
         path = name.split()[1]
@@ -97,3 +105,4 @@ def test_every_schema_that_is_named_is_there_once(spec: dict[str, Any]) -> None:
     assert not {"HTTPValidationError", "ValidationError"} & set(spec["components"]["schemas"])
     ours = [name for part in PARTS for name in part.schemas]
     assert len(ours) == len(set(ours))
+    assert not [name for name in spec["components"]["schemas"] if "__" in name]  # two of one name
