@@ -27,12 +27,24 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+def with_nulls(schema: dict[str, Any]) -> None:
+    """Say in the schema of a body that whatever may be left out of it may be null."""
+    for name, field in schema.get("properties", {}).items():
+        kinds = field.get("anyOf", [])
+        if name in schema.get("required", ()) or {"type": "null"} in kinds:
+            continue
+        said = {key: field.pop(key) for key in ("description", "title", "default") if key in field}
+        schema["properties"][name] = {"anyOf": [*(kinds or [field]), {"type": "null"}], **said}
+
+
 class RequestBody(Strict):
     """The whole body of a request for something, in an API that others made. A null says nothing, as there.
 
     ``refused``: the parameters that nothing here can honour, with the values that ask for nothing. ``hints``: those of
     them that may be left out where the settings allow it, as unknown ones may.
     """
+
+    model_config = ConfigDict(json_schema_extra=with_nulls)
 
     refused: ClassVar[Mapping[str, Sequence[Any]]] = {}
     hints: ClassVar[frozenset[str]] = frozenset()

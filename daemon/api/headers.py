@@ -40,9 +40,9 @@ def wishes_in(headers: Mapping[str, str]) -> Wishes:
     """Raises UnknownTask, InvalidRequest."""
     task, policy, deadline = (headers.get(name) for name in (TASK_HEADER, POLICY_HEADER, DEADLINE_HEADER))
     return Wishes(
-        task=parse_task(task.strip().lower()) if task else None,
-        policy=parse_policy(policy) if policy else None,
-        deadline_s=_parse_deadline(deadline) if deadline else None,
+        task=parse_task(task.strip().lower()) if task is not None else None,
+        policy=parse_policy(policy) if policy is not None else None,
+        deadline_s=_parse_deadline(deadline) if deadline is not None else None,
     )
 
 

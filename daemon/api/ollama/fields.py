@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, ValidationError, model_validator
 
 from daemon import lenience
 from daemon.api.chat import ChatRequest
 from daemon.api.errors import first_wrong
-from daemon.api.fields import JsonSchema, KeepAliveField, RequestBody, Strict
+from daemon.api.fields import JsonSchema, KeepAliveField, RequestBody, Strict, with_nulls
 from daemon.api.headers import Wishes
 from daemon.options import TO_THE_END, Options, unsupported_in
 from daemon.terms import Terms
@@ -31,6 +31,8 @@ ModelName = Annotated[str, Field(min_length=1, max_length=MAX_NAME, validation_a
 
 
 class Body(Strict):
+    model_config = ConfigDict(json_schema_extra=with_nulls)
+
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, body: Any) -> Any:

@@ -21,6 +21,7 @@ from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
+    negative_data_rejection,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
@@ -32,10 +33,13 @@ from tests.daemon.api.listening import listening
 CONFORMANCE: list[Any] = [
     status_code_conformance,
     content_type_conformance,
+    negative_data_rejection,
     response_headers_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = {GenerationMode.POSITIVE: 12, GenerationMode.NEGATIVE: 5}
+# What the document does not allow is not taken either.
+CHECKS = {GenerationMode.POSITIVE: CONFORMANCE, GenerationMode.NEGATIVE: [*CONFORMANCE, negative_data_rejection]}
+EXAMPLES = {GenerationMode.POSITIVE: 12, GenerationMode.NEGATIVE: 6}
 PATIENCE_S = 30
 # It never ends.
 LEFT_OUT = "GET /slmreg/events"
@@ -59,12 +63,12 @@ def operations(url: str) -> dict[str, Any]:
     return {operation.label: operation for operation in found if operation.label != LEFT_OUT}
 
 
-def wrong_with(case: Any, response: requests.Response) -> str | None:
+def wrong_with(case: Any, response: Any, mode: GenerationMode = GenerationMode.POSITIVE) -> str | None:
     """What the document does not allow, or a fault of the server."""
     if response.status_code >= 500 and not NO_FAULT & set(response.text.split('"')):
         return f"{response.status_code} {response.text[:300]}"
     try:
-        case.validate_response(response, checks=CONFORMANCE)
+        case.validate_response(response, checks=CHECKS[mode])
     except FailureGroup as group:
         return "; ".join(str(each)[:300] for each in group.exceptions)
     return None
@@ -94,10 +98,11 @@ def test_whatever_is_asked_the_answer_is_what_the_document_says(operations: dict
         )
         @given(case=operation.as_strategy(generation_mode=mode), name=KNOWN)
         def asked(case: Any, name: str | None) -> None:
-            with_known_names(case, name)
+            if mode is GenerationMode.POSITIVE:
+                with_known_names(case, name)
             response = case.call(timeout=PATIENCE_S)
             statuses[response.status_code] += 1
-            if (why := wrong_with(case, response)) is not None:
+            if (why := wrong_with(case, response, mode)) is not None:
                 wrong[operation.label] = f"{why} for {case.path_parameters} {case.query} {case.body!r:.300}"
 
         asked()
