@@ -114,7 +114,7 @@ def test_whatever_is_asked_the_answer_is_what_the_document_says(operations: dict
     assert wrong == {}
     assert statuses[400] > 50
     if mode is GenerationMode.POSITIVE:
-        assert statuses[200] > 100
+        assert statuses[200] > 50
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
