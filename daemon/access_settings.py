@@ -59,6 +59,10 @@ class AccessSettings(BaseModel):
         (), max_length=MAX_NAMES, description="origins, beside this machine's own, whose pages may use the daemon"
     )
     log_prompts: bool = Field(False, description="write the messages of chats into the log; otherwise no word of them")
+    ignore_unsupported: bool = Field(
+        False,
+        description="leave out hints that cannot be honoured, named in `x-slmreg-ignored`, instead of refusing them",
+    )
 
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="largest request body; beyond it: 413")
     max_json_depth: int = Field(128, ge=8, le=500, description="how deeply a body's JSON may be nested; beyond it: 400")

@@ -29,6 +29,7 @@ from daemon.api.admin import choice_router, registry_router, sessions_router
 from daemon.api.anthropic import anthropic_router
 from daemon.api.audio import TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH, audio_router
 from daemon.api.completions import completions_router
+from daemon.api.docs import docs_router
 from daemon.api.embeddings import embeddings_router
 from daemon.api.errors import install_error_handlers
 from daemon.api.events import events_router
@@ -351,14 +352,15 @@ def create_app(
         async with daemon.running():
             yield
 
-    # The interactive pages load their scripts from a CDN: not on an offline machine.
-    app = FastAPI(title="slmreg", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    # FastAPI's own pages load their scripts from a CDN, and its document knows few of our answers: see docs_router.
+    app = FastAPI(title="slmreg", version=__version__, lifespan=lifespan, openapi_url=None)
     app.state.begin_stop, app.state.stopped = daemon.begin_stop, daemon.stopped
     app.state.ready = daemon.upkeep.ready.wait
     forms = frozenset({TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH})
     app.add_middleware(Guard, access=daemon.access, settings=settings, form_paths=forms)
     app.add_middleware(Accounting, metrics=daemon.metrics)
     install_error_handlers(app)
+    app.include_router(docs_router(app))
 
     def max_messages() -> int:
         return settings().max_messages

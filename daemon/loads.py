@@ -29,14 +29,14 @@ class Loads:
         await self._pool.load(resolved.model, plan, is_kept=is_kept)
         return resolved
 
-    async def unload(self, reference: str, *, at_once: bool = False) -> tuple[str, bool]:
+    async def unload(self, reference: str, *, at_once: bool = False, only_unused: bool = False) -> tuple[str, bool]:
         """The id of the model that ``reference`` meant, and whether it is gone; see ``SessionPool.unload``.
 
-        Raises ModelNotFound.
+        Raises ModelNotFound, ModelInUse.
         """
         known = [model.id for model in await asyncio.to_thread(self._catalog.requested, reference)]
         model_id = _which_session(reference, known, {session.model_id for session in self._pool.snapshot()})
-        return model_id, await self._pool.unload(model_id, at_once=at_once)
+        return model_id, await self._pool.unload(model_id, at_once=at_once, only_unused=only_unused)
 
 
 def _which_session(reference: str, known: Sequence[str], loaded: Collection[str]) -> str:

@@ -118,6 +118,12 @@ class Options(BaseModel):
         return {name: value for name, value in fields.items() if value is not None}
 
 
+def unsupported_in(given: Mapping[str, Any]) -> list[str]:
+    """The names of options that nothing here knows, or can honour as they are."""
+    known = {*Options.model_fields, *ENGINE_OPTIONS, *_OF_MIROSTAT}
+    return [name for name, value in given.items() if name not in known and value not in (None, *NEUTRAL.get(name, ()))]
+
+
 def read_options(given: Mapping[str, Any], *, of: str) -> Options:
     """``of`` says whose they are, in the message. Raises InvalidRequest, UnsupportedParameter."""
     try:

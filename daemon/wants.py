@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from daemon import lenience
 from registry.errors import InvalidRequest, UnknownTask, UnsupportedParameter
 from registry.model import Model, Task
 from selector.policy import Policy
@@ -83,7 +84,7 @@ def thinking_for(model: Model, wants: Wants) -> bool | None:
     """Raises UnsupportedParameter for a model that cannot be told whether to reason."""
     if wants.thinking is None or model.has_thinking_switch:
         return wants.thinking
-    if wants.thinking is not model.can_reason:
+    if wants.thinking is not model.can_reason and not lenience.leave_out("reasoning_effort"):
         does = "always reasons" if model.can_reason else "does not reason"
         raise UnsupportedParameter(
             f"{model.id} {does} before it answers. Leave 'reasoning_effort' out.", param="reasoning_effort"

@@ -16,6 +16,7 @@
     |-- ResponseNotFound          an answer to go on from that is not kept (any more)
     |-- ModelNotUsable            known, but partial, invalid, missing or blocked
     |-- NoModelForTask            nothing on this machine can do the task now
+    |-- ModelInUse                others use it, or keep it: unloading it takes an admin
     |-- PinnedModelNotUsable      the pinned model cannot serve, and pins are never replaced
     |-- OutOfBudget               the model does not fit beside what is busy or pinned
     |-- Overloaded                a queue is full
@@ -162,6 +163,10 @@ class ResponseNotFound(SlmregError):
 
 class ModelNotUsable(SlmregError):
     code = "model_not_usable"
+
+
+class ModelInUse(SlmregError):
+    code = "model_in_use"
 
 
 class PinnedModelNotUsable(SlmregError):

@@ -7,92 +7,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from daemon.admin import MOST_NOTES, Admin
-from daemon.api.fields import KeepAliveField
+from daemon.admin import Admin
+from daemon.api.admin_bodies import EvaluationBody, LoadBody, ModelsQuery, PinBody, SelectBody, UnloadBody
 from daemon.api.streaming import json_list
-from daemon.bounds import MAX_BYTES, MAX_CONTEXT_TOKENS, MAX_SECONDS
 from daemon.listing import encode
 from daemon.loads import Loads
 from daemon.pool.pool import SessionPool
 from daemon.shapes import Json, session_json
-from registry.model import Fallback
-from selector.policy import Policy
 
 FORCED = (
     "It was loaded although the estimate says that it does not fit: the machine may swap, and the system may end it."
 )
-
-MAX_PAGE = 100_000
-MAX_NAME = 512
-
-Globs = Annotated[tuple[Annotated[str, Field(max_length=MAX_NAME)], ...], Field(max_length=100)]
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SelectBody(Body):
-    """What a choice has to meet; see ``selector.selection.SelectionRequest``."""
-
-    task: str
-    context_tokens: int | None = Field(None, ge=1, le=MAX_CONTEXT_TOKENS, description="prompt and answer together")
-    tools: bool = Field(False, description="only models that can call tools")
-    vision: bool = Field(False, description="only models that take images")
-    json_output: bool = Field(False, alias="json", description="only models that can write JSON")
-    language: str | None = Field(None, pattern="^[a-z]{2}$", description="ISO 639-1 code of a language it has to know")
-    max_memory_bytes: int | None = Field(None, ge=0, le=MAX_BYTES, description="the most that it may need")
-    deadline_s: float | None = Field(
-        None, gt=0, le=MAX_SECONDS, allow_inf_nan=False, description="the most that a whole answer may take"
-    )
-    allow: Globs = Field((), description="globs of the only models that count")
-    deny: Globs = Field((), description="globs of models that do not count")
-    thinking: bool | None = Field(None, description="only models that do, or do not, reason before they answer")
-    policy: Policy | None = Field(None, description="what waiting weighs against quality")
-    limit: int | None = Field(None, ge=0, description="so much of the ranking and of what was rejected; absent: all")
-
-
-class PinBody(Body):
-    task: str
-    model: str = Field(max_length=MAX_NAME, description="an id, name, alias, or a glob: the newest that fits it")
-    fallback: Fallback = Field(Fallback.ERROR, description="when it cannot serve: an error, or what slmreg chooses")
-
-
-class EvaluationBody(Body):
-    """A rating, or ``passed`` items ``of`` so many."""
-
-    model: str
-    task: str
-    rating: int | None = Field(None, strict=True, description="from 1 (useless) to 5 (perfect)")
-    passed: int | None = Field(None, strict=True, description="items of a test that were passed")
-    of: int | None = Field(None, strict=True, description="items of the test")
-    thinking: bool | None = Field(None, description="whether it reasoned before it answered")
-    notes: str = Field("", max_length=MOST_NOTES)
-
-
-class ModelBody(Body):
-    model: str
-
-
-class LoadBody(ModelBody):
-    force: bool = Field(False, description="load it although the estimate says that it does not fit")
-    pin_loaded: bool = Field(False, description="keep it in memory until it is unloaded, whatever else needs room")
-    keep_alive: KeepAliveField | None = Field(
-        None,
-        description='how long it stays unused: seconds, "5m", 0, -1 (for ever); absent: as the settings say',
-    )
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> LoadBody:
-        if self.pin_loaded and self.keep_alive is not None:
-            raise ValueError("what is pinned in memory stays; leave out keep_alive or pin_loaded")
-        return self
-
-
-class UnloadBody(ModelBody):
-    now: bool = Field(False, description="break off running answers instead of waiting for their ends")
 
 
 def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
@@ -104,35 +30,45 @@ def registry_router(admin: Admin, status: Callable[[], Json]) -> APIRouter:
 
     @router.get("/status")
     def get_status() -> Json:
+        """The process, how many models and sessions it has, and how it looks for models."""
         return status()
 
     @router.get("/models", response_model=None)
-    def list_models(
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE, offset: Annotated[int, Query(ge=0)] = 0
-    ) -> Response:
-        page, total = admin.encoded_models(offset=offset, limit=limit)
-        after = offset + limit if offset + limit < total else None
+    def list_models(asked: Annotated[ModelsQuery, Query()]) -> Response:
+        """The known models that are wanted, also missing and unusable ones; ``next`` is the offset of the next page."""
+        page, total = admin.encoded_models(asked.as_query(), offset=asked.offset, limit=asked.limit)
+        end = asked.offset + asked.limit
+        after = end if end < total else None
         records = ([record for _model, record in part] for part in page)
-        return json_list(b'{"data":[', records, b'],"total":%b,"next":%b}' % (encode(total), encode(after)))
+        return json_list(
+            b'{"data":[',
+            records,
+            b'],"total":%b,"next":%b}' % (encode(total), encode(after)),
+        )
 
     @router.get("/models/{reference:path}")
     def get_model(reference: str) -> Json:
+        """Everything about one model, by id, name or alias, also what was predicted and measured of it."""
         return admin.model(reference)
 
     @router.get("/problems")
     def list_problems() -> Json:
+        """Folders that are not usable models, and what to do about each."""
         return {"data": admin.problems()}
 
     @router.post("/scan")
     def scan() -> Json:
+        """Look at every place where models may be, now, and say what has changed."""
         return admin.scan()
 
     @router.get("/roots")
     def list_roots() -> Json:
+        """Every place where models are looked for; the command line adds some."""
         return {"data": admin.roots()}
 
     @router.get("/hardware")
     def hardware() -> Json:
+        """The machine: cores, memory and its limits, accelerators, execution providers, disks."""
         return admin.hardware()
 
     return router
@@ -144,6 +80,7 @@ def choice_router(admin: Admin) -> APIRouter:
 
     @router.post("/select")
     def select(body: SelectBody) -> Json:
+        """Which model is best for a task on this machine now, and why; nothing is loaded."""
         return admin.select(
             body.task,
             limit=body.limit,
@@ -162,31 +99,38 @@ def choice_router(admin: Admin) -> APIRouter:
 
     @router.get("/selections")
     def list_selections(limit: Annotated[int, Query(ge=1, le=10_000)] = 20) -> Json:
+        """The last choices that were made for requests, newest first."""
         return {"data": admin.selections(limit)}
 
     @router.get("/selections/{selection_id}")
     def get_selection(selection_id: str) -> Json:
+        """One of them with its whole ledger, as it was then."""
         return admin.selection(selection_id)
 
     @router.get("/pins")
     def list_pins() -> Json:
+        """Which model a task always gets, and whether that can serve now."""
         return {"data": admin.pins()}
 
     @router.post("/pins")
     def pin(body: PinBody) -> Json:
+        """From now on a task gets this model, and no other in silence."""
         return admin.pin(body.task, body.model, fallback=body.fallback)
 
     @router.delete("/pins/{task}")
     def unpin(task: str) -> Json:
+        """From now on slmreg chooses for this task."""
         admin.unpin(task)
         return {"unpinned": task}
 
     @router.get("/evaluations")
     def list_evaluations() -> Json:
+        """What people and tests say about models."""
         return {"data": admin.evaluations()}
 
     @router.post("/evaluations")
     def evaluate(body: EvaluationBody) -> Json:
+        """Say how well a model does a task here: a rating, or how many items of a test it passed."""
         return admin.evaluate(
             body.model,
             body.task,
@@ -199,6 +143,7 @@ def choice_router(admin: Admin) -> APIRouter:
 
     @router.delete("/evaluations/{reference:path}")
     def forget_evaluations(reference: str, task: str | None = None) -> Json:
+        """Forget what was said about a model, or what was said for one task."""
         return admin.forget_evaluations(reference, task)
 
     return router
@@ -210,10 +155,12 @@ def sessions_router(loads: Loads, pool: SessionPool) -> APIRouter:
 
     @router.get("/sessions")
     async def sessions() -> list[Json]:
+        """What is loaded, on its way, or has failed."""
         return [session_json(session) for session in pool.snapshot()]
 
     @router.post("/load")
     async def load(body: LoadBody) -> Json:
+        """Load a model ahead of its first request, and come back when it is ready."""
         resolved = await loads.load(
             body.model, keep_alive=body.keep_alive, is_forced=body.force, is_kept=body.pin_loaded
         )
@@ -222,6 +169,7 @@ def sessions_router(loads: Loads, pool: SessionPool) -> APIRouter:
 
     @router.post("/unload")
     async def unload(body: UnloadBody) -> Json:
+        """Unload a model when its answers are done, or at once."""
         model_id, is_unloaded = await loads.unload(body.model, at_once=body.now)
         return {"id": model_id, "unloaded": is_unloaded}
 

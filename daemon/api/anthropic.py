@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from daemon.answers import Answer, Answers
 from daemon.api.anthropic_answer import MessageAnswer
 from daemon.api.anthropic_request import NAMES, CountTokensRequest, MessagesRequest, as_generate
-from daemon.api.headers import DEADLINE_HEADER, POLICY_HEADER, TASK_HEADER, answer_headers
+from daemon.api.headers import answer_headers, wishes_in
 from daemon.api.naming import in_the_names_of
 from daemon.api.serving import respond
 from daemon.api.streaming import CLIENT_LEFT, ClientLeft, or_leave
@@ -27,14 +27,13 @@ def anthropic_router(answers: Answers, *, max_messages: Callable[[], int]) -> AP
         """Answer a conversation, whole or as server-sent events."""
         with in_the_names_of(NAMES):
             chat, prefill = body.chat()
-            wants = chat.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
-            terms = chat.terms(deadline=request.headers.get(DEADLINE_HEADER))
+            wishes = wishes_in(request.headers)
             generate = as_generate(chat, prefill, max_messages=max_messages())
 
             def in_words(answer: Answer) -> MessageAnswer:
                 return MessageAnswer(answer, max_tokens=body.max_tokens)
 
-            starting = answers.start(body.model, generate, wants, terms)
+            starting = answers.start(body.model, generate, chat.wants(wishes), chat.terms(wishes))
             return await respond(request, starting, in_words, is_stream=body.stream)
 
     @router.post("/count_tokens", response_model=None)
@@ -42,7 +41,7 @@ def anthropic_router(answers: Answers, *, max_messages: Callable[[], int]) -> AP
         """How many tokens a conversation is for the model, which is loaded for that."""
         with in_the_names_of(NAMES):
             chat, prefill = body.chat()
-            wants = chat.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
+            wants = chat.wants(wishes_in(request.headers))
             generate = replace(as_generate(chat, prefill, max_messages=max_messages()), max_tokens=1)
             try:
                 answer = await or_leave(answers.start(body.model, generate, wants), request.receive)

@@ -15,7 +15,7 @@ from daemon.api.anthropic_messages import BETWEEN_TEXTS, TextBlock, Turn, as_cha
 from daemon.api.chat import ChatRequest
 from daemon.api.chat_sampling import MAX_STOP_STRINGS, MAX_TOKEN_ID
 from daemon.api.chat_tools import MAX_TOOLS
-from daemon.api.fields import JsonSchema, Strict, without_neutral
+from daemon.api.fields import JsonSchema, RequestBody, Strict
 from daemon.pool.protocol import Generate
 from registry.errors import InvalidRequest
 
@@ -34,6 +34,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "speed": ("standard",),
     "user_profile_id": (),
 }
+# Of these, what changes nothing in an answer.
+HINTS = frozenset({"context_management", "diagnostics", "speed", "user_profile_id"})
 _LEAST_BUDGET = 1024  # Anthropic's
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
@@ -43,7 +45,7 @@ class CacheControl(Strict):
     ttl: Literal["5m", "1h"] | None = None
 
 
-class Tool(Strict):
+class ClientTool(Strict):
     """One that the client runs. ``input_schema`` is held to where a call is demanded."""
 
     name: str = Field(pattern="^[a-zA-Z0-9_-]{1,128}$")
@@ -105,22 +107,20 @@ class Metadata(Strict):
     user_id: str | None = None
 
 
-class PromptFields(Strict):
+class PromptFields(RequestBody):
     """What a model reads. ``cache_control`` changes nothing: what was read is kept anyway."""
+
+    refused = NEUTRAL
+    hints = HINTS
 
     model: str = Field("auto", min_length=1, max_length=512)
     messages: list[Turn] = Field(min_length=1)
     system: str | list[TextBlock] | None = None
-    tools: list[Tool] = Field(default_factory=list, max_length=MAX_TOOLS)
+    tools: list[ClientTool] = Field(default_factory=list, max_length=MAX_TOOLS)
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     cache_control: CacheControl | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_neutral_values(cls, body: Any) -> Any:
-        return without_neutral(body, NEUTRAL)
 
     def chat(self) -> tuple[ChatRequest, str]:
         """The same as OpenAI has it, and how the answer begins. Raises InvalidRequest."""
@@ -195,6 +195,6 @@ def as_generate(chat: ChatRequest, prefill: str, *, max_messages: int) -> Genera
     return replace(chat.as_generate(max_messages=max_messages), prefill=prefill)
 
 
-def _openai_tool(tool: Tool) -> dict[str, Any]:
+def _openai_tool(tool: ClientTool) -> dict[str, Any]:
     function = tool.model_dump(include={"name", "description", "strict"}, exclude_none=True)
     return {"type": "function", "function": {**function, "parameters": tool.input_schema}}

@@ -18,13 +18,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from daemon import lenience
 from daemon.answers import Answer, Answers
-from daemon.api.headers import POLICY_HEADER, answer_headers
+from daemon.api.fields import without_neutral
+from daemon.api.headers import answer_headers, wishes_in
 from daemon.api.streaming import CLIENT_LEFT, DONE, ClientLeft, EventStream, ending_in_words, event_frame, or_leave
 from daemon.pool.protocol import Finished, Transcribe
 from daemon.shapes import Json
-from daemon.wants import Wants, parse_policy
-from registry.errors import InvalidRequest, UnsupportedParameter
+from daemon.wants import Wants
+from registry.errors import InvalidRequest
 from registry.model import Task
 from selector.policy import Policy
 
@@ -42,6 +44,10 @@ _NEUTRAL: dict[str, tuple[str, ...]] = {
     "known_speaker_names": (),
     "known_speaker_references": (),
 }
+
+
+# Of these, what changes no word.
+_HINTS = frozenset({"chunking_strategy"})
 
 
 class TranslationForm(BaseModel):
@@ -103,18 +109,16 @@ async def _read_form(request: Request) -> tuple[dict[str, str], bytes]:
         await form.close()
     if not audio:
         raise InvalidRequest("There is no audio: the field 'file' must hold one.", param="file")
-    for name in _NEUTRAL.keys() & fields.keys():
-        if fields[name] not in _NEUTRAL[name]:
-            raise UnsupportedParameter(
-                f"The parameter {name!r} is not supported with this value. Leave it out.", param=name
-            )
-    return {name: value for name, value in fields.items() if name == "response_format" or name not in _NEUTRAL}, audio
+    neutral = without_neutral(fields, _NEUTRAL, _HINTS)
+    form_of = {"response_format": fields["response_format"]} if "response_format" in fields else {}
+    return {**neutral, **form_of}, audio
 
 
 def _validated(kind: type[_Form], fields: dict[str, str]) -> _Form:
     """Raises RequestValidationError, as a JSON body does."""
+    known = {name: value for name, value in fields.items() if name in kind.model_fields or not lenience.leave_out(name)}
     try:
-        return kind.model_validate(fields)
+        return kind.model_validate(known)
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_url=False, include_context=False)) from error
 
@@ -136,8 +140,7 @@ def _transcribe(audio: bytes, form: TranslationForm, *, task: str, language: str
 async def _respond(
     answers: Answers, request: Request, form: TranslationForm, ask: Transcribe, *, is_stream: bool
 ) -> Response:
-    policy = request.headers.get(POLICY_HEADER)
-    wants = Wants(task=Task.TRANSCRIPTION, policy=parse_policy(policy) if policy else form.policy)
+    wants = Wants(task=Task.TRANSCRIPTION, policy=wishes_in(request.headers).policy or form.policy)
     try:
         answer = await or_leave(answers.transcribe(form.model, ask, wants), request.receive)
     except ClientLeft:

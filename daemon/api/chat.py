@@ -6,21 +6,21 @@ nothing special (``modalities: ["text"]``, ``store: false``) are honoured by doi
 
 from __future__ import annotations
 
-import math
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from daemon.api.chat_guides import GuideFields
 from daemon.api.chat_messages import MAX_IMAGES, ChatMessage
 from daemon.api.chat_sampling import SamplingFields
 from daemon.api.chat_tools import ToolFields
-from daemon.api.fields import KeepAliveField, Strict, without_neutral
+from daemon.api.fields import KeepAliveField, RequestBody, Strict
+from daemon.api.headers import NO_WISHES, Wishes
 from daemon.bounds import MAX_SECONDS
 from daemon.pool.protocol import Generate
 from daemon.terms import Terms
-from daemon.wants import Wants, parse_policy, parse_task
+from daemon.wants import Wants, parse_task
 from registry.errors import InvalidRequest
 from selector.policy import Policy
 
@@ -41,6 +41,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "verbosity": ("medium",),
     "web_search_options": (),
 }
+# Of these, what only says how fast, how wordy, or kept for whom.
+HINTS = frozenset({"prediction", "store", "verbosity"})
 
 
 class StreamOptions(Strict):
@@ -48,12 +50,15 @@ class StreamOptions(Strict):
     include_obfuscation: bool = False
 
 
-class ChatRequest(SamplingFields, ToolFields, GuideFields):
+class ChatRequest(RequestBody, SamplingFields, ToolFields, GuideFields):
     """OpenAI's chat completion request, with more beside it.
 
     ``task`` and ``policy`` are for the choice of ``auto``; they mean nothing for a model that is named. ``keep_alive``
     is how long the model stays loaded afterwards, ``deadline_s`` the most that the whole answer may take.
     """
+
+    refused = NEUTRAL
+    hints = HINTS
 
     model: str = Field("auto", min_length=1, max_length=512)
     messages: list[ChatMessage] = Field(min_length=1)
@@ -72,31 +77,23 @@ class ChatRequest(SamplingFields, ToolFields, GuideFields):
     prompt_cache_retention: str | None = None
     service_tier: str | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_neutral_values(cls, body: Any) -> Any:
-        return without_neutral(body, NEUTRAL)
-
-    def wants(self, *, task: str | None = None, policy: str | None = None) -> Wants:
-        """What it says about the choice of a model; ``task`` and ``policy`` stood in headers, which count first.
-
-        Raises UnknownTask, InvalidRequest.
-        """
-        named = task or self.task
+    def wants(self, wishes: Wishes = NO_WISHES) -> Wants:
+        """What it says about the choice of a model. Raises UnknownTask."""
+        named = wishes.task or self.task
         return Wants(
             needs_tools=bool(self.offered_tools),
             needs_vision=self._images > 0,
             task=parse_task(named.strip().lower()) if named is not None else None,
-            policy=parse_policy(policy) if policy else self.policy,
+            policy=wishes.policy or self.policy,
             thinking=None if self.reasoning_effort is None else self.reasoning_effort not in ("none", "minimal"),
             turns=tuple(m.text for m in self.messages if m.role == "user"),
             context_tokens=self._estimated_tokens() + (self.most_tokens or 0),
             is_in_tool_loop=self.messages[-1].role == "tool",
         )
 
-    def terms(self, *, deadline: str | None = None) -> Terms:
-        """On what terms it is answered; ``deadline`` stood in a header, which counts first. Raises InvalidRequest."""
-        return Terms(self.keep_alive, parse_deadline(deadline) if deadline else self.deadline_s)
+    def terms(self, wishes: Wishes = NO_WISHES) -> Terms:
+        """On what terms it is answered."""
+        return Terms(self.keep_alive, wishes.deadline_s or self.deadline_s)
 
     def as_generate(self, *, max_messages: int) -> Generate:
         """Raises InvalidRequest for what single fields cannot show."""
@@ -134,17 +131,3 @@ def tokens_of(text: str) -> int:
     """About how many; scripts beyond ASCII have about a token for each character."""
     ascii_only = len(text.encode("ascii", "ignore"))
     return len(text) - ascii_only + ascii_only // CHARACTERS_PER_TOKEN
-
-
-def parse_deadline(text: str) -> float:
-    """Seconds. Raises InvalidRequest."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= MAX_SECONDS:
-        raise InvalidRequest(
-            f"A deadline is a number of seconds above 0 and up to {MAX_SECONDS:.0f}; {text!r} is not.",
-            param="deadline_s",
-        )
-    return seconds

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import uuid
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from daemon.answers import Answer, Answers
-from daemon.api.chat import StreamOptions, parse_deadline, tokens_of
+from daemon.api.chat import StreamOptions, tokens_of
 from daemon.api.chat_sampling import DrawingFields, TokenId
-from daemon.api.headers import DEADLINE_HEADER, POLICY_HEADER, TASK_HEADER
+from daemon.api.fields import RequestBody
+from daemon.api.headers import DEADLINE_HEADER, NO_WISHES, Wishes, wishes_in
 from daemon.api.naming import in_the_names_of
 from daemon.api.serving import respond
 from daemon.api.text_completion import TextCompletion
 from daemon.pool.protocol import Generate
-from daemon.terms import NO_TERMS, Terms
-from daemon.wants import Wants, parse_policy, parse_task
+from daemon.terms import Terms
+from daemon.wants import Wants
 from registry.errors import InvalidRequest, UnsupportedParameter
 
 # These two are OpenAI's.
@@ -33,7 +34,7 @@ _Tokens = Annotated[list[TokenId], Field(min_length=1)]
 _Many = Field(min_length=1, max_length=MAX_PROMPTS)
 
 
-class CompletionRequest(DrawingFields):
+class CompletionRequest(RequestBody, DrawingFields):
     """OpenAI's request. What says only who asks (``user``) changes nothing."""
 
     model: str = Field("auto", min_length=1, max_length=512)
@@ -47,11 +48,6 @@ class CompletionRequest(DrawingFields):
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, body: Any) -> Any:
-        return {key: value for key, value in body.items() if value is not None} if isinstance(body, dict) else body
 
     @property
     def most_tokens(self) -> int:
@@ -71,13 +67,13 @@ class CompletionRequest(DrawingFields):
         asked = {**self.drawing_fields(), "top_logprobs": self.logprobs}
         return [Generate(request_id=uuid.uuid4().hex, messages=[], prompt=each, **asked) for each in self.prompts]
 
-    def wants(self, *, task: str | None, policy: str | None) -> Wants:
-        """What it says about the choice of a model; both stood in headers. Raises UnknownTask, InvalidRequest."""
+    def wants(self, wishes: Wishes = NO_WISHES) -> Wants:
+        """What it says about the choice of a model."""
         texts = [each for each in self.prompts if isinstance(each, str)]
         longest = max(tokens_of(each) if isinstance(each, str) else len(each) for each in self.prompts)
         return Wants(
-            task=parse_task(task.strip().lower()) if task is not None else None,
-            policy=parse_policy(policy) if policy else None,
+            task=wishes.task,
+            policy=wishes.policy,
             turns=tuple(texts[:1]),
             context_tokens=longest + self.most_tokens,
         )
@@ -112,11 +108,9 @@ def completions_router(answers: Answers) -> APIRouter:
     async def completions(body: CompletionRequest, request: Request) -> Response:
         """Go on from each prompt, whole or as server-sent events."""
         first, *others = body.as_generates()
-        wants = body.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
-        deadline = request.headers.get(DEADLINE_HEADER)
-        if deadline and others:
+        wishes = wishes_in(request.headers)
+        if wishes.deadline_s is not None and others:
             raise InvalidRequest(f"The header {DEADLINE_HEADER} is for a single prompt.", param="prompt")
-        terms = Terms(deadline_s=parse_deadline(deadline)) if deadline else NO_TERMS
 
         def in_words(answer: Answer) -> TextCompletion:
             """The model that was chosen for the first prompt answers all of them."""
@@ -131,7 +125,7 @@ def completions_router(answers: Answers) -> APIRouter:
             )
 
         with in_the_names_of(_NAMES):
-            starting = answers.start(body.model, first, wants, terms)
+            starting = answers.start(body.model, first, body.wants(wishes), Terms(deadline_s=wishes.deadline_s))
             return await respond(request, starting, in_words, is_stream=body.stream)
 
     return router

@@ -11,14 +11,15 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from daemon.answers import Answers, EmbeddedTexts
-from daemon.api.headers import POLICY_HEADER, answer_headers
+from daemon.api.fields import RequestBody
+from daemon.api.headers import answer_headers, wishes_in
 from daemon.api.streaming import CLIENT_LEFT, ClientLeft, json_list, or_leave
 from daemon.listing import encode
 from daemon.pool.protocol import Embed
-from daemon.wants import Wants, parse_policy
+from daemon.wants import Wants
 from registry.errors import InvalidRequest
 from registry.model import Task
 from selector.policy import Policy
@@ -31,10 +32,8 @@ _Tokens = Annotated[list[int], Field(min_length=1)]
 _Many = Field(min_length=1, max_length=MAX_INPUTS)
 
 
-class EmbeddingsRequest(BaseModel):
+class EmbeddingsRequest(RequestBody):
     """OpenAI's request, with ``policy`` beside it for the choice of ``auto``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     model: str = Field("auto", min_length=1, max_length=512)
     input: str | _Tokens | Annotated[list[str], _Many] | Annotated[list[_Tokens], _Many]
@@ -59,8 +58,7 @@ def embeddings_router(answers: Answers) -> APIRouter:
     @router.post("/embeddings", response_model=None)
     async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
         """Make a vector of each text."""
-        policy = request.headers.get(POLICY_HEADER)
-        wants = Wants(task=Task.EMBEDDINGS, policy=parse_policy(policy) if policy else body.policy)
+        wants = Wants(task=Task.EMBEDDINGS, policy=wishes_in(request.headers).policy or body.policy)
         try:
             made = await or_leave(answers.embed(body.model, body.as_embed(), wants), request.receive)
         except ClientLeft:

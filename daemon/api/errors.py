@@ -39,6 +39,7 @@ STATUS: dict[type[errors.SlmregError], int] = {
     errors.ResponseNotFound: 404,
     errors.ModelNotUsable: 409,
     errors.NoModelForTask: 503,
+    errors.ModelInUse: 409,
     errors.PinnedModelNotUsable: 409,
     errors.OutOfBudget: 503,
     errors.Overloaded: 429,

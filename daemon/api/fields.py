@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 
+from daemon import lenience
 from daemon.durations import as_keep_alive
 from daemon.terms import KeepAlive
 from registry.errors import UnsupportedParameter
@@ -18,21 +27,63 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def without_neutral(body: Any, neutral: Mapping[str, Sequence[Any]]) -> Any:
+def with_nulls(schema: dict[str, Any]) -> None:
+    """Say in the schema of a body that whatever may be left out of it may be null."""
+    for name, field in schema.get("properties", {}).items():
+        kinds = field.get("anyOf", [])
+        if name in schema.get("required", ()) or {"type": "null"} in kinds:
+            continue
+        said = {key: field.pop(key) for key in ("description", "title", "default") if key in field}
+        schema["properties"][name] = {"anyOf": [*(kinds or [field]), {"type": "null"}], **said}
+
+
+class RequestBody(Strict):
+    """The whole body of a request for something, in an API that others made. A null says nothing, as there.
+
+    ``refused``: the parameters that nothing here can honour, with the values that ask for nothing. ``hints``: those of
+    them that may be left out where the settings allow it, as unknown ones may.
+    """
+
+    model_config = ConfigDict(json_schema_extra=with_nulls)
+
+    refused: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    hints: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_can_be_honoured(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        kept = without_neutral(body, cls.refused, cls.hints)
+        known = set(_names_of(cls))
+        return {name: value for name, value in kept.items() if name in known or not lenience.leave_out(name)}
+
+
+def without_neutral(
+    body: Mapping[str, Any], neutral: Mapping[str, Sequence[Any]], hints: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """``body`` without nulls, and without those of the ``neutral`` parameters whose value asks for nothing.
 
-    ``neutral`` has the parameters that nothing here can honour, with such values. Anything but an object stays as it
-    is. Raises UnsupportedParameter, naming it, for a parameter that asks for something.
+    ``neutral`` has the parameters that nothing here can honour, with such values; for ``hints`` see ``RequestBody``.
+    Raises UnsupportedParameter, naming it, for a parameter that asks for something.
     """
-    if not isinstance(body, dict):
-        return body
     kept = {key: value for key, value in body.items() if value is not None}
     for name in neutral.keys() & kept.keys():
-        if kept.pop(name) not in neutral[name]:
+        if kept.pop(name) not in neutral[name] and not (name in hints and lenience.leave_out(name)):
             raise UnsupportedParameter(
                 f"The parameter {name!r} is not supported with this value. Leave it out.", param=name
             )
     return kept
+
+
+def _names_of(body: type[BaseModel]) -> Iterator[str]:
+    """What its fields are called in JSON."""
+    for name, field in body.model_fields.items():
+        alias = field.validation_alias
+        if isinstance(alias, AliasChoices):
+            yield from (each for each in alias.choices if isinstance(each, str))
+        else:
+            yield alias if isinstance(alias, str) else name
 
 
 def _depth(value: Any, limit: int) -> int:

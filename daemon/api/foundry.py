@@ -52,10 +52,12 @@ def foundry_router(catalog: Catalog) -> APIRouter:
 
     @router.get("/openai/status")
     def service_status(request: Request) -> Json:
+        """Where the service is, and where its models lie."""
         return {"endpoints": _endpoints(request), "modelDirPath": _model_folder(catalog), "pipeName": None}
 
     @router.get("/status")
     def sdk_status(request: Request) -> Json:
+        """The same, as version 2 of the SDK asks for it."""
         return {"endpoints": _endpoints(request), "modelCachePath": _model_folder(catalog), "pid": os.getpid()}
 
     @router.get("/openai/models")
@@ -78,6 +80,7 @@ def foundry_sessions_router(catalog: Catalog, loads: Loads, pool: SessionPool) -
     @router.get("/openai/loadedmodels")
     @router.get("/models/loaded")
     async def loaded() -> list[str]:
+        """The ids of the models that are loaded."""
         return _loaded(pool)
 
     @router.post("/openai/load/{reference:path}")
@@ -87,6 +90,7 @@ def foundry_sessions_router(catalog: Catalog, loads: Loads, pool: SessionPool) -
         ttl: Annotated[float | None, Query(ge=0, le=MAX_SECONDS, description="seconds it stays unused")] = None,
         ep: Annotated[str | None, Query(max_length=64, description="only the model's own")] = None,
     ) -> Json:
+        """Load a model; the first request for it does that as well."""
         resolved = await asyncio.to_thread(catalog.resolve, reference, serves=EVERY)
         own = resolved.model.execution_provider
         if ep and execution_provider(ep) is not own:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header
 from fastapi.responses import Response
 from pydantic import Field
 
-from daemon.api.admin import Body
+from daemon.api.admin_bodies import Body
 from daemon.log_settings import AnyCaseLevel
 from daemon.logs.levels import Levels
 from daemon.metrics.exposition import Exposition

@@ -12,7 +12,7 @@ from daemon.admin import Admin
 from daemon.answers import Answer, Answers
 from daemon.api.chat import ChatRequest
 from daemon.api.completion import Completion
-from daemon.api.headers import DEADLINE_HEADER, POLICY_HEADER, TASK_HEADER
+from daemon.api.headers import wishes_in
 from daemon.api.serving import respond
 from daemon.api.streaming import json_list
 from daemon.listing import encode
@@ -48,14 +48,13 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: Callable[[], 
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Answer a chat, whole or as server-sent events."""
         generate = body.as_generate(max_messages=max_messages())
-        wants = body.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
-        terms = body.terms(deadline=request.headers.get(DEADLINE_HEADER))
+        wishes = wishes_in(request.headers)
         include_usage = body.stream_options is not None and body.stream_options.include_usage
 
         def in_words(answer: Answer) -> Completion:
             return Completion(answer, choices=body.n, has_logprobs=body.logprobs, include_usage=include_usage)
 
-        starting = answers.start(body.model, generate, wants, terms)
+        starting = answers.start(body.model, generate, body.wants(wishes), body.terms(wishes))
         try:
             return await respond(request, starting, in_words, is_stream=body.stream)
         except InvalidRequest as error:

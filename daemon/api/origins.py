@@ -17,7 +17,7 @@ _MAX_CHARACTERS = 300
 _REMEMBERED = 256
 _METHODS = "GET, POST, DELETE, OPTIONS"
 _PREFLIGHT_MAX_AGE_S = 600
-_EXPOSED = "x-request-id, x-slmreg-model, x-slmreg-task, x-slmreg-selection, retry-after"
+_EXPOSED = "x-request-id, x-slmreg-model, x-slmreg-task, x-slmreg-selection, x-slmreg-ignored, retry-after"
 
 RawHeaders = list[tuple[bytes, bytes]]
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from daemon.admin import Admin
-from daemon.api.admin import MAX_NAME, Body
+from daemon.api.admin_bodies import MAX_NAME, Body
 from daemon.shapes import Json
 
 
@@ -26,20 +26,24 @@ def presets_router(admin: Admin) -> APIRouter:
 
     @router.get("/presets")
     def list_presets() -> Json:
+        """Names that people gave to models together with a way to use them."""
         return {"data": admin.presets()}
 
     @router.get("/presets/{name:path}")
     def get_preset(name: str) -> Json:
+        """One of them, with the model that it means now."""
         return admin.preset(name)
 
     @router.post("/presets")
     def create_preset(body: PresetBody) -> Json:
+        """Keep a preset, in place of an older one with this name."""
         return admin.create_preset(
             body.name, body.base, system=body.system, parameters=body.parameters, messages=body.messages
         )
 
     @router.delete("/presets/{name:path}")
     def remove_preset(name: str) -> Json:
+        """Forget a preset; the model stays as it is."""
         return admin.remove_preset(name)
 
     return router

@@ -16,7 +16,8 @@ from pydantic import Field
 from daemon.answers import Answer, Answers
 from daemon.api.chat import ChatRequest
 from daemon.api.completion import Completion
-from daemon.api.fields import Strict
+from daemon.api.fields import RequestBody
+from daemon.api.headers import Wishes
 from daemon.api.naming import in_the_names_of
 from daemon.api.serving import respond
 from daemon.catalog import Catalog
@@ -42,7 +43,7 @@ _INSTRUCTIONS = {
 }
 
 
-class ReasoningRequest(Strict):
+class ReasoningRequest(RequestBody):
     """``max_length`` bounds the tokens of the answer. ``model`` is for those who do not want it chosen for them."""
 
     prompt: str = Field(min_length=1)
@@ -88,7 +89,7 @@ def reasoning_router(answers: Answers, catalog: Catalog, pool: SessionPool) -> A
         with in_the_names_of(_NAMES):
             chat = body.as_chat()
             starting = answers.start(
-                body.model, chat.as_generate(max_messages=2), chat.wants(task=_TASKS[body.task_type])
+                body.model, chat.as_generate(max_messages=2), chat.wants(Wishes(task=_TASKS[body.task_type]))
             )
             return await respond(
                 request, starting, lambda answer: ReasonedText(answer, body.task_type, started_s), is_stream=False

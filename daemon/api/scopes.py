@@ -10,7 +10,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from starlette.types import Scope
+
+from daemon.access import Caller
 from registry.model import KeyScope
+
+# Where the guard leaves who asks, in what the request says of itself.
+_CALLER = "slmreg.caller"
 
 # Without a key even where keys are required: they say nothing but that the process lives, and is ready.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -72,6 +78,8 @@ USE = """
     GET    /openapi.json
     GET    /metrics
     GET    /docs
+    GET    /docs/docs.css
+    GET    /docs/docs.js
     GET    /
 """
 
@@ -100,6 +108,17 @@ ADMIN = """
     POST   /models/load/{model:path}
     POST   /models/unload/{model:path}
 """
+
+
+def remember_caller(scope: Scope, caller: Caller | None) -> None:
+    """For ``is_admin``."""
+    scope[_CALLER] = caller
+
+
+def is_admin(scope: Scope) -> bool:
+    """Whether whoever sent this request may do everything: with the key that it takes, or where it takes none."""
+    caller = scope.get(_CALLER)
+    return isinstance(caller, Caller) and caller.scope is KeyScope.ADMIN
 
 
 def scope_of(method: str, path: str) -> KeyScope:

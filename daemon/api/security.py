@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,12 +20,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from daemon import request_id
+from daemon import lenience, request_id
 from daemon.access import Access, Caller
 from daemon.api.errors import plain_error
+from daemon.api.headers import IGNORED_HEADER
 from daemon.api.json_bodies import JsonLimits, UnusableJson
 from daemon.api.origins import HostList, OriginList, preflight_headers, shared_with
-from daemon.api.scopes import OPEN_PATHS, scope_of
+from daemon.api.scopes import OPEN_PATHS, remember_caller, scope_of
+from daemon.api.undeclared import as_declared
 from daemon.config.present import Derived
 from daemon.settings import Settings
 from registry.model import KeyScope
@@ -73,10 +75,14 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
+        scope = as_declared(scope)
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         is_welcome = origin is not None and self._origins().allows(origin)
-        answer = _Answering(send, request_id.begin(headers.get("x-request-id")), origin if is_welcome else None)
+        left_out = lenience.begin(is_allowed=self._settings().ignore_unsupported)
+        answer = _Answering(
+            send, request_id.begin(headers.get("x-request-id")), origin if is_welcome else None, left_out
+        )
         refusal = self._foreign(scope, headers, is_welcome=is_welcome)
         if refusal is None and is_welcome and _is_preflight(scope, headers):
             await _preflight_response(headers)(scope, receive, answer.send)
@@ -96,6 +102,7 @@ class Guard:
             await _refuse(self._too_many(), scope, receive, send)
             return
         self._running[client] += 1
+        remember_caller(scope, caller)
         try:
             await self._run(scope, headers, receive, send)
         finally:
@@ -198,16 +205,25 @@ class Guard:
 
 
 class _Answering:
-    """Sends what a request gets, with its id, and with what lets the page of an allowed ``origin`` read it."""
+    """Sends what a request gets, with its id, what was left out of it, and with what lets the page of an allowed
+    ``origin`` read it."""
 
-    def __init__(self, send: Send, request_id: str, origin: str | None) -> None:
+    def __init__(self, send: Send, request_id: str, origin: str | None, left_out: list[str]) -> None:
         self._send = send
+        self._left_out = left_out
         self._added = [(b"x-request-id", request_id.encode()), *(shared_with(origin) if origin is not None else ())]
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *self._added]}
+            message = {**message, "headers": [*message.get("headers", ()), *self._added, *self._ignored()]}
         await self._send(message)
+
+    def _ignored(self) -> Sequence[tuple[bytes, bytes]]:
+        if not self._left_out:
+            return ()
+        names = lenience.as_text(self._left_out)
+        log.info("api.ignored parameters=%s", names)
+        return ((IGNORED_HEADER.encode(), names.encode()),)
 
 
 class _Left(Exception):

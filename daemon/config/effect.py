@@ -26,7 +26,7 @@ WHEN = {
 
 _TABLE = {
     Effect.NOW: """
-        require_key allowed_hosts allowed_origins log_prompts log_level log_levels
+        require_key ignore_unsupported allowed_hosts allowed_origins log_prompts log_level log_levels
         max_body_bytes max_json_depth max_json_items max_messages max_choices max_answer_tokens max_client_requests
         max_connections max_headers max_header_bytes header_timeout_s body_timeout_s idle_timeout_s
         memory_budget_bytes memory_share memory_reserve_bytes max_queue max_queue_total

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from daemon.pool.limits import PoolLimits
 from daemon.pool.session import Session, SessionState
-from registry.errors import LoadFailed, OutOfBudget, Overloaded, TooBusy
+from registry.errors import LoadFailed, ModelInUse, OutOfBudget, Overloaded, TooBusy
 from registry.model import Model, Task
 from selector.footprint import format_bytes
 
@@ -140,3 +140,9 @@ def waited_too_long(model: Model, sessions: Sequence[Session], limits: PoolLimit
 
 def _names(sessions: Iterable[Session]) -> str:
     return ", ".join(sorted({session.model.id for session in sessions}))
+
+
+def in_use(model_id: str, why: str) -> ModelInUse:
+    return ModelInUse(
+        f"{model_id} stays loaded: {why}. Unload it with a key of the scope admin, or let its keep-alive end."
+    )

@@ -179,11 +179,14 @@ class SessionPool:
         """Somebody unloaded it by name, and nobody has asked for it since."""
         return model_id in self._dismissed
 
-    async def unload(self, model_id: str, *, at_once: bool = False) -> bool:
+    async def unload(self, model_id: str, *, at_once: bool = False, only_unused: bool = False) -> bool:
         """Drain and stop a session; return when its process is gone. ``at_once``: its answers are cut off.
 
-        False if it was not loaded, or is loaded again by now for somebody who waited.
+        False if it was not loaded, or is loaded again by now for somebody who waited. ``only_unused``: raises
+        ModelInUse, and changes nothing, where somebody uses it, waits for it, or wants it kept.
         """
+        if only_unused and (why := self._why_kept(model_id)) is not None:
+            raise account.in_use(model_id, why)
         self._dismissed.add(model_id)
         session = self._roster.find(model_id)
         if session is not None:
@@ -200,6 +203,17 @@ class SessionPool:
         if tasks:
             await asyncio.wait(tasks)
         return all(snapshot.model_id != model_id for snapshot in self.snapshot())
+
+    def _why_kept(self, model_id: str) -> str | None:
+        """What speaks against unloading it, for all who use this daemon."""
+        session = self._roster.find(model_id)
+        if self._queue.of(model_id) or (session is not None and session.leases):
+            return "it is being used"
+        if session is not None and session.is_kept:
+            return "it was loaded to stay"
+        if session is not None and session.warm_for:
+            return f"it is kept warm for {', '.join(session.warm_for)}"
+        return None
 
     def keep_only(self, models: Mapping[str, Model]) -> None:
         """``models``, by id, are all there are. A session whose model left the disk, moved or changed takes no new

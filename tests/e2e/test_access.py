@@ -67,6 +67,12 @@ def test_keys_let_in_whom_they_should_and_the_owner_needs_none(home: Home, tiny:
     for key, status in ((use, 403), (admin, 200)):
         asked = httpx.post(f"{served.url}/slmreg/unload", json=body, headers={"x-api-key": key})
         assert asked.status_code == status
+    forget = {"model": "tiny", "keep_alive": 0}  # Ollama's way to unload
+    for pinned, key, status in ((True, use, 409), (True, admin, 200), (False, use, 200)):
+        loaded = {"model": "tiny", "pin_loaded": pinned}
+        assert httpx.post(f"{served.url}/slmreg/load", json=loaded, headers={"x-api-key": admin}).status_code == 200
+        asked = httpx.post(f"{served.url}/api/generate", json=forget, headers={"x-api-key": key})
+        assert (asked.status_code, asked.json().get("code")) == (status, "model_in_use" if status == 409 else None)
 
     # The owner's commands go through the socket, with the key of the run file.
     assert json.loads(slmreg(home, "status", "--json").stdout)["url"] == served.url

@@ -46,6 +46,21 @@ def test_one_model_can_be_fetched_by_id_or_name(served: Served) -> None:
     assert served.openai.models.retrieve("talker").id == "talker:0"
 
 
+def test_our_own_list_of_models_is_filtered_sorted_and_paged(served: Served) -> None:
+    def ids(query: str) -> list[str]:
+        return [model["id"] for model in served.get(f"/slmreg/models?{query}")["data"]]
+
+    served.openai.chat.completions.create(model="talker", messages=ASK, max_tokens=1)
+    assert ids("name=t*&sort=-id") == ["tiny-random:0", "talker:0"]
+    assert ids("loaded=true&name=t*er") == ids("source=folder&task=chat&name=talker:0&pinned=false") == ["talker:0"]
+    assert ids("status=missing") == []
+    first, second = (served.get(f"/slmreg/models?sort=size_bytes&limit=2&offset={offset}") for offset in (0, 2))
+    assert (first["total"], first["next"], second["total"], second["next"]) == (3, 2, 3, None)
+    sizes = [model["size_bytes"] for page in (first, second) for model in page["data"]]
+    assert len(sizes) == 3
+    assert sizes == sorted(sizes)
+
+
 def test_a_chat_is_answered_and_ends_by_itself(served: Served) -> None:
     answer = served.openai.chat.completions.create(model="talker", messages=ASK, temperature=0)
     assert answer.model == "talker:0"

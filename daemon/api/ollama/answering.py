@@ -13,10 +13,11 @@ from pydantic import Field, model_validator
 
 from daemon.answers import Answer, Answers
 from daemon.api.chat import ChatRequest
-from daemon.api.headers import DEADLINE_HEADER, POLICY_HEADER, TASK_HEADER
+from daemon.api.headers import wishes_in
 from daemon.api.ollama.fields import AnswerBody, in_ollamas_words, without
 from daemon.api.ollama.lines import Lines, Shape, as_message, as_response, loaded
 from daemon.api.ollama.messages import OllamaMessage, content_of, openai_messages
+from daemon.api.scopes import is_admin
 from daemon.api.serving import respond
 from daemon.api.streaming import CLIENT_LEFT, ClientLeft, LineStream, or_leave
 from daemon.loads import Loads
@@ -92,10 +93,10 @@ def answering_router(answers: Answers, loads: Loads, *, max_messages: Callable[[
         asked_s = time.monotonic()
         if body.options.max_tokens == TO_THE_END:
             made = replace(made, max_tokens=TO_THE_END)
-        wants = asked.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
+        wishes = wishes_in(request.headers)
+        wants = asked.wants(wishes)
         wants = replace(wants, context_tokens=max(wants.context_tokens or 0, body.options.num_ctx or 0))
-        terms = body.terms(asked, deadline=request.headers.get(DEADLINE_HEADER))
-        starting = answers.start(body.model, made, wants, terms)
+        starting = answers.start(body.model, made, wants, body.terms(wishes))
 
         def in_words(begun: Answer) -> Lines:
             return Lines(begun, shape, asked_s=asked_s, has_logprobs=body.logprobs)
@@ -104,7 +105,7 @@ def answering_router(answers: Answers, loads: Loads, *, max_messages: Callable[[
 
     async def load_or_unload(body: AnswerBody, shape: Shape, request: Request) -> Response:
         if body.is_unloading:
-            model_id, _is_unloaded = await loads.unload(body.model)
+            model_id, _is_unloaded = await loads.unload(body.model, only_unused=not is_admin(request.scope))
         else:
             try:
                 resolved = await or_leave(loads.load(body.model, keep_alive=body.keep_alive), request.receive)

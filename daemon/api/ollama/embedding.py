@@ -14,7 +14,7 @@ from daemon.answers import Answers, EmbeddedTexts
 from daemon.api.embeddings import MAX_DIMENSIONS, MAX_INPUTS, each_vector, numbers_of
 from daemon.api.fields import KeepAliveField
 from daemon.api.headers import answer_headers
-from daemon.api.ollama.fields import Body, ModelName, in_ollamas_words
+from daemon.api.ollama.fields import ModelName, ReadingBody, in_ollamas_words
 from daemon.api.ollama.lines import NANOSECONDS
 from daemon.api.streaming import CLIENT_LEFT, ClientLeft, json_list, or_leave
 from daemon.listing import encode
@@ -26,7 +26,7 @@ from daemon.wants import Wants
 from registry.model import Task
 
 
-class _VectorBody(Body):
+class _VectorBody(ReadingBody):
     """Of ``options`` only ``num_ctx`` says something about a vector."""
 
     model: ModelName

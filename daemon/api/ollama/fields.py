@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, ValidationError, model_validator
 
+from daemon import lenience
 from daemon.api.chat import ChatRequest
 from daemon.api.errors import first_wrong
-from daemon.api.fields import JsonSchema, KeepAliveField, Strict
-from daemon.options import TO_THE_END, Options
+from daemon.api.fields import JsonSchema, KeepAliveField, RequestBody, Strict, with_nulls
+from daemon.api.headers import Wishes
+from daemon.options import TO_THE_END, Options, unsupported_in
 from daemon.terms import Terms
 from registry.errors import InvalidRequest, UnsupportedParameter
 
@@ -29,13 +31,28 @@ ModelName = Annotated[str, Field(min_length=1, max_length=MAX_NAME, validation_a
 
 
 class Body(Strict):
+    model_config = ConfigDict(json_schema_extra=with_nulls)
+
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, body: Any) -> Any:
         return {key: value for key, value in body.items() if value is not None} if isinstance(body, Mapping) else body
 
 
-class AnswerBody(Body):
+class ReadingBody(RequestBody):
+    """What asks for something, and changes nothing that is kept."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options_that_there_are(cls, body: Any) -> Any:
+        options = body.get("options") if isinstance(body, Mapping) else None
+        if not isinstance(options, Mapping):
+            return body
+        left_out = [name for name in unsupported_in(options) if lenience.leave_out(f"options.{name}")]
+        return {**body, "options": {name: value for name, value in options.items() if name not in left_out}}
+
+
+class AnswerBody(ReadingBody):
     """What chats and single prompts have in common."""
 
     model: ModelName
@@ -52,7 +69,7 @@ class AnswerBody(Body):
     def _never_cut(cls, body: Any) -> Any:
         """Raises UnsupportedParameter."""
         why = "a chat that does not fit is refused here, and never cut"
-        return without(body, ("shift", "truncate"), why=why)
+        return without(body, ("shift", "truncate"), why=why, are_hints=True)
 
     @property
     def is_unloading(self) -> bool:
@@ -76,9 +93,8 @@ class AnswerBody(Body):
             }
         )
 
-    def terms(self, chat: ChatRequest, *, deadline: str | None) -> Terms:
-        """``deadline`` stood in a header. Raises InvalidRequest."""
-        return Terms(self.keep_alive, chat.terms(deadline=deadline).deadline_s, self.options.num_ctx)
+    def terms(self, wishes: Wishes) -> Terms:
+        return Terms(self.keep_alive, wishes.deadline_s, self.options.num_ctx)
 
     def _response_format(self) -> dict[str, Any] | None:
         if isinstance(self.format, dict):
@@ -91,15 +107,15 @@ class AnswerBody(Body):
         return self.think or None
 
 
-def without(body: Any, names: tuple[str, ...], *, why: str) -> Any:
+def without(body: Any, names: tuple[str, ...], *, why: str, are_hints: bool = False) -> Any:
     """``body`` without those of ``names`` that ask for nothing, as false and empty values do.
 
-    Raises UnsupportedParameter for one that asks for something.
+    Raises UnsupportedParameter for one that asks for something, unless they ``are_hints`` and may be left out.
     """
     if not isinstance(body, Mapping):
         return body
     for name in names:
-        if body.get(name):
+        if body.get(name) and not (are_hints and lenience.leave_out(name)):
             raise UnsupportedParameter(f"{name!r} is not supported: {why}. Leave it out.", param=name)
     return {key: value for key, value in body.items() if key not in names}
 

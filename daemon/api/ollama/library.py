@@ -7,7 +7,7 @@ from pydantic import Field
 
 from daemon import __version__
 from daemon.api.ollama.cards import Cards
-from daemon.api.ollama.fields import Body, ModelName
+from daemon.api.ollama.fields import ModelName, ReadingBody
 from daemon.catalog import Catalog
 from daemon.pool.pool import SessionPool
 from daemon.pool.session import SessionState
@@ -19,7 +19,7 @@ OLLAMA_VERSION = "0.12.11"
 _IN_MEMORY = (SessionState.READY, SessionState.DRAINING)
 
 
-class ShowBody(Body):
+class ShowBody(ReadingBody):
     model: ModelName
     verbose: bool = Field(False, description="changes nothing: what it would add is not known here")
 

@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from daemon.api.chat import ChatRequest
 from daemon.api.chat_sampling import MAX_TOKEN_ID, MAX_TOP_LOGPROBS
 from daemon.api.chat_tools import MAX_TOOLS
-from daemon.api.fields import JsonSchema, KeepAliveField, Strict, without_neutral
+from daemon.api.fields import JsonSchema, KeepAliveField, RequestBody, Strict
 from daemon.api.responses.items import Item, MessageItem, chat_messages
 from daemon.bounds import MAX_SECONDS
 from registry.errors import InvalidRequest, UnsupportedParameter
@@ -30,6 +30,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "prompt": (),
     "truncation": ("disabled",),
 }
+# Of these, what changes nothing here: no tools run on this side, and a conversation that is too long is always refused.
+HINTS = frozenset({"context_management", "max_tool_calls", "truncation"})
 # What the fields of a chat are called here.
 _NAMES = {
     "max_tokens": "max_output_tokens",
@@ -73,17 +75,20 @@ class FunctionTool(Strict):
     strict: bool | None = None
 
 
-class NamedTool(Strict):
+class ChosenFunction(Strict):
     type: Literal["function"]
     name: str
 
 
-class StreamOptions(Strict):
+class EventOptions(Strict):
     include_obfuscation: Literal[False] = False
 
 
-class ResponsesRequest(Strict):
+class ResponsesRequest(RequestBody):
     """OpenAI's request, with what a chat may have beside it (``task``, ``policy``, ``keep_alive``, ``top_k``, ...)."""
+
+    refused = NEUTRAL
+    hints = HINTS
 
     model: str = Field("auto", min_length=1, max_length=512)
     input: str | list[Item]
@@ -91,7 +96,7 @@ class ResponsesRequest(Strict):
     previous_response_id: str | None = Field(None, max_length=128)
     store: bool = True
     stream: bool = False
-    stream_options: StreamOptions | None = None
+    stream_options: EventOptions | None = None
     include: list[Literal["message.output_text.logprobs"]] = Field(default_factory=list)
     max_output_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
@@ -103,7 +108,7 @@ class ResponsesRequest(Strict):
     text: TextOptions = TextOptions()
     reasoning: Reasoning = Reasoning()
     tools: list[FunctionTool] = Field(default_factory=list, max_length=MAX_TOOLS)
-    tool_choice: Literal["auto", "none", "required"] | NamedTool = "auto"
+    tool_choice: Literal["auto", "none", "required"] | ChosenFunction = "auto"
     parallel_tool_calls: bool = True
     task: str | None = Field(None, max_length=64)
     policy: Annotated[Policy, Field(strict=False)] | None = None
@@ -119,16 +124,16 @@ class ResponsesRequest(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_neutral_values(cls, body: Any) -> Any:
-        kept = without_neutral(body, NEUTRAL)
-        tools = kept.get("tools") if isinstance(kept, dict) else None
+    def _only_functions(cls, body: Any) -> Any:
+        """Raises UnsupportedParameter."""
+        tools = body.get("tools") if isinstance(body, dict) else None
         for tool in tools if isinstance(tools, list) else ():
             if isinstance(tool, dict) and tool.get("type") != "function":
                 raise UnsupportedParameter(
                     f"Tools of type {tool.get('type')!r:.60} are not there: only functions of your own can be offered.",
                     param="tools",
                 )
-        return kept
+        return body
 
     @property
     def has_logprobs(self) -> bool:

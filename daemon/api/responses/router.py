@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from daemon.answers import Answers
-from daemon.api.headers import DEADLINE_HEADER, POLICY_HEADER, TASK_HEADER
+from daemon.api.headers import wishes_in
 from daemon.api.responses.items import Item
 from daemon.api.responses.request import ResponsesRequest
 from daemon.api.responses.response import ResponseInMaking
@@ -33,9 +33,8 @@ def responses_router(answers: Answers, conversations: Conversations, *, max_mess
         before = await asyncio.to_thread(_conversation, conversations, body.previous_response_id, max_messages())
         chat = body.as_chat(before)
         generate = chat.as_generate(max_messages=max_messages())
-        wants = chat.wants(task=request.headers.get(TASK_HEADER), policy=request.headers.get(POLICY_HEADER))
-        terms = chat.terms(deadline=request.headers.get(DEADLINE_HEADER))
-        starting = answers.start(body.model, generate, wants, terms)
+        wishes = wishes_in(request.headers)
+        starting = answers.start(body.model, generate, chat.wants(wishes), chat.terms(wishes))
         keep = partial(_keep, conversations, body)
         return await respond(
             request, starting, lambda answer: ResponseInMaking(answer, body, keep), is_stream=body.stream

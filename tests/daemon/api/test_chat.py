@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from daemon.api.chat import NEUTRAL
+from daemon.api.headers import DEADLINE_HEADER, wishes_in
 from daemon.terms import NO_TERMS, KeepAlive, Terms
 from daemon.wants import Wants
 from registry.errors import InvalidRequest, UnknownTask, UnsupportedParameter
@@ -53,7 +54,7 @@ def test_a_keep_alive_that_is_no_time_is_refused(said: Any) -> None:
 
 def test_a_deadline_in_the_header_counts_before_the_body() -> None:
     assert a_chat(deadline_s=20).terms() == Terms(deadline_s=20)
-    assert a_chat(deadline_s=20).terms(deadline=" 2.5 ") == Terms(deadline_s=2.5)
+    assert a_chat(deadline_s=20).terms(wishes_in({DEADLINE_HEADER: " 2.5 "})) == Terms(deadline_s=2.5)
 
 
 @pytest.mark.parametrize("deadline", [0, -1, 1e6 + 1, math.inf, math.nan])
@@ -63,7 +64,7 @@ def test_a_deadline_that_is_none_is_refused(deadline: float) -> None:
         a_chat(deadline_s=deadline)
     for text in (str(deadline), "soon"):
         with pytest.raises(InvalidRequest, match="number of seconds above 0 and up to 1000000") as caught:
-            a_chat().terms(deadline=text)
+            wishes_in({DEADLINE_HEADER: text})
         assert caught.value.param == "deadline_s"
 
 
@@ -71,7 +72,7 @@ def test_a_deadline_that_is_none_is_refused(deadline: float) -> None:
 
 
 def wants(*, headers: dict[str, str] | None = None, **fields: Any) -> Wants:
-    return a_chat(**fields).wants(**(headers or {}))
+    return a_chat(**fields).wants(wishes_in({f"x-slmreg-{name}": value for name, value in (headers or {}).items()}))
 
 
 def test_a_request_that_says_nothing_wants_nothing_but_an_answer_to_its_words() -> None:

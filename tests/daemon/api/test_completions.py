@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from daemon.api.completions import CompletionRequest
+from daemon.api.headers import Wishes
 from daemon.pool.protocol import Accepted, Delta, Failed, TokenLogprob
 from registry.errors import GenerationFailed
 from registry.model import Task
@@ -91,9 +92,9 @@ def test_how_tokens_are_drawn_reaches_the_worker() -> None:
 
 
 def test_a_prompt_says_what_is_wanted_for_auto() -> None:
-    wants = request(prompt=["x" * 300, "y"], max_tokens=7).wants(task=" CODE", policy="fast")
+    wants = request(prompt=["x" * 300, "y"], max_tokens=7).wants(Wishes(Task.CODE, Policy.FAST))
     assert (wants.task, wants.policy, wants.turns, wants.context_tokens) == (Task.CODE, Policy.FAST, ("x" * 300,), 107)
-    assert request(prompt=[1, 2, 3]).wants(task=None, policy=None).context_tokens == 19
+    assert request(prompt=[1, 2, 3]).wants().context_tokens == 19
 
 
 @pytest.mark.parametrize(

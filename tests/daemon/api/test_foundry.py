@@ -78,8 +78,9 @@ class Remembering:
     async def load(self, model: Model, plan: LoadPlan) -> None:
         self.told.append(("load", model.id, plan.keep_alive_s))
 
-    async def unload(self, model_id: str, *, at_once: bool) -> bool:
+    async def unload(self, model_id: str, *, at_once: bool, only_unused: bool) -> bool:
         assert not at_once
+        assert not only_unused
         self.told.append(("unload", model_id))
         return model_id == "m:1"
 

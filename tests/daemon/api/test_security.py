@@ -202,6 +202,21 @@ def test_a_body_that_skips_the_preflight_is_refused_on_every_route(app: FastAPI,
             assert refused(response) == (415, "json_required"), path
 
 
+def test_a_body_of_no_kind_is_json_in_ollamas_api_unless_a_browser_may_have_sent_it(app: FastAPI) -> None:
+    body = b'{"model": "none", "prompt": "hi"}'
+    for path in ("/api/generate", "/api/embeddings"):
+        assert refused(call(app, "POST", path, HOST, body)) == (404, "model_not_found")
+        assert refused(call(app, "POST", path, HOST, b'{"model": 1e999}')) == (400, "invalid_json")
+        for said in (
+            {"referer": "http://127.0.0.1/"},
+            {"sec-fetch-site": "same-origin"},
+            {"origin": "http://localhost"},
+        ):
+            assert refused(call(app, "POST", path, {**HOST, **said}, body)) == (415, "json_required"), said
+    assert refused(call(app, "POST", "/v1/completions", HOST, body)) == (415, "json_required")
+    assert refused(call(app, "POST", "/api/pull", HOST)) == (501, "not_offered")
+
+
 def test_a_compressed_body_is_refused_on_every_route(app: FastAPI) -> None:
     for method, path in routes(app):
         for encoding in ("gzip", "deflate, br"):

@@ -66,7 +66,8 @@ class Remembering:
     async def load(self, model: Model, plan: LoadPlan, *, is_kept: bool) -> None:
         self.told.append(("load", model.id, plan.keep_alive_s, is_kept))
 
-    async def unload(self, model_id: str, *, at_once: bool) -> bool:
+    async def unload(self, model_id: str, *, at_once: bool, only_unused: bool) -> bool:
+        assert not only_unused
         self.told.append(("unload", model_id, at_once))
         return True
 

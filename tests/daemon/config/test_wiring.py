@@ -12,6 +12,7 @@ from daemon.app import Daemon
 from daemon.config.effect import LISTED, Effect
 from daemon.config.layers import load_effective
 from daemon.config.present import PresentSettings
+from daemon.logs.logs import Logs
 from daemon.settings import Paths
 from registry.store import Registry
 from tests.fakes import FakeLauncher
@@ -56,7 +57,7 @@ def test_the_parts_of_a_daemon_see_what_the_file_says_by_now(tmp_path: Path) -> 
         registry.add_root(tmp_path)
         tmp_path.joinpath("slow").mkdir()
         registry.add_root(tmp_path / "slow", settle_s=7)
-    daemon = Daemon(settings, paths, environment, FakeLauncher(), None)
+    daemon = Daemon(settings, paths, environment, FakeLauncher(), None, Logs(settings()))
     paths.config.write_text("settle_s = 3\nqueue_timeout_s = 5\nmemory_budget_bytes = 6\nrequire_key = true\n")
     assert {root.settle_s for root in daemon._roots()} == {1.0, 7.0}
     settings.reload()

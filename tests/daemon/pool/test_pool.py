@@ -10,8 +10,8 @@ import pytest
 from daemon.pool.plan import LoadPlan
 from daemon.pool.protocol import Delta, Generate
 from daemon.pool.session import SessionState
-from registry.errors import DaemonStopping, LoadFailed, OutOfBudget, Overloaded
-from registry.model import Markers
+from registry.errors import DaemonStopping, LoadFailed, ModelInUse, OutOfBudget, Overloaded
+from registry.model import Markers, Task
 from tests.daemon.pool.bench import PLAN, Bench
 from tests.fakes import FakeLauncher, a_model
 
@@ -301,6 +301,38 @@ def test_unload_waits_for_the_running_answer_and_is_no_error_when_nothing_is_loa
         assert await unloading is True
         assert bench.states() == {}
         assert bench.launcher.resident == {}
+
+    run(scenario())
+
+
+def test_what_somebody_uses_waits_for_or_keeps_stays_for_who_may_only_unload_what_is_unused() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(loads_at_once=False))
+
+        async def refused(why: str) -> None:
+            with pytest.raises(ModelInUse, match=why):
+                await bench.pool.unload("a:1", only_unused=True)
+            assert not bench.pool.is_dismissed("a:1")
+
+        waiting = asyncio.create_task(bench.use(A))
+        await bench.until({"a:1": "loading"})
+        await refused("being used")
+        (await bench.worker()).may_load.set()
+        await waiting
+        async with bench.pool.lease(A, PLAN):
+            await refused("being used")
+        bench.pool.set_warm({"a:1": (Task.CHAT,)})
+        await refused("warm for chat")
+        bench.pool.set_warm({})
+        await bench.pool.load(A, PLAN, is_kept=True)
+        await refused("loaded to stay")
+        assert bench.states() == {"a:1": "ready"}
+        await bench.pool.unload("a:1")
+        bench.launcher.loads_at_once = True
+        await bench.use(A)
+        assert await bench.pool.unload("a:1", only_unused=True) is True
+        assert await bench.pool.unload("a:1", only_unused=True) is False
+        await bench.pool.close()
 
     run(scenario())
 
