@@ -16,11 +16,16 @@ log = logging.getLogger("slmreg.settings")
 LOOK_S = 1.0
 
 Stamp = tuple[int, int, int] | None
+_NEVER: Stamp = (-1, -1, -1)
 
 
 async def follow_file(path: Path, reload: Callable[[], object], *, look_s: float = LOOK_S) -> None:
-    """Call ``reload`` each time that the file has changed, come or gone, until this is cancelled."""
-    read_at = last = await asyncio.to_thread(_stamp, path)
+    """Call ``reload`` each time that the file has changed, come or gone, until this is cancelled.
+
+    And once at the beginning: it may have changed since somebody read it.
+    """
+    read_at = _NEVER
+    last = await asyncio.to_thread(_stamp, path)
     while True:
         await asyncio.sleep(look_s)
         now = await asyncio.to_thread(_stamp, path)
