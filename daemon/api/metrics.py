@@ -30,6 +30,7 @@ def metrics_router(exposition: Exposition) -> APIRouter:
 
     @router.get("/metrics")
     def metrics(accept: Annotated[str, Header()] = "") -> Response:
+        """Counts and times since the daemon began, in Prometheus' format or OpenMetrics."""
         text, content_type = exposition.render(accept)
         return Response(text, headers={"Content-Type": content_type})
 
@@ -41,10 +42,12 @@ def logs_router(levels: Levels) -> APIRouter:
 
     @router.get("/levels")
     async def get_levels() -> Json:
+        """How much is logged now: by slmreg as a whole, and by its parts that have their own level."""
         return {"levels": levels.in_force()}
 
     @router.put("/levels")
     async def change_levels(body: LevelsBody) -> Json:
+        """Log more or less, until the daemon ends."""
         try:
             levels.change(body.levels)
         except ValueError as error:

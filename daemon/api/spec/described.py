@@ -10,6 +10,7 @@ from daemon.api.spec.schemas import Schema
 
 EVENTS = "text/event-stream"
 LINES = "application/x-ndjson"
+METRICS = "text/plain"
 
 # What the guard may say to any request, and what a request may get wrong.
 ANY = (400, 401, 403, 413, 415, 429, 500)

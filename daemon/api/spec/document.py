@@ -15,7 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from daemon.api.envelopes import anthropic_envelope, envelope_at, ollama_envelope
 from daemon.api.headers import DEADLINE_HEADER, IGNORED_HEADER, POLICY_HEADER, TASK_HEADER
 from daemon.api.spec import anthropic, ollama, openai, others, ours
-from daemon.api.spec.described import ANY, EVENTS, LINES, Described
+from daemon.api.spec.described import ANY, EVENTS, LINES, METRICS, Described
 from daemon.api.spec.schemas import ERRORS, EXAMPLES, NUMBER, TEXT, Schema, among, record, ref
 from registry.model import Task
 from selector.policy import Policy
@@ -40,7 +40,11 @@ _WISHES = [
     },
 ]
 # Of a stream: an event as its fields, or a line.
-_ONE_OF: dict[str, Schema] = {EVENTS: record({}, optional={"event": TEXT, "data": TEXT, "id": TEXT}), LINES: {}}
+_ONE_OF: dict[str, Schema] = {
+    EVENTS: record({}, optional={"event": TEXT, "data": TEXT, "id": TEXT}),
+    LINES: {},
+    METRICS: TEXT,
+}
 _SAID: dict[str, str] = {
     "x-slmreg-model": "the model that answers",
     TASK_HEADER: "what the request was taken for, where slmreg chose the model",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.api.spec.described import ANSWERED, NAMED, Described, Part
+from daemon.api.spec.described import ANSWERED, METRICS, NAMED, Described, Part
 from daemon.api.spec.schemas import ANYTHING, NUMBER, TEXT, TRUTH, WHOLE, among, many, maybe, record, ref, table
 
 _LOADED = Described(answer=many(TEXT), example=["phi-4-mini:5"])
@@ -39,6 +39,7 @@ PART = Part(
                 {"status": among("healthy", "model_not_loaded"), "model": maybe(TEXT), "capabilities": many(TEXT)}
             )
         ),
+        "GET /metrics": Described(answer=None, stream=METRICS, says="as Prometheus reads them; see docs/metrics.md"),
         "GET /healthz": Described(answer=record({"status": among("ok")}), example={"status": "ok"}),
         "GET /readyz": Described(
             answer=record({"status": among("ready", "starting")}), example={"status": "ready"}, errors=(503,)

@@ -36,6 +36,7 @@ _SESSION: dict[str, Schema] = {
     "pinned": TRUTH,
     "warm_for": many(TEXT),
 }
+_LEVELS = record({"levels": table(among("debug", "info", "warning", "error"))})
 _CHOICE: dict[str, Schema] = {
     "task": TEXT,
     "chosen": maybe(TEXT),
@@ -70,6 +71,20 @@ _DECISION: dict[str, Schema] = {
 }
 
 SCHEMAS: dict[str, Schema] = {
+    "Setting": record(
+        {
+            "key": TEXT,
+            "value": ANYTHING,
+            "default": ANYTHING,
+            "origin": among("default", "config.toml", "environment", "flag"),
+            "where": maybe(TEXT),
+            "takes_effect": among("now", "load", "restart"),
+            "needs_restart": TRUTH,
+            "description": maybe(TEXT),
+        },
+        optional={"waiting": ANYTHING},
+        says="`waiting` is the value that takes a restart.",
+    ),
     "Model": record(
         {
             "id": TEXT,
@@ -170,6 +185,16 @@ PART = Part(
         "GET /slmreg/problems": Described(answer=page_of("Problem")),
         "GET /slmreg/roots": Described(answer=page_of("Root")),
         "GET /slmreg/hardware": Described(answer=ref("Hardware")),
+        "GET /slmreg/settings": Described(
+            answer=record({"path": TEXT, "problem": maybe(TEXT), "data": many(ref("Setting"))})
+        ),
+        "POST /slmreg/settings/reload": Described(
+            answer=record({"changed": many(TEXT), "changed_for_loads": many(TEXT), "need_restart": many(TEXT)}),
+            example={"changed": ["keep_alive"], "changed_for_loads": [], "need_restart": ["port"]},
+            errors=(409,),
+        ),
+        "GET /slmreg/logs/levels": Described(answer=_LEVELS, example={"levels": {"slmreg": "info"}}),
+        "PUT /slmreg/logs/levels": Described(answer=_LEVELS, asks={"levels": {"slmreg.pool": "debug"}}),
         "POST /slmreg/scan": Described(
             answer=record(
                 {
