@@ -52,13 +52,17 @@ def serve(host: str | None, port: int | None, unix_socket: str | None, log_level
 
 
 def _serve(settings: Settings, paths: Paths, sockets: list[socket.socket]) -> None:
-    import uvicorn
-
-    from daemon.app import create_app
-    from daemon.cli.connections import bounded_by
-    from daemon.heap import keep_heap_small
+    from daemon.heap import keep_heap_small, leave_out_pydantic_v1
+    from registry.index.apart import migrated_apart
 
     keep_heap_small()
+    leave_out_pydantic_v1()
+    with migrated_apart(paths.database):  # what follows takes as long
+        import uvicorn
+
+        from daemon.app import create_app
+        from daemon.cli.connections import bounded_by
+
     _log_to_stderr(settings.log_level)
 
     class Server(uvicorn.Server):
