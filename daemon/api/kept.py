@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
 
 from starlette.responses import Response, StreamingResponse
@@ -33,7 +33,7 @@ class KeptAnswer:
         response.body_iterator = self._copied(made_from, response.body_iterator)
         return response
 
-    async def _copied(self, made_from: object, parts: AsyncIterator[str | bytes | memoryview]) -> AsyncIterator[bytes]:
+    async def _copied(self, made_from: object, parts: AsyncIterable[str | bytes | memoryview]) -> AsyncIterator[bytes]:
         copied, size = list[bytes](), 0
         async for part in parts:
             sent = part.encode() if isinstance(part, str) else bytes(part)
