@@ -83,6 +83,11 @@ class Admin:
         page = wanted[offset:] if limit is None else wanted[offset : offset + limit]
         return ([(model, encode(_shaped(model, marks)))] for model in page), len(wanted)
 
+    def all_encoded(self) -> tuple[object, Iterator[list[Record]]]:
+        """Every model as in ``encoded_models``, behind what is equal as long as that says the same."""
+        models, marks = self._catalog.models(), self._marks()
+        return (self._listing.version_of(models), marks), self._listing.records(models, marks)
+
     def model(self, reference: str) -> Json:
         """Everything about one model, also what was predicted of it and what people and tests say."""
         model, chooser = self._catalog.get(reference), self._catalog.chooser

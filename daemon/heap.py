@@ -1,9 +1,10 @@
-"""The heap of the C library, set up for a process that lives for weeks and has many threads of which few work."""
+"""The memory of a process that lives for weeks and has many threads of which few work."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import sys
 
 # From glibc's malloc.h.
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
@@ -20,6 +21,14 @@ def keep_heap_small() -> bool:
         return False
     library = ctypes.CDLL(None)
     return all(library.mallopt(*each) == 1 for each in ((_M_ARENA_MAX, ARENAS), (_M_MMAP_THRESHOLD, MAPPED_BYTES)))
+
+
+def leave_out_pydantic_v1() -> None:
+    """FastAPI asks of each class in a route whether it is a model of pydantic 1, and imports that whole for it: 1.1 MB.
+
+    Where it cannot be imported, which a None says, there are no such models. To be called before there are routes.
+    """
+    sys.modules.setdefault("pydantic.v1", None)  # type: ignore[arg-type]
 
 
 def _is_glibc() -> bool:

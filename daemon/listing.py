@@ -64,6 +64,13 @@ class Listing:
         self._lock = threading.Lock()
         self._models: Sequence[Model] = ()
         self._blocks: tuple[_Block, ...] = ()
+        self._version = 0
+
+    def version_of(self, models: Sequence[Model]) -> int:
+        """Another number for other models than last time, and never one that was there before."""
+        with self._lock:
+            self._take(models)
+            return self._version
 
     def refresh(self, models: Sequence[Model]) -> None:
         """Make now what the next request for ``models`` would have to make."""
@@ -82,11 +89,15 @@ class Listing:
 
     def _blocks_of(self, models: Sequence[Model]) -> tuple[_Block, ...]:
         with self._lock:
-            if models is not self._models:
-                known = {block.models[0].id: block for block in self._blocks}
-                self._blocks = tuple(_block(part, known.get(part[0].id)) for part in _parts(models))
-                self._models = models
+            self._take(models)
             return self._blocks
+
+    def _take(self, models: Sequence[Model]) -> None:
+        if models is not self._models:
+            known = {block.models[0].id: block for block in self._blocks}
+            self._blocks = tuple(_block(part, known.get(part[0].id)) for part in _parts(models))
+            self._models = models
+            self._version += 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class PinBody(Body):
 class EvaluationBody(Body):
     """A rating, or ``passed`` items ``of`` so many."""
 
-    model: str
+    model: str = Field(max_length=MAX_NAME)
     task: str
     rating: int | None = Field(None, strict=True, description="from 1 (useless) to 5 (perfect)")
     passed: int | None = Field(None, strict=True, description="items of a test that were passed")
@@ -89,7 +89,7 @@ class EvaluationBody(Body):
 
 
 class ModelBody(Body):
-    model: str
+    model: str = Field(max_length=MAX_NAME)
 
 
 class LoadBody(ModelBody):

@@ -13,6 +13,7 @@ from daemon.answers import Answer, Answers
 from daemon.api.chat import ChatRequest
 from daemon.api.completion import Completion
 from daemon.api.headers import wishes_in
+from daemon.api.kept import KeptAnswer
 from daemon.api.serving import respond
 from daemon.api.streaming import json_list
 from daemon.listing import encode
@@ -26,14 +27,16 @@ GUIDE = "response_format"
 
 def openai_router(admin: Admin, answers: Answers, *, max_messages: Callable[[], int]) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["OpenAI"])
+    kept = KeptAnswer()
 
     @router.get("/models", response_model=None)
     def list_models() -> Response:
         """Every model that can be used now, and every preset."""
-        models, _total = admin.encoded_models()
-        usable = ([_openai_model(*each) for each in part if each[0].status is Status.READY] for part in models)
+        made_from, models = admin.all_encoded()
         presets = [_openai_preset(preset) for preset in admin.presets()]
-        return json_list(b'{"object":"list","data":[', chain(usable, [presets]), b"]}")
+        usable = ([_openai_model(*each) for each in part if each[0].status is Status.READY] for part in models)
+        whole = chain(usable, [presets])
+        return kept.of((made_from, presets), lambda: json_list(b'{"object":"list","data":[', whole, b"]}"))
 
     @router.get("/models/{reference:path}", response_model=None)
     def get_model(reference: str) -> Response:

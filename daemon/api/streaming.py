@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from daemon.api.errors import error_body
+from daemon.api.outbox import Outbox
 from registry.errors import GenerationFailed, SlmregError
 
 log = logging.getLogger("slmreg.api")
@@ -57,14 +58,23 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for frame in self._frames:
-            await self._send_in_time(send, frame)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        outbox = Outbox()
+        filling = asyncio.create_task(outbox.fill(self._frames))
+        try:
+            is_last = False
+            while not is_last:
+                frames, is_last = await outbox.take()
+                if is_last:
+                    await filling  # raises what the frames broke with
+                await self._send_in_time(send, frames, is_last=is_last)
+        finally:
+            filling.cancel()
+            await asyncio.gather(filling, return_exceptions=True)
 
-    async def _send_in_time(self, send: Send, frame: bytes) -> None:
+    async def _send_in_time(self, send: Send, frames: bytes, *, is_last: bool) -> None:
         try:
             async with asyncio.timeout(self._stuck_s):
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
+                await send({"type": "http.response.body", "body": frames, "more_body": not is_last})
         except TimeoutError:
             raise ClientLeft from None
 

@@ -76,14 +76,18 @@ def _serve(
     supervisor: Supervisor,
     logs: Logs,
 ) -> None:
-    import uvicorn
-
-    from daemon.app import create_app
-    from daemon.cli.connections import bounded_by
-    from daemon.cli.server import DaemonServer, Life
-    from daemon.heap import keep_heap_small
+    from daemon.heap import keep_heap_small, leave_out_pydantic_v1
+    from registry.index.apart import migrated_apart
 
     keep_heap_small()
+    leave_out_pydantic_v1()
+    with migrated_apart(paths.database):  # what follows takes as long
+        import uvicorn
+
+        from daemon.app import create_app
+        from daemon.cli.connections import bounded_by
+        from daemon.cli.server import DaemonServer, Life
+
     if stop.is_asked:
         return
     key = secrets.token_urlsafe()

@@ -7,13 +7,11 @@ be found out is ``unknown``, never an error.
 from __future__ import annotations
 
 import json
-import plistlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
-from xml.parsers.expat import ExpatError
 
 import psutil
 
@@ -143,6 +141,9 @@ def _mac_disk(path: Path, mounts: Sequence[tuple[str, str, str]], query: Query) 
 
 def parse_diskutil(text: str) -> DiskClass:
     """By the bus and whether it is solid state; Apple's own disks hang on a bus of their own ("Apple Fabric")."""
+    import plistlib  # with an XML parser, which no other system needs
+    from xml.parsers.expat import ExpatError
+
     try:
         facts: Any = plistlib.loads(text.encode())
         bus, is_solid = str(facts.get("BusProtocol", "")), facts.get("SolidState")

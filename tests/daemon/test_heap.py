@@ -52,3 +52,26 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("os.confstr", lambda _name: None, raising=False)
     assert not keep_heap_small()
+
+
+def test_fastapi_does_without_pydantic_1() -> None:
+    code = (
+        "import sys\n"
+        "from daemon.heap import leave_out_pydantic_v1\n"
+        "if sys.argv[1:]: leave_out_pydantic_v1()\n"
+        "from fastapi import FastAPI\n"
+        "from pydantic import BaseModel\n"
+        "class Body(BaseModel): text: str\n"
+        "app = FastAPI()\n"
+        "@app.post('/')\n"
+        "def handle(body: Body) -> Body: return body\n"
+        "print(len(app.openapi()['paths']), 'pydantic.v1.main' in sys.modules)\n"
+    )
+
+    def run(*arguments: str) -> list[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        ).stdout.split()
+
+    assert run("without") == ["1", "False"]
+    assert run() == ["1", "True"]  # else there is nothing left to leave out

@@ -77,6 +77,13 @@ def test_each_change_is_seen_and_leaves_the_rest_as_it_was() -> None:
         assert listed(listing, models) == [model_json(model) for model in models]
 
 
+def test_every_change_has_a_version_of_its_own() -> None:
+    listing = Listing()
+    seen = [listing.version_of(models) for models in (MODELS, MODELS, MODELS[:1], MODELS)]
+    assert seen[0] == seen[1]
+    assert len({*seen}) == 3
+
+
 def test_a_new_model_among_many_does_not_make_the_others_again(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 

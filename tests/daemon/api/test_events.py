@@ -24,6 +24,7 @@ class Client:
         self.status = 0
         self.headers: dict[str, str] = {}
         self._sent: asyncio.Queue[bytes] = asyncio.Queue()
+        self._event = b""
         self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._incoming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
         scope = {
@@ -45,11 +46,17 @@ class Client:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-        else:
-            self._sent.put_nowait(message["body"])
+            return
+        for event in message["body"].splitlines(keepends=True):
+            self._event += event
+            if event == b"\n":
+                self._sent.put_nowait(self._event)
+                self._event = b""
+        if not message.get("more_body", False):
+            self._sent.put_nowait(self._event)
 
     async def next(self) -> str:
-        """What is sent next."""
+        """The next event; "" at the end."""
         return (await asyncio.wait_for(self._sent.get(), PATIENCE_S)).decode("ascii")
 
     async def end(self) -> None:
@@ -111,7 +118,7 @@ async def test_a_client_resumes_by_header_or_query_and_the_header_is_newer(log: 
     ):
         client = Client(app, query=query, headers=headers)
         await client.next()
-        sent = await client.next()
+        sent = "".join([await client.next() for _ in expected])
         assert [line.removeprefix("event: ") for line in sent.splitlines() if line.startswith("event: ")] == expected
         await client.leave()
 
