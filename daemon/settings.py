@@ -85,7 +85,9 @@ class Settings(AccessSettings):
     max_context_tokens: int = Field(
         8192, ge=256, description="longest prompt and answer a session is sized for, if model and memory allow"
     )
-    max_concurrent: int = Field(4, ge=1, le=256, description="requests that one model answers at the same time")
+    max_concurrent: int | None = Field(
+        None, ge=1, le=256, description="requests that one model answers at the same time; unset: 8 in batches, else 4"
+    )
     max_queue: int = Field(64, ge=1, description="requests per model, running and waiting; beyond it: 429")
     max_queue_total: int = Field(
         256, ge=1, description="requests of all models together, running and waiting; beyond it: 503"

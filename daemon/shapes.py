@@ -236,7 +236,10 @@ def session_json(session: SessionSnapshot) -> Json:
 
     ``pinned``: in memory, until somebody unloads it. ``warm_for``: the tasks whose best model it is kept warm as.
     ``engine_reason``: why its engine is not the batched one. ``kv_token_bytes``: what one token of a request takes.
-    ``cores``: the logical CPUs it is held to while others answer too; empty: it may use all.
+    ``cores``: the logical CPUs it is held to while others answer too; empty: it may use all. ``max_concurrent``: how
+    many requests it answers at the same time. ``row_bytes`` is what the key-value cache of each of them takes now,
+    ``kept_bytes`` that of each finished sequence that is kept, ``kv_bytes`` all of it (None: nobody knows). Rooms of
+    them all are ``reserved_tokens``, of at most ``cache_tokens``.
     """
     return {
         "id": session.model_id,
@@ -252,12 +255,29 @@ def session_json(session: SessionSnapshot) -> Json:
         "engine": session.engine,
         "engine_reason": session.engine_reason,
         "kv_token_bytes": session.kv_token_bytes,
+        "max_concurrent": session.max_concurrent,
+        **_kv_json(session),
         "template_source": session.template_source,
         "idle_s": round(session.idle_s, 1),
         "expires_s": round(session.expires_s, 1) if session.expires_s is not None else None,
         "pinned": session.is_kept,
         "warm_for": list(session.warm_for),
         "failure": failure_json(session),
+    }
+
+
+def _kv_json(session: SessionSnapshot) -> Json:
+    each = session.kv_token_bytes
+    rows, kept = (
+        None if each is None else [tokens * each for tokens in held]
+        for held in (session.row_tokens, session.kept_tokens)
+    )
+    return {
+        "row_bytes": rows,
+        "kept_bytes": kept,
+        "kv_bytes": None if rows is None or kept is None else sum(rows) + sum(kept),
+        "reserved_tokens": session.reserved_tokens,
+        "cache_tokens": session.cache_tokens or None,
     }
 
 

@@ -140,6 +140,7 @@ def appraise(
     evidence: Evidence,
 ) -> Prospect | Rejected:
     """Through the filters in order, cheapest first, and then the terms that stand."""
+    request = circumstances.sized(request, model.id)
     rejection = (
         reject_status(model)
         or reject_lists(request, circumstances.preferences, model)
@@ -167,7 +168,8 @@ def appraise(
 
 def settle(prospect: Prospect, scene: Scene) -> Candidate | Rejected:
     """Whether there is room and time for it now, and then the whole ledger of its terms."""
-    model, need, request = prospect.model, prospect.need, scene.request
+    model, need = prospect.model, prospect.need
+    request = scene.circumstances.sized(scene.request, model.id)
     session = scene.sessions.get(model.id)
     is_loaded = session is not None
     available = scene.available_bytes(model, need.total_bytes)

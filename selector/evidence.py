@@ -87,7 +87,7 @@ class Evidence:
             model = models.get(measurement.model_id)
             if model is None or not is_of(measurement, model):
                 continue
-            if circumstances.threads in (None, measurement.threads):
+            if circumstances.threads_of(model.id) in (None, measurement.threads):
                 self._own[model.id] = measurement
             ratios = _ratios(measurement, predict_speed(model, self._hardware))
             for _name, key, _half in _circles(model):

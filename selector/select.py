@@ -207,4 +207,5 @@ def _lasting(circumstances: Circumstances) -> tuple[object, ...]:
         circumstances.evaluations,
         circumstances.preferences,
         circumstances.threads,
+        circumstances.sizings,
     )

@@ -6,7 +6,7 @@ Invariant: a choice depends on nothing else, so that it can be made again later 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from registry.model import Device, Evaluation, Measurement, Pin, Task
@@ -99,13 +99,21 @@ class Preferences:
     deny: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """What sessions of one model get that those of the others do not; None is what they all get."""
+
+    context_tokens: int | None = None
+    threads: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """What is so at the moment of a choice, beside the models themselves.
 
     ``memory_budget_bytes`` bounds all sessions together, ``memory_reserve_bytes`` is left to everything else (None: a
     share of the machine's). ``threads`` are those that a session would get: what was
-    measured with another number counts like a sibling's.
+    measured with another number counts like a sibling's. ``sizings``, by model id, are of those that get their own.
     """
 
     hardware: Hardware
@@ -120,6 +128,16 @@ class Circumstances:
     memory_budget_bytes: int | None = None
     memory_reserve_bytes: int | None = None
     threads: int | None = None
+    sizings: Mapping[str, Sizing] = field(default_factory=dict)
+
+    def threads_of(self, model_id: str) -> int | None:
+        """That a session of this model would get."""
+        return self.sizings.get(model_id, Sizing()).threads or self.threads
+
+    def sized(self, request: SelectionRequest, model_id: str) -> SelectionRequest:
+        """``request``, with the longest context that a session of this model is sized for."""
+        own = self.sizings.get(model_id, Sizing()).context_tokens
+        return request if own is None else replace(request, context_limit_tokens=own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

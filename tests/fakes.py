@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 
 from daemon.pool.failures import Ending, FailureKind, WorkerFailure
 from daemon.pool.launch import Ask, Event
-from daemon.pool.protocol import Accepted, Delta, Finished, Load, Ready
+from daemon.pool.protocol import Accepted, Delta, Finished, Load, Pulse, Ready
 from registry.errors import DaemonStopping, WorkerDied
 from registry.model import Model, Source, Task
 
@@ -63,6 +63,7 @@ class FakeWorker:
         self.load_error_kind = FailureKind.OTHER
         self.loaded: Load | None = None
         self.cores: tuple[int, ...] = ()
+        self.pulse = Pulse()
         self.was_stopped_at_once: bool | None = None
         if launcher.loads_at_once:
             self.may_load.set()

@@ -89,7 +89,7 @@ class Lives:
                 execution_provider=session.model.execution_provider,
                 threads=session.plan.threads,
                 context_tokens=session.plan.context_tokens,
-                max_concurrent=self._limits.max_concurrent,
+                max_concurrent=self._limits.max_concurrent or 0,
                 is_spinning=session.plan.is_spinning,
                 prefill_chunk_tokens=self._limits.prefill_chunk_tokens,
                 kept_rows=self._limits.kept_prefixes,

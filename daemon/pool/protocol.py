@@ -11,7 +11,8 @@ Conversation: the daemon sends one ``Load``; the worker answers ``Ready`` or ``L
 * ``Generate`` and ``Transcribe`` are answered by ``Accepted`` (the prompt has been counted and fits), then ``Delta``
   ... and end with exactly one of ``Finished`` or ``Failed``; ``Failed`` may come without ``Accepted``.
 * ``Embed`` is answered by ``Embedded`` or ``Failed``.
-* From ``Ready`` on, ``Pulse`` comes at least every ``PULSE_S``, unless the worker is inside one call of the engine.
+* From ``Ready`` on, ``Pulse`` comes every ``PULSE_S``, unless the worker is inside one call of the engine, and when
+  the last request has ended.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
-# A worker that has nothing else to say says so often that it lives.
+# A worker says so often that it lives, and what its requests take.
 PULSE_S = 1.0
 
 
@@ -32,7 +33,7 @@ class Load:
     ``context_tokens`` bounds one request's prompt and answer together, and also the key-value cache of all requests
     that run at the same time and of finished sequences that are kept. ``threads`` is ONNX Runtime's intra-op thread
     count; ``is_spinning``: they wait for work without giving up their cores. ``max_concurrent`` bounds the requests
-    that advance together, ``prefill_chunk_tokens`` the tokens of a prompt that are read in one step. ``kept_rows`` is
+    that advance together, 0 leaves that to the worker; ``prefill_chunk_tokens`` the tokens of a prompt that are read in one step. ``kept_rows`` is
     how many finished sequences may stay for prompts that begin like them. ``allowed_libraries`` are the SHA-256
     digests of the custom operator libraries that may be run. ``cores`` are those that loading may use; empty: all.
     ``tool_markers`` and ``reasoning_markers`` are what the registry knows of the texts around a call and a thought,
@@ -180,7 +181,8 @@ class Ready:
 
     ``engine`` says what runs it: "batched", "generator", "paged", "embedding" or "transcription"; ``engine_reason``, in
     words, why not the batched one. ``is_proven``: see ``Load``; None where it was not tried. ``kv_token_bytes`` is what
-    one token of a row takes, 0 where nobody knows. ``adapters`` are the names that
+    one token of a row takes, ``max_concurrent`` the requests that may run at the same time; both are 0 where nobody
+    knows. ``adapters`` are the names that
     ``Generate.adapter`` may have. ``template_source`` is the file of the chat template; of an embedding model, how it
     makes one vector of a text and where that stands.
     """
@@ -194,6 +196,7 @@ class Ready:
     engine_reason: str = ""
     is_proven: bool | None = None
     kv_token_bytes: int = 0
+    max_concurrent: int = 0
     adapters: list[str] = field(default_factory=list)
 
 
@@ -205,9 +208,19 @@ class LoadFailed:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pulse:
-    """The worker lives and looks after its messages."""
+    """The worker lives and looks after its messages.
+
+    ``row_tokens`` are the tokens of key-value cache that each request takes that runs now, ``kept_tokens`` those of
+    each finished sequence that stays; ``reserved_tokens`` is the room of them all, of at most ``cache_tokens``. Nothing
+    where the engine keeps its cache to itself.
+    """
+
+    row_tokens: list[int] = field(default_factory=list)
+    kept_tokens: list[int] = field(default_factory=list)
+    reserved_tokens: int = 0
+    cache_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class WorkerProcess:
         self._loaded: asyncio.Future[Ready | LoadFailed | None] = loop.create_future()
         self._last_words: deque[str] = deque(maxlen=STDERR_LINES_KEPT)
         self._silence = Silence(hang_timeout_s)
+        self._pulse = Pulse()
         self._was_told_to_load = False
         self._is_stopping = False
         self._verdict: Ending | None = None  # why the daemon ended it
@@ -72,6 +73,11 @@ class WorkerProcess:
     @property
     def pid(self) -> int:
         return self._child.pid
+
+    @property
+    def pulse(self) -> Pulse:
+        """The latest."""
+        return self._pulse
 
     @property
     def has_exited(self) -> bool:
@@ -203,6 +209,7 @@ class WorkerProcess:
             if not self._loaded.done():
                 self._loaded.set_result(message)
         elif isinstance(message, Pulse):
+            self._pulse = message
             if not self._prepared.done():
                 self._prepared.set_result(None)
         elif isinstance(message, Event):

@@ -20,6 +20,7 @@ from daemon.worker.errors import LoadCode, LoadError
 from daemon.worker.kinds import EngineChoice, EngineKind
 from daemon.worker.library import allowed_libraries
 from daemon.worker.reasons import explained
+from daemon.worker.rooms import rows_of
 from registry.errors import InvalidModelFolder
 from registry.model import ExecutionProvider
 from registry.onnx.protobuf import MalformedProtobuf
@@ -33,7 +34,7 @@ class LoadedDecoder:
     """A decoder that is ready to run. ``settings`` are those it was loaded with, for its tokenizer.
 
     ``model`` is onnxruntime-genai's, None where nothing but the tokenizer is its. ``reason`` says why ``kind`` is not
-    the batched one. The rest is as ``daemon.pool.protocol.Ready`` has it.
+    the batched one. ``rows`` is how many requests may run at the same time. The rest is as ``daemon.pool.protocol.Ready`` has it.
     """
 
     backend: Backend
@@ -41,6 +42,7 @@ class LoadedDecoder:
     model: og.Model | None
     kind: EngineKind
     device: str
+    rows: int
     reason: str = ""
     is_proven: bool | None = None
     kv_token_bytes: int = 0
@@ -96,10 +98,11 @@ class _Loading:
         decoder = self._described()
         if self._load.is_proven is False:
             raise Disproved("does something else in a batch than alone, as was found before")
+        rows = self._rows(is_batched=True)
         backend = open_batched(
             decoder,
             Wanted(
-                slots=self._load.max_concurrent + self._load.kept_rows + _SPARE_ROWS,
+                slots=rows + self._load.kept_rows + _SPARE_ROWS,
                 context_tokens=self._context_tokens,
                 threads=self._load.threads,
                 is_spinning=self._load.is_spinning,
@@ -114,9 +117,14 @@ class _Loading:
             model=None,
             kind=EngineKind.BATCHED,
             device="cpu",
+            rows=rows,
             is_proven=True,
             kv_token_bytes=decoder.kv_token_bytes,
         )
+
+    def _rows(self, *, is_batched: bool) -> int:
+        cache_tokens = max(self._load.cache_tokens, self._context_tokens)
+        return rows_of(self._load.max_concurrent, cache_tokens, is_batched=is_batched)
 
     def _described(self) -> BatchedDecoder:
         try:
@@ -133,6 +141,7 @@ class _Loading:
             model=model,
             kind=EngineKind.PAGED if is_paged else EngineKind.GENERATOR,
             device=str(model.device_type).lower(),
+            rows=self._rows(is_batched=False),
             reason=reason,
             is_proven=is_proven,
         )

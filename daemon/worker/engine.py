@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from daemon.pool.protocol import Accepted, Cancel, Failed, Generate, ToDaemon, ToWorker
+from daemon.pool.protocol import Accepted, Cancel, Failed, Generate, Pulse, ToDaemon, ToWorker
 from daemon.worker.answer_format import AnswerFormat, Tokenizer
 from daemon.worker.choices import Choices, JobScheduler
 from daemon.worker.defaults import with_defaults
@@ -58,6 +58,9 @@ class Engine:
     @property
     def is_idle(self) -> bool:
         return self._choices.is_idle
+
+    def pulse(self) -> Pulse:
+        return self._choices.pulse()
 
     def step(self) -> list[ToDaemon]:
         return self._choices.step()

@@ -105,6 +105,7 @@ def _load_generator(load: Load) -> tuple[Engine, Ready]:
         engine_reason=decoder.reason,
         is_proven=decoder.is_proven,
         kv_token_bytes=decoder.kv_token_bytes,
+        max_concurrent=decoder.rows,
         adapters=sorted(adapters),
     )
     return engine, ready
@@ -145,7 +146,7 @@ def _scheduler(decoder: LoadedDecoder, load: Load, context_tokens: int) -> JobSc
         return Scheduler(
             decoder.backend,
             context_tokens=context_tokens,
-            max_concurrent=load.max_concurrent,
+            max_concurrent=decoder.rows,
             prefill_chunk_tokens=load.prefill_chunk_tokens,
             kept_rows=load.kept_rows,
             cache_tokens=load.cache_tokens,
@@ -156,7 +157,7 @@ def _scheduler(decoder: LoadedDecoder, load: Load, context_tokens: int) -> JobSc
         turns = EngineTurns(decoder.model)
     except Exception as error:
         raise explained(Path(load.path), str(error)) from error
-    return PagedScheduler(turns, context_tokens=context_tokens, max_concurrent=load.max_concurrent)
+    return PagedScheduler(turns, context_tokens=context_tokens, max_concurrent=decoder.rows)
 
 
 def _sight(folder: Path, config: Mapping[str, Any], decoder: LoadedDecoder, template: ChatTemplate) -> Sight | None:

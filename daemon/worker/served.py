@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from daemon.pool.protocol import Embed, Failed, Generate, ToDaemon, ToWorker, Transcribe
+from daemon.pool.protocol import Embed, Failed, Generate, Pulse, ToDaemon, ToWorker, Transcribe
 from registry.errors import ContextLengthExceeded, InvalidRequest, SlmregError
 
 
@@ -18,6 +18,10 @@ class ServedModel(Protocol):
 
     def handle(self, message: ToWorker) -> list[ToDaemon]:
         """What to answer at once. A model is loaded only once: a second Load is ignored."""
+        ...
+
+    def pulse(self) -> Pulse:
+        """A sign of life, with what its requests take."""
         ...
 
     def step(self) -> list[ToDaemon]:

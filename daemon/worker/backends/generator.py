@@ -48,6 +48,9 @@ def engine_config(
     """
     config = og.Config(str(folder))
     config.overlay(json.dumps(_thread_overlay(settings, threads, is_spinning=is_spinning)))
+    whole_cache = _whole_cache(settings)
+    if whole_cache is not None:
+        config.overlay(json.dumps(whole_cache))
     configured = _configured_providers(settings)
     name = _PROVIDER_NAMES.get(provider)
     if name is None or name.lower() not in configured:
@@ -55,6 +58,20 @@ def engine_config(
         if name is not None:
             config.append_provider(name)
     return config
+
+
+def _whole_cache(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """For a model whose attention looks at a window of a cache that holds everything: a window of the whole context.
+
+    The library (0.18) makes such a cache no longer than the window and 16 tokens, and fails beyond. The graph has its
+    own window. It refuses a window of more than half the context, which nobody else asks it for.
+    """
+    model = settings.get("model", {})
+    sliding, context_tokens = model.get("decoder", {}).get("sliding_window"), model.get("context_length")
+    if not isinstance(sliding, dict) or sliding.get("slide_key_value_cache", True) or not context_tokens:
+        return None
+    whole = {**sliding, "window_size": context_tokens}
+    return {"model": {"context_length": 2 * context_tokens, "decoder": {"sliding_window": whole}}}
 
 
 class GeneratorBackend:
@@ -66,6 +83,7 @@ class GeneratorBackend:
 
     can_copy = False
     can_verify = False
+    can_resize = False
 
     def __init__(self, model: og.Model, adapters: Mapping[str, Path] | None = None) -> None:
         self._model = model
@@ -130,6 +148,9 @@ class GeneratorBackend:
             self._rows[row].rewind_to(length)
         except Exception as error:
             raise _converted(error) from error
+
+    def resize(self, row: int, room_tokens: int) -> None:
+        raise GenerationFailed("A generator's key-value cache cannot be made larger or smaller.")
 
     def copy(self, row: int, length: int, room_tokens: int) -> int:
         raise GenerationFailed("A generator's key-value cache cannot be copied into another.")

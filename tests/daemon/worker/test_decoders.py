@@ -108,6 +108,16 @@ def test_the_generator_can_be_asked_for(tiny_model: Path) -> None:
     assert "setting engine" in ready.engine_reason
 
 
+def test_more_requests_run_at_once_in_batches_unless_the_daemon_says_how_many(tmp_path: Path) -> None:
+    folder = write_preset("tiny", tmp_path / "long", context_tokens=4096)
+    asked = {"context_tokens": 4096, "max_concurrent": 0}
+    engine, ready = loaded(folder, **asked)
+    assert (ready.engine, ready.max_concurrent) == ("batched", 8)
+    assert answers(engine, Sampling(temperature=0))
+    assert loaded(folder, **asked, engine="generator")[1].max_concurrent == 4
+    assert loaded(folder, context_tokens=4096, max_concurrent=3)[1].max_concurrent == 3
+
+
 def test_what_cannot_run_in_batches_runs_on_the_generator_with_the_reason(folder: Path) -> None:
     (folder / "style.onnx_adapter").write_bytes(b"no adapter")
     _, ready = loaded(folder)
