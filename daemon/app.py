@@ -22,7 +22,7 @@ from daemon.admin import Admin
 from daemon.announce import Announcer
 from daemon.answer_limits import AnswerLimits
 from daemon.answers import Answers
-from daemon.api.admin import choice_router, registry_router, sessions_router
+from daemon.api.admin import choice_router, registry_router, sessions_router, tune_router
 from daemon.api.anthropic import anthropic_router
 from daemon.api.audio import TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH, audio_router
 from daemon.api.completions import completions_router
@@ -54,6 +54,7 @@ from daemon.proofs import Proofs, installed_runtime
 from daemon.session_news import SessionNews
 from daemon.settings import Paths, Settings
 from daemon.shapes import Json, failure_json, recovery_json
+from daemon.tuner import Tuner
 from daemon.upkeep import Upkeep
 from daemon.warm import WarmSet
 from registry.model import Model, Status
@@ -140,6 +141,7 @@ class Daemon:
             logs_prompts=settings.log_prompts,
         )
         self.loads = Loads(self.catalog, self.pool)
+        self.tuner = Tuner(self.catalog, self.pool, self.catalog.tunings, within_s=settings.tune_time_s)
         self._launcher = launcher
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -328,6 +330,7 @@ def create_app(
     app.include_router(presets_router(daemon.admin))
     app.include_router(events_router(daemon.events, heartbeat_s=settings.heartbeat_s))
     app.include_router(sessions_router(daemon.loads, daemon.pool))
+    app.include_router(tune_router(daemon.tuner))
     app.include_router(foundry_router(daemon.catalog))
     app.include_router(foundry_sessions_router(daemon.catalog, daemon.loads, daemon.pool))
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from daemon.machine import Machine
 from daemon.settings import Settings
-from registry.model import Device, Measurement, Model, Pin, Status, Task
+from registry.model import Device, Measurement, Model, Pin, Status, Task, Tuning
 from registry.store import Registry
 from selector.budget import ceiling_bytes
 from selector.hardware import Hardware
@@ -28,6 +28,7 @@ from selector.selection import (
     SelectionRequest,
     SessionFacts,
     Setback,
+    Sizing,
 )
 
 if TYPE_CHECKING:
@@ -63,10 +64,12 @@ class Chooser:
         latest: Callable[[], tuple[Measurement, ...]] | None = None,
         setbacks: Callable[[], tuple[Setback, ...]] = tuple,
         held_back: Callable[[], tuple[HeldBack, ...]] = tuple,
+        tunings: Callable[[], Mapping[str, Tuning]] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``measurements``: None asks the registry, which knows what some daemon wrote down. ``latest``: the same to
-        the last answer, where those change less often than they could.
+        the last answer, where those change less often than they could. ``tunings``: how models were found to run best,
+        by content.
         """
         self._registry = registry
         self._machine = machine
@@ -76,6 +79,7 @@ class Chooser:
         self._latest = latest or self._measurements
         self._setbacks = setbacks
         self._held_back = held_back
+        self._tunings = tunings
         self._clock = clock
         self._preferences = Preferences(
             models=tuple(settings.model_points.items()),
@@ -132,6 +136,15 @@ class Chooser:
     def threads_on(self, hardware: Hardware) -> int:
         """That a session gets."""
         return self._settings.threads or hardware.cpu.usable_cores
+
+    def tuned(self, model: Model) -> Tuning | None:
+        """How it was found to run best here, as it is now."""
+        return self._tunings().get(model.content) if model.content else None
+
+    def threads_for(self, model: Model, hardware: Hardware) -> int:
+        """That a session of ``model`` gets: as the settings say, else as was found to be fastest, else as all."""
+        tuned = self.tuned(model) if self._settings.threads is None else None
+        return self.threads_on(hardware) if tuned is None else tuned.threads
 
     def newest_measurements(self) -> dict[str, Measurement]:
         """By model id, the last that was measured of each, with whatever threads that was."""
@@ -197,7 +210,14 @@ class Chooser:
             memory_budget_bytes=memory_budget(self._settings, lambda: hardware),
             memory_reserve_bytes=self._settings.memory_reserve_bytes,
             threads=self.threads_on(hardware),
+            sizings=self._sizings(),
         )
+
+    def _sizings(self) -> Mapping[str, Sizing]:
+        """Of the models that do not get what all get."""
+        if self._settings.threads is not None:
+            return {}
+        return {each.model_id: Sizing(threads=each.threads) for each in self._tunings().values()}
 
     def _last_swap(self, task: Task) -> LastSwap | None:
         holder = self._holders.get(task)

@@ -112,6 +112,9 @@ class Settings(AccessSettings):
     draft_tokens: int = Field(
         8, ge=0, le=32, description="tokens guessed from the text so far and checked at once, where it pays; 0: none"
     )
+    tune_time_s: float = Field(
+        60, ge=1, le=3600, description="`slmreg tune` begins no further measurement after so long"
+    )
     kept_prefixes: int = Field(
         8, ge=0, le=256, description="finished conversations per model that are kept for what continues them; 0: none"
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from registry.model import Changes, FolderProblem, Markers, Model, Pin, Preset, Root, Status, Task
+from registry.model import Changes, FolderProblem, Markers, Model, Pin, Preset, Root, Status, Task, Tuning
 
 if TYPE_CHECKING:  # none of this is for every command
     from daemon.decisions import Decision
     from daemon.pool.account import SessionSnapshot
+    from daemon.tuner import Report
     from registry.index.recovery import Recovery
     from registry.watch import WatchState
 
@@ -279,6 +280,36 @@ def _kv_json(session: SessionSnapshot) -> Json:
         "reserved_tokens": session.reserved_tokens,
         "cache_tokens": session.cache_tokens or None,
     }
+
+
+def tuning_json(tuning: Tuning) -> Json:
+    """How a model was found to run best, where, and with which versions. None: that was not measured."""
+    return {
+        "threads": tuning.threads,
+        "prefill_chunk_tokens": tuning.prefill_chunk_tokens,
+        "max_concurrent": tuning.max_concurrent,
+        "machine": tuning.machine,
+        "runtime": tuning.runtime,
+        "tuned_at": iso_time(tuning.tuned_s),
+    }
+
+
+def tuning_report_json(report: Report) -> Json:
+    """``measured``: for each number of threads tokens per second, by requests at the same time (``answering``) and by
+    tokens of a prompt in one call (``reading``)."""
+    return {
+        "id": report.tuning.model_id,
+        **tuning_json(report.tuning),
+        "seconds": round(report.seconds, 1),
+        "measured": [
+            {"threads": trial.threads, "answering": _rates(trial.step_s), "reading": _rates(trial.read_s)}
+            for trial in report.trials
+        ],
+    }
+
+
+def _rates(seconds: Mapping[int, float]) -> dict[str, float]:
+    return {str(size): round(size / each, 1) for size, each in seconds.items() if each}
 
 
 def failure_json(session: SessionSnapshot) -> Json | None:

@@ -16,7 +16,8 @@ from daemon.bounds import MAX_BYTES, MAX_CONTEXT_TOKENS, MAX_SECONDS
 from daemon.listing import encode
 from daemon.loads import Loads
 from daemon.pool.pool import SessionPool
-from daemon.shapes import Json, session_json
+from daemon.shapes import Json, session_json, tuning_report_json
+from daemon.tuner import Tuner
 from registry.model import Fallback
 from selector.policy import Policy
 
@@ -200,6 +201,22 @@ def choice_router(admin: Admin) -> APIRouter:
     @router.delete("/evaluations/{reference:path}")
     def forget_evaluations(reference: str, task: str | None = None) -> Json:
         return admin.forget_evaluations(reference, task)
+
+    return router
+
+
+def tune_router(tuner: Tuner) -> APIRouter:
+    """How models run best here."""
+    router = APIRouter(prefix="/slmreg", tags=["slmreg"])
+
+    @router.post("/tune")
+    async def tune(body: ModelBody) -> Json:
+        return tuning_report_json(await tuner.tune(body.model))
+
+    @router.delete("/tune/{reference:path}")
+    async def forget(reference: str) -> Json:
+        model_id, was_there = await tuner.forget(reference)
+        return {"id": model_id, "forgotten": was_there}
 
     return router
 

@@ -27,6 +27,7 @@ from daemon.cli import (
     serve,
     sessions,
     show,
+    tune,
     verify,
 )
 from registry.errors import SlmregError
@@ -61,7 +62,24 @@ def main() -> None:
     """
 
 
-GROUPS = (serve, demo, models, show, choose, pins, preset, rate, sessions, chat, verify, manifest, allow, keys, doctor)
+GROUPS = (
+    serve,
+    demo,
+    models,
+    show,
+    choose,
+    pins,
+    preset,
+    rate,
+    sessions,
+    tune,
+    chat,
+    verify,
+    manifest,
+    allow,
+    keys,
+    doctor,
+)
 
 for group in GROUPS:
     for command in group.COMMANDS:

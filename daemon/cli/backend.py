@@ -130,6 +130,12 @@ class HttpBackend:
     def unload(self, reference: str, *, now: bool = False) -> Json:
         return self._object("POST", "/slmreg/unload", {"model": reference, "now": now})
 
+    def tune(self, reference: str) -> Json:
+        return self._object("POST", "/slmreg/tune", {"model": reference})
+
+    def forget_tuning(self, reference: str) -> Json:
+        return self._object("DELETE", f"/slmreg/tune/{quote(reference)}")
+
     def status(self) -> Json:
         return self._object("GET", "/slmreg/status")
 

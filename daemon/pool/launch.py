@@ -8,7 +8,7 @@ from typing import Protocol
 
 from daemon.pool.child import start_child
 from daemon.pool.failures import Ending
-from daemon.pool.protocol import Load, Pulse, Ready
+from daemon.pool.protocol import Load, Measure, Pulse, Ready
 from daemon.pool.spare import SPARE_DELAY_S, Spare
 from daemon.pool.worker_process import Ask, Event, WorkerProcess
 
@@ -31,7 +31,7 @@ class Worker(Protocol):
     async def load(self, message: Load) -> Ready:
         """Load the model. Raises WorkerFailure if it cannot, or if the process ends first."""
 
-    def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
+    def generate(self, request: Ask | Measure) -> AsyncGenerator[Event, None]:
         """The events of one request. Closing the iterator early cancels the request. Raises WorkerDied."""
 
     def use_cores(self, cores: Sequence[int]) -> None:

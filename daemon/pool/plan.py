@@ -16,7 +16,8 @@ class LoadPlan:
     ever. ``is_spinning``: its threads wait for work without giving up their cores, which is fastest where no other
     model is loaded; the pool decides that. ``least_context_tokens``: a session that has less is loaded again by this
     plan. Where the model is loaded already, only this and ``keep_alive_s`` count anew with each request.
-    ``is_proven``: see ``daemon.pool.protocol.Load``.
+    ``is_proven``: see ``daemon.pool.protocol.Load``. ``max_concurrent`` and ``prefill_chunk_tokens`` None: as the pool
+    has it for all models.
     """
 
     context_tokens: int
@@ -28,3 +29,5 @@ class LoadPlan:
     is_spinning: bool = True
     least_context_tokens: int = 0
     is_proven: bool | None = None
+    max_concurrent: int | None = None
+    prefill_chunk_tokens: int | None = None

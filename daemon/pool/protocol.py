@@ -6,11 +6,11 @@ native library, so that nothing a library prints can get between two frames. The
 does: a killed daemon leaves no orphan.
 
 Conversation: the daemon sends one ``Load``; the worker answers ``Ready`` or ``LoadFailed``. Then any number of
-``Generate``, ``Embed``, ``Transcribe``, ``Cancel`` and ``UseCores``, at once.
+``Generate``, ``Embed``, ``Transcribe``, ``Measure``, ``Cancel`` and ``UseCores``, at once.
 
 * ``Generate`` and ``Transcribe`` are answered by ``Accepted`` (the prompt has been counted and fits), then ``Delta``
   ... and end with exactly one of ``Finished`` or ``Failed``; ``Failed`` may come without ``Accepted``.
-* ``Embed`` is answered by ``Embedded`` or ``Failed``.
+* ``Embed`` is answered by ``Embedded`` or ``Failed``, ``Measure`` by ``Measured`` or ``Failed``.
 * From ``Ready`` on, ``Pulse`` comes every ``PULSE_S``, unless the worker is inside one call of the engine, and when
   the last request has ended.
 """
@@ -33,9 +33,10 @@ class Load:
     ``context_tokens`` bounds one request's prompt and answer together, and also the key-value cache of all requests
     that run at the same time and of finished sequences that are kept. ``threads`` is ONNX Runtime's intra-op thread
     count; ``is_spinning``: they wait for work without giving up their cores. ``max_concurrent`` bounds the requests
-    that advance together, 0 leaves that to the worker; ``prefill_chunk_tokens`` the tokens of a prompt that are read in one step. ``kept_rows`` is
-    how many finished sequences may stay for prompts that begin like them. ``allowed_libraries`` are the SHA-256
-    digests of the custom operator libraries that may be run. ``cores`` are those that loading may use; empty: all.
+    that advance together, 0 leaves that to the worker; ``prefill_chunk_tokens`` bounds the tokens of a prompt that are
+    read in one step. ``kept_rows`` is how many finished sequences may stay for prompts that begin like them.
+    ``allowed_libraries`` are the SHA-256 digests of the custom operator libraries that may be run. ``cores`` are those
+    that loading may use; empty: all.
     ``tool_markers`` and ``reasoning_markers`` are what the registry knows of the texts around a call and a thought,
     two each: where they begin and end; empty: nothing.
 
@@ -166,6 +167,19 @@ class Transcribe:
     prompt: str = ""
     temperature: float | None = None
     max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """Time so many ``calls`` of the engine, with ``tokens`` for each of ``rows`` rows: one for many, or many for one.
+
+    It is one step, during which nothing else is done, and refused while anything else is.
+    """
+
+    request_id: str
+    rows: int
+    tokens: int
+    calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +318,14 @@ class Embedded:
     prompt_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seconds of each call."""
+
+    request_id: str
+    call_s: list[float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """``code`` is that of a ``registry.errors`` class, ``param`` what of the request is to blame, where that is known.
@@ -319,15 +341,15 @@ class Failed:
     context_tokens: int | None = None
 
 
-ToWorker = Load | Generate | Embed | Transcribe | Cancel | UseCores
-ToDaemon = Ready | LoadFailed | Pulse | Accepted | Delta | Finished | Embedded | Failed
+ToWorker = Load | Generate | Embed | Transcribe | Measure | Cancel | UseCores
+ToDaemon = Ready | LoadFailed | Pulse | Accepted | Delta | Finished | Embedded | Measured | Failed
 Message = ToWorker | ToDaemon
 
 _TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
-        *(Load, Generate, Embed, Transcribe, Cancel, UseCores),
-        *(Ready, LoadFailed, Pulse, Accepted, Delta, Finished, Embedded, Failed),
+        *(Load, Generate, Embed, Transcribe, Measure, Cancel, UseCores),
+        *(Ready, LoadFailed, Pulse, Accepted, Delta, Finished, Embedded, Measured, Failed),
     )
 }
 

@@ -25,6 +25,8 @@ from daemon.pool.protocol import (
     Generate,
     Load,
     LoadFailed,
+    Measure,
+    Measured,
     ProtocolError,
     Pulse,
     Ready,
@@ -42,8 +44,8 @@ log = logging.getLogger("slmreg.worker")
 
 # What a loaded model can be asked, and what comes back; the last event of a request is one of ``LAST``.
 Ask = Generate | Embed | Transcribe
-Event = Accepted | Delta | Finished | Embedded | Failed
-LAST = Finished | Embedded | Failed
+Event = Accepted | Delta | Finished | Embedded | Measured | Failed
+LAST = Finished | Embedded | Measured | Failed
 STDERR_LINES_KEPT = 20
 PIPE_BYTES = 4096  # read at a time, and so the longest line that is kept
 STOP_GRACE_S = 3.0
@@ -105,7 +107,7 @@ class WorkerProcess:
             f"The worker process {how.words} while it loaded the model.{self._quote_stderr()}", how.kind
         )
 
-    async def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
+    async def generate(self, request: Ask | Measure) -> AsyncGenerator[Event, None]:
         # Not bounded: whoever reads slowly must hold up neither the other requests nor the worker, and an answer is
         # bounded by its tokens.
         events: asyncio.Queue[Event | None] = asyncio.Queue()

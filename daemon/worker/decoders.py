@@ -34,7 +34,8 @@ class LoadedDecoder:
     """A decoder that is ready to run. ``settings`` are those it was loaded with, for its tokenizer.
 
     ``model`` is onnxruntime-genai's, None where nothing but the tokenizer is its. ``reason`` says why ``kind`` is not
-    the batched one. ``rows`` is how many requests may run at the same time. The rest is as ``daemon.pool.protocol.Ready`` has it.
+    the batched one. ``rows`` is how many requests may run at the same time. The rest is as
+    ``daemon.pool.protocol.Ready`` has it.
     """
 
     backend: Backend

@@ -88,8 +88,9 @@ class Scheduler:
     def pulse(self) -> Pulse:
         """What its rows hold, or have room for where that takes the memory."""
         takes_room = not self._backend.can_resize
+        running = sorted(self._running(), key=lambda request: request.arrival)
         return Pulse(
-            row_tokens=[each.open_row.room_tokens if takes_room else each.fed for each in self._running()],
+            row_tokens=[each.open_row.room_tokens if takes_room else each.fed for each in running],
             kept_tokens=self._rows.kept_tokens,
             reserved_tokens=self._rows.reserved_tokens,
             cache_tokens=self._rooms.cache_tokens,

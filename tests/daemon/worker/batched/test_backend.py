@@ -271,6 +271,24 @@ def test_more_room_than_the_model_has_fails(models: Mapping[str, Path]) -> None:
         Batched(models["int4"]).open(CONTEXT_TOKENS + 1)
 
 
+def test_a_row_gets_more_room_or_less_but_never_less_than_it_holds(models: Mapping[str, Path]) -> None:
+    backend, other = Batched(models["int4"]), generator(models["int4"])
+    row, twin = backend.open(4), other.open(CONTEXT_TOKENS)
+    backend.extend(row, [1, 2, 3, 4])
+    backend.resize(row, 8)
+    backend.extend(row, [5, 6])
+    backend.resize(row, 6)
+    with pytest.raises(GenerationFailed, match="max length"):
+        backend.extend(row, [7])
+    with pytest.raises(GenerationFailed, match="no room in 5"):
+        backend.resize(row, 5)
+    with pytest.raises(GenerationFailed, match="over the 512"):
+        backend.resize(row, CONTEXT_TOKENS + 1)
+    backend.resize(row, CONTEXT_TOKENS)
+    other.extend(twin, [1, 2, 3, 4, 5, 6])
+    assert_equal("int4", backend.extend(row, [7]), other.extend(twin, [7]))
+
+
 def test_a_row_cannot_be_cut_or_copied_beyond_what_it_holds(models: Mapping[str, Path]) -> None:
     backend = Batched(models["int4"])
     row = backend.open(16)
