@@ -87,6 +87,7 @@ def _genai_config(spec: DecoderSpec, tokenizer: TokenizerFiles) -> dict[str, Any
         "inputs": {
             "input_ids": "input_ids",
             "attention_mask": "attention_mask",
+            **({"position_ids": "position_ids"} if spec.takes_positions else {}),
             "past_key_names": "past_key_values.%d.key",
             "past_value_names": "past_key_values.%d.value",
         },

@@ -17,7 +17,7 @@ from daemon.worker.backends.batched.proof import is_same
 from daemon.worker.backends.generator import GeneratorBackend
 from daemon.worker.sampling import Logits
 from registry.errors import GenerationFailed
-from scripts.model_factory import write_preset
+from scripts.model_factory import Quantization, write_preset
 from tests.daemon.worker.batched.opened import CONTEXT_TOKENS, SLOTS, Batched, described, generator
 
 VOCABULARY = 320
@@ -195,6 +195,23 @@ def test_forms_of_attention_are_the_same_in_a_batch(tmp_path: Path, attributes: 
     one, other = Batched(plain), Batched(folder)
     is_other_model = one.extend(one.open(512), prompt) - other.extend(other.open(512), prompt)
     assert np.abs(is_other_model).max() > FP32_TOLERANCE
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int4"])
+@pytest.mark.parametrize("form", ["takes_positions", "qk_norm", "half_cache"])
+def test_forms_of_decoders_are_the_same_in_a_batch(tmp_path: Path, form: str, precision: str) -> None:
+    """Rotary embeddings by position ids, norms of queries and keys, and a cache in fp16."""
+    changes: dict[str, Any] = {form: True, **({"model_type": "qwen3"} if form == "qk_norm" else {})}
+    folder = write_preset("tiny", tmp_path / form, quantization=Quantization.parse(precision), **changes)
+    decoder = described(folder)
+    assert (decoder.position_ids is not None, decoder.caches[0].dtype) == (
+        form == "takes_positions",
+        np.float16 if form == "half_cache" else np.float32,
+    )
+    # In fp16 a sum in another order may be rounded otherwise.
+    twins = Twins(folder, "half" if form == "half_cache" else precision, seed=6)
+    for _ in range(80):
+        twins.step()
 
 
 def test_a_row_that_is_full_fails_and_the_others_of_its_batch_go_on(models: Mapping[str, Path]) -> None:
