@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -15,13 +14,13 @@ from daemon.pool.lease import Lease
 from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import SessionPool
 from daemon.pool.protocol import Failed, Measure, Measured
-from daemon.tuning import LONGEST_PIECE_S, PIECES, ROWS, Trial, thread_counts, verdict
+from daemon.tuning import LONGEST_PIECE_S, PIECES, ROWS, Trial, is_in_doubt, merged, thread_counts, verdict
 from daemon.tunings import Tunings
 from registry.errors import GenerationFailed, InvalidRequest, Overloaded
 from registry.model import Device, Model, Tuning
 
 _STEPS = 10
-_PIECES = 2
+_PIECES = 3
 _RETRY_S = 30.0
 
 
@@ -98,18 +97,25 @@ class Tuner:
         """And whether it was the batched engine."""
         cpu = (await asyncio.to_thread(self._catalog.hardware)).cpu
         trials: list[Trial] = []
-        engine = None
         for threads in thread_counts(cpu.physical_cores, cpu.usable_cores):
-            if trials and self._is_late(started_s):
-                break
-            await self._pool.unload(model.id)
-            tried = replace(plan, threads=threads, max_concurrent=ROWS[-1], keep_alive_s=0.0)
-            async with self._pool.lease(model, tried) as lease:
-                engine = next((s.engine for s in self._pool.snapshot() if s.model_id == model.id), None)
-                rows = ROWS if engine == "batched" else ROWS[:1]
-                trials.append(await self._trial(lease, threads, rows, started_s))
-                plan = replace(plan, is_proven=lease.plan.is_proven)  # the next load need not compare again
-        return trials, engine == "batched"
+            if not trials or not self._is_late(started_s):
+                trial, is_batched = await self._loaded_trial(model, plan, threads, started_s)
+                trials.append(trial)
+        if is_in_doubt(trials):
+            again, _ = await self._loaded_trial(model, plan, trials[0].threads, started_s)
+            trials[0] = merged(trials[0], again)
+        return trials, is_batched
+
+    async def _loaded_trial(self, model: Model, plan: LoadPlan, threads: int, started_s: float) -> tuple[Trial, bool]:
+        """With the model loaded for it. True: by the batched engine."""
+        await self._pool.unload(model.id)
+        # What the first load found out about the engine counts for the others.
+        known = (await asyncio.to_thread(self._catalog.plan, model)).is_proven
+        tried = replace(plan, threads=threads, max_concurrent=ROWS[-1], keep_alive_s=0.0, is_proven=known)
+        async with self._pool.lease(model, tried) as lease:
+            engine = next((s.engine for s in self._pool.snapshot() if s.model_id == model.id), None)
+            is_batched = engine == "batched"
+            return await self._trial(lease, threads, ROWS if is_batched else ROWS[:1], started_s), is_batched
 
     async def _trial(self, lease: Lease, threads: int, rows: Sequence[int], started_s: float) -> Trial:
         step_s: dict[int, float] = {}
@@ -142,11 +148,11 @@ class Tuner:
 
 
 async def _timed(lease: Lease, *, rows: int, tokens: int, calls: int) -> float:
-    """Seconds of a call, the median. Raises GenerationFailed."""
+    """Seconds of a call, the fastest: whatever disturbs makes slower. Raises GenerationFailed."""
     request = Measure(request_id=f"tune-{uuid.uuid4().hex}", rows=rows, tokens=tokens, calls=calls)
     async for event in lease.generate(request):
         if isinstance(event, Measured):
-            return statistics.median(event.call_s)
+            return min(event.call_s)
         if isinstance(event, Failed):
             raise GenerationFailed(f"The measurement failed: {event.message}")
     raise GenerationFailed("The measurement ended without a result.")

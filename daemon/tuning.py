@@ -49,12 +49,27 @@ def thread_counts(physical_cores: int, usable_cores: int) -> list[int]:
     return list(dict.fromkeys(count for count in counts if count > 0))
 
 
+def is_in_doubt(trials: Sequence[Trial]) -> bool:
+    """Whether something else than usual seems to be faster, so that the usual should be measured once more: the
+    machine may have been busy just then."""
+    return best_of(trials) is not trials[0]
+
+
+def merged(one: Trial, other: Trial) -> Trial:
+    """Of two trials with the same number of threads the better of each time: whatever disturbs makes slower."""
+    return Trial(one.threads, _better(one.step_s, other.step_s), _better(one.read_s, other.read_s))
+
+
 def verdict(trials: Sequence[Trial], *, is_batched: bool) -> Verdict:
     """The first trial is with the usual number of threads."""
-    best = max(trials, key=_speed)
-    if _speed(best) < _LEAST_GAIN * _speed(trials[0]):
-        best = trials[0]
+    best = best_of(trials)
     return Verdict(best.threads, _piece_of(best.read_s), _rows_of(best.step_s) if is_batched else None)
+
+
+def best_of(trials: Sequence[Trial]) -> Trial:
+    """The fastest, if it is so by more than two measurements of the same may differ; else the first."""
+    best = max(trials, key=_speed)
+    return best if _speed(best) >= _LEAST_GAIN * _speed(trials[0]) else trials[0]
 
 
 def rows_in(context_tokens: int, wanted: int) -> int:
@@ -66,6 +81,10 @@ def _speed(trial: Trial) -> float:
     """Tokens per second, the geometric mean of one answer, of several and of a prompt."""
     rates = [*_rates(trial.step_s, (1, 8)), *_rates(trial.read_s, (16,))]
     return math.prod(rates) ** (1 / len(rates)) if rates else 0.0
+
+
+def _better(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
+    return {size: min(each[size] for each in (one, other) if size in each) for size in sorted({*one, *other})}
 
 
 def _rates(seconds: Mapping[int, float], sizes: Iterable[int]) -> list[float]:

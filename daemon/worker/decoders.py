@@ -15,7 +15,7 @@ from daemon.pool.protocol import Load
 from daemon.worker.backends.base import Backend
 from daemon.worker.backends.batched.capability import BatchedDecoder, NotBatchable, batched_decoder
 from daemon.worker.backends.batched.opening import Disproved, Wanted, open_batched
-from daemon.worker.backends.generator import GeneratorBackend, engine_config
+from daemon.worker.backends.generator import GeneratorBackend, engine_config, least_room
 from daemon.worker.errors import LoadCode, LoadError
 from daemon.worker.kinds import EngineChoice, EngineKind
 from daemon.worker.library import allowed_libraries
@@ -110,7 +110,7 @@ class _Loading:
                 session_options=self._config["model"]["decoder"].get("session_options") or {},
                 library=_library(self._overlay),
             ),
-            reference=None if self._load.is_proven else lambda: GeneratorBackend(og.Model(self._settings)),
+            reference=None if self._load.is_proven else lambda: self._rows_of(og.Model(self._settings)),
         )
         return LoadedDecoder(
             backend=backend,
@@ -127,6 +127,9 @@ class _Loading:
         cache_tokens = max(self._load.cache_tokens, self._context_tokens)
         return rows_of(self._load.max_concurrent, cache_tokens, is_batched=is_batched)
 
+    def _rows_of(self, model: og.Model) -> GeneratorBackend:
+        return GeneratorBackend(model, self._adapters, least_tokens=least_room(self._config))
+
     def _described(self) -> BatchedDecoder:
         try:
             return batched_decoder(self._folder, self._config, self._provider, has_adapters=bool(self._adapters))
@@ -137,7 +140,7 @@ class _Loading:
         model = og.Model(self._settings)
         is_paged = bool((self._config.get("engine") or {}).get("dynamic_batching"))
         return LoadedDecoder(
-            backend=GeneratorBackend(model, self._adapters),
+            backend=self._rows_of(model),
             settings=self._settings,
             model=model,
             kind=EngineKind.PAGED if is_paged else EngineKind.GENERATOR,

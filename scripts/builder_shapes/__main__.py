@@ -16,7 +16,7 @@ import onnxruntime_genai as og
 
 from daemon.worker.backends.batched.capability import NotBatchable, batched_decoder
 from daemon.worker.backends.batched.opening import Wanted, open_batched
-from daemon.worker.backends.generator import GeneratorBackend, engine_config
+from daemon.worker.backends.generator import GeneratorBackend, engine_config, least_room
 from daemon.worker.folder import read_config
 from registry.errors import SlmregError
 from registry.model import ExecutionProvider
@@ -52,7 +52,8 @@ def _judged(folder: Path, prompts: int) -> str:
         decoder = batched_decoder(folder, config, ExecutionProvider.CPU, has_adapters=False)
     except NotBatchable as error:
         return f"refused: it {error}"
-    reference = GeneratorBackend(og.Model(engine_config(folder, config, ExecutionProvider.CPU, threads=1)))
+    model = og.Model(engine_config(folder, config, ExecutionProvider.CPU, threads=1))
+    reference = GeneratorBackend(model, least_tokens=least_room(config))
     try:
         expected = answers(reference, _SEED, prompts, vocabulary=VOCABULARY, most_tokens=_MOST_PROMPT_TOKENS)
     except SlmregError as error:

@@ -53,10 +53,11 @@ def attention(nodes: Nodes, spec: DecoderSpec, layer: int, hidden: str, lengths:
         num_heads=spec.heads,
         kv_num_heads=spec.kv_heads,
         scale=spec.head_size**-0.5,
-        local_window_size=-1,
+        local_window_size=spec.window or -1,
         softcap=0.0,
         do_rotary=int(not spec.takes_positions),
         rotary_interleaved=0,
+        **({"sliding_window_cache": 1} if spec.window else {}),
     )
     if spec.half_cache:
         attended = _cast(nodes, f"{base}/Cast_3", attended, TensorProto.FLOAT)

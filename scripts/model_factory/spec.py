@@ -14,7 +14,8 @@ class DecoderSpec:
 
     ``takes_positions``: rotary embeddings stand before attention and are told by an input ``position_ids``, as the
     builder has it for models with partial ones. ``qk_norm``: queries and keys are normed head by head, as in Qwen3.
-    ``half_cache``: keys and values are kept, and attention is computed, in fp16.
+    ``half_cache``: keys and values are kept, and attention is computed, in fp16. ``window``: attention looks at so
+    many tokens, and its caches need be no longer, as in the layers of Gemma's models that are not global.
     """
 
     hidden_size: int
@@ -33,6 +34,7 @@ class DecoderSpec:
     takes_positions: bool = False
     qk_norm: bool = False
     half_cache: bool = False
+    window: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

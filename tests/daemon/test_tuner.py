@@ -35,6 +35,9 @@ class OneModel:
     def resolve(self, _reference: str, *, serves: Endpoint) -> Resolved:
         return Resolved(self.model, self.plan)
 
+    def plan_of(self, _model: Model) -> LoadPlan:
+        return self.plan
+
     def get(self, _reference: str) -> Model:
         return self.model
 
@@ -117,11 +120,23 @@ async def test_what_is_best_is_written_down_and_the_process_goes() -> None:
     assert [trial.threads for trial in report.trials] == [4, 3, 2]
     assert desk.bench.states() == {}
     loads = [worker.loaded for worker in desk.launcher.workers]
-    assert [(load.threads, load.max_concurrent, load.is_proven) for load in loads if load] == [
-        (4, 16, None),
-        (3, 16, True),
-        (2, 16, True),
-    ]
+    # The usual is measured once more, for it may have been disturbed.
+    assert [(load.threads, load.max_concurrent) for load in loads if load] == [(4, 16), (3, 16), (2, 16), (4, 16)]
+
+
+@on_loop
+async def test_what_only_disturbed_the_usual_does_not_win() -> None:
+    desk = Desk()
+    calm = desk.measure
+
+    def disturbed_at_first(load: Load, measure: Measure) -> Measured | Failed:
+        measured = calm(load, measure)
+        assert isinstance(measured, Measured)
+        factor = {4: 5.0 if len(desk.launcher.workers) == 1 else 0.4}.get(load.threads, 1.0)
+        return Measured(measured.request_id, [factor * seconds for seconds in measured.call_s])
+
+    desk.launcher.measure = disturbed_at_first
+    assert (await desk.tune()).tuning.threads == 4
 
 
 @on_loop
@@ -177,7 +192,7 @@ async def test_pieces_are_no_longer_than_the_context_has_room_for() -> None:
     desk = Desk()
     desk.catalog.plan = replace(PLAN, context_tokens=512)
     await desk.tune()
-    assert max(tokens for _, _, tokens in desk.asked) == 128
+    assert max(tokens for _, _, tokens in desk.asked) == 64
 
 
 @on_loop

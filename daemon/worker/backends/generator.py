@@ -68,14 +68,23 @@ def _whole_cache(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     model = settings.get("model", {})
     sliding, context_tokens = model.get("decoder", {}).get("sliding_window"), model.get("context_length")
-    if not isinstance(sliding, dict) or sliding.get("slide_key_value_cache", True) or not context_tokens:
+    is_whole = isinstance(sliding, dict) and not sliding.get("slide_key_value_cache", True)
+    if not is_whole or sliding.get("layers") or not context_tokens:
         return None
     whole = {**sliding, "window_size": context_tokens}
     return {"model": {"context_length": 2 * context_tokens, "decoder": {"sliding_window": whole}}}
 
 
+def least_room(settings: Mapping[str, Any]) -> int:
+    """Tokens that every row has to have room for: layers that keep a window want all of it, however short the text."""
+    sliding = settings.get("model", {}).get("decoder", {}).get("sliding_window")
+    if not isinstance(sliding, dict) or sliding.get("slide_key_value_cache", True) or not sliding.get("layers"):
+        return 0
+    return int(sliding.get("window_size") or 0)
+
+
 class GeneratorBackend:
-    """Rows of one loaded model.
+    """Rows of one loaded model, none of which has less room than ``least_tokens``.
 
     ``adapters`` are LoRA adapter files by name. One is read when it is first asked for, and then stays: adapters are
     small beside the model.
@@ -85,8 +94,9 @@ class GeneratorBackend:
     can_verify = False
     can_resize = False
 
-    def __init__(self, model: og.Model, adapters: Mapping[str, Path] | None = None) -> None:
+    def __init__(self, model: og.Model, adapters: Mapping[str, Path] | None = None, *, least_tokens: int = 0) -> None:
         self._model = model
+        self._least_tokens = least_tokens
         self._adapters = LoraAdapters(model, adapters or {})
         self._rows: dict[int, og.Generator] = {}
         self._numbers = itertools.count()
@@ -96,7 +106,12 @@ class GeneratorBackend:
             params = og.GeneratorParams(self._model)
             # The folder's own search settings must not interfere with one row and sampling outside.
             params.set_search_options(
-                max_length=room_tokens, batch_size=1, num_beams=1, num_return_sequences=1, do_sample=False, min_length=0
+                max_length=max(room_tokens, self._least_tokens),
+                batch_size=1,
+                num_beams=1,
+                num_return_sequences=1,
+                do_sample=False,
+                min_length=0,
             )
             generator = og.Generator(self._model, params)
             if adapter is not None:

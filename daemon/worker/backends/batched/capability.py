@@ -58,7 +58,8 @@ class BatchedDecoder:
     """The decoder in the file ``graph``: names of its inputs and outputs, and their types.
 
     ``head`` is where its last part can be told which positions to compute; None: it computes all, or, where
-    ``has_all_positions`` is False, only the last one.
+    ``has_all_positions`` is False, only the last one. ``least_slot_tokens``: layers that may keep a window only want
+    a cache that holds it, however short the rows are.
     """
 
     graph: Path
@@ -72,6 +73,7 @@ class BatchedDecoder:
     caches: tuple[Cache, ...]
     head: Head | None
     has_all_positions: bool
+    least_slot_tokens: int = 0
 
     @property
     def kv_token_bytes(self) -> int:
@@ -142,7 +144,14 @@ def _described(graph: Path, decoder: Mapping[str, Any], wiring: Wiring) -> Batch
         caches=caches,
         head=head.place,
         has_all_positions=head.sees_all_positions,
+        least_slot_tokens=max(_window(layer) for layer in layers),
     )
+
+
+def _window(layer: WiredNode) -> int:
+    """Tokens that its cache has to hold at least. In a longer one nothing is given up, and nothing moves."""
+    size = layer.attributes.get("local_window_size", -1)
+    return size if layer.attributes.get("sliding_window_cache") and isinstance(size, int) else 0
 
 
 def _attention_layers(wiring: Wiring) -> list[WiredNode]:

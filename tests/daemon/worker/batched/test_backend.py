@@ -12,9 +12,10 @@ import onnx
 import pytest
 
 from daemon.pool.failures import FailureKind, kind_of_request
-from daemon.pool.protocol import Failed
+from daemon.pool.protocol import Failed, Finished, Generate, Load
 from daemon.worker.backends.batched.proof import is_same
 from daemon.worker.backends.generator import GeneratorBackend
+from daemon.worker.loading import load_engine
 from daemon.worker.sampling import Logits
 from registry.errors import GenerationFailed
 from scripts.model_factory import Quantization, write_preset
@@ -212,6 +213,42 @@ def test_forms_of_decoders_are_the_same_in_a_batch(tmp_path: Path, form: str, pr
     twins = Twins(folder, "half" if form == "half_cache" else precision, seed=6)
     for _ in range(80):
         twins.step()
+
+
+def test_rows_may_be_longer_than_a_window_and_are_cut_and_copied_all_the_same(tmp_path: Path) -> None:
+    """The generator keeps no more than the window, and can be cut no more: it reads everything anew instead."""
+    folder = write_preset("tiny", tmp_path / "window", quantization=Quantization.FP32, window=48)
+    assert described(folder).least_slot_tokens == 48
+    ours, theirs = Batched(folder), generator(folder, least_tokens=48)
+    prompt = tokens(1, 200)
+    row = ours.open(CONTEXT_TOKENS)
+
+    def expected(held: list[int]) -> Logits:
+        return theirs.extend(theirs.open(CONTEXT_TOKENS), held)
+
+    for start in range(0, 200, 30):
+        logits = ours.extend(row, prompt[start : start + 30])
+        assert_equal("fp32", logits, expected(prompt[: start + 30]))
+    ours.rewind(row, 90)
+    assert_equal("fp32", ours.extend(row, prompt[90:150]), expected(prompt[:150]))
+    copy = ours.copy(row, 100, CONTEXT_TOKENS)
+    one, other = ours.decode([(row, 5), (copy, 6)])
+    assert_equal("fp32", one, expected([*prompt[:150], 5]))
+    assert_equal("fp32", other, expected([*prompt[:100], 6]))
+
+
+@pytest.mark.parametrize("kind", ["batched", "generator"])
+def test_a_context_shorter_than_the_window_is_answered(tmp_path: Path, kind: str) -> None:
+    folder = write_preset("tiny", tmp_path / "window", window=600)
+    load = Load(
+        path=str(folder), execution_provider="cpu", threads=1, context_tokens=256, max_concurrent=2, engine=kind
+    )
+    engine, ready = load_engine(load)
+    assert (ready.engine, ready.is_proven) == (kind, True if kind == "batched" else None)
+    events = engine.handle(Generate(request_id="a", messages=[{"role": "user", "content": "Hi"}], max_tokens=5))
+    while not engine.is_idle:
+        events += engine.step()
+    assert isinstance(events[-1], Finished)
 
 
 def test_a_row_that_is_full_fails_and_the_others_of_its_batch_go_on(models: Mapping[str, Path]) -> None:
