@@ -101,6 +101,7 @@ class Lives:
                 reasoning_markers=_pair(session.model.reasoning_markers),
                 engine=self._limits.engine,
                 is_proven=session.plan.is_proven,
+                least_context_tokens=session.plan.least_context_tokens,
             )
         )
 

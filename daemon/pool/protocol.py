@@ -44,7 +44,8 @@ class Load:
     generator's tokens: ``is_proven`` says whether that was found before for this very file and runtime, None that it
     has to be found out. ``cache_tokens`` is the room of all rows together, 0: ``context_tokens``. ``max_itl_ms`` bounds
     what one piece of a prompt adds to the time between two tokens of other answers. ``draft_tokens`` is how many tokens
-    may be guessed from the text so far and checked at once; 0: none.
+    may be guessed from the text so far and checked at once; 0: none. ``least_context_tokens``: an engine that cannot
+    give one request so many is not used, although it would be the better one for less.
     """
 
     path: str
@@ -64,6 +65,7 @@ class Load:
     cache_tokens: int = 0
     max_itl_ms: int = 110
     draft_tokens: int = 0
+    least_context_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +198,9 @@ class Ready:
     ``engine`` says what runs it: "batched", "generator", "paged", "embedding" or "transcription"; ``engine_reason``, in
     words, why not the batched one. ``is_proven``: see ``Load``; None where it was not tried. ``kv_token_bytes`` is what
     one token of a row takes, ``max_concurrent`` the requests that may run at the same time; both are 0 where nobody
-    knows. ``adapters`` are the names that
-    ``Generate.adapter`` may have. ``template_source`` is the file of the chat template; of an embedding model, how it
-    makes one vector of a text and where that stands.
+    knows. ``is_longest``: no load gives more context; else one does that asks for it by ``Load.least_context_tokens``.
+    ``adapters`` are the names that ``Generate.adapter`` may have. ``template_source`` is the file of the chat template;
+    of an embedding model, how it makes one vector of a text and where that stands.
     """
 
     model_type: str
@@ -211,6 +213,7 @@ class Ready:
     is_proven: bool | None = None
     kv_token_bytes: int = 0
     max_concurrent: int = 0
+    is_longest: bool = True
     adapters: list[str] = field(default_factory=list)
 
 

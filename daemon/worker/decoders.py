@@ -35,7 +35,7 @@ class LoadedDecoder:
 
     ``model`` is onnxruntime-genai's, None where nothing but the tokenizer is its. ``reason`` says why ``kind`` is not
     the batched one. ``rows`` is how many requests may run at the same time. The rest is as
-    ``daemon.pool.protocol.Ready`` has it.
+    ``daemon.pool.protocol.Ready`` has it; ``context_tokens`` may be less than was asked for.
     """
 
     backend: Backend
@@ -44,6 +44,7 @@ class LoadedDecoder:
     kind: EngineKind
     device: str
     rows: int
+    context_tokens: int
     reason: str = ""
     is_proven: bool | None = None
     kv_token_bytes: int = 0
@@ -99,12 +100,15 @@ class _Loading:
         decoder = self._described()
         if self._load.is_proven is False:
             raise Disproved("does something else in a batch than alone, as was found before")
-        rows = self._rows(is_batched=True)
+        context_tokens = min(self._context_tokens, decoder.most_tokens or self._context_tokens)
+        if self._load.least_context_tokens > context_tokens:
+            raise NotBatchable(f"reads texts of more than {context_tokens} tokens, as was asked for, one by one only")
+        rows = self._rows(context_tokens, is_batched=True)
         backend = open_batched(
             decoder,
             Wanted(
                 slots=rows + self._load.kept_rows + _SPARE_ROWS,
-                context_tokens=self._context_tokens,
+                context_tokens=context_tokens,
                 threads=self._load.threads,
                 is_spinning=self._load.is_spinning,
                 session_options=self._config["model"]["decoder"].get("session_options") or {},
@@ -119,12 +123,13 @@ class _Loading:
             kind=EngineKind.BATCHED,
             device="cpu",
             rows=rows,
+            context_tokens=context_tokens,
             is_proven=True,
             kv_token_bytes=decoder.kv_token_bytes,
         )
 
-    def _rows(self, *, is_batched: bool) -> int:
-        cache_tokens = max(self._load.cache_tokens, self._context_tokens)
+    def _rows(self, context_tokens: int, *, is_batched: bool) -> int:
+        cache_tokens = max(self._load.cache_tokens, context_tokens)
         return rows_of(self._load.max_concurrent, cache_tokens, is_batched=is_batched)
 
     def _rows_of(self, model: og.Model) -> GeneratorBackend:
@@ -145,7 +150,8 @@ class _Loading:
             model=model,
             kind=EngineKind.PAGED if is_paged else EngineKind.GENERATOR,
             device=str(model.device_type).lower(),
-            rows=self._rows(is_batched=False),
+            rows=self._rows(self._context_tokens, is_batched=False),
+            context_tokens=self._context_tokens,
             reason=reason,
             is_proven=is_proven,
         )

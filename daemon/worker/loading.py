@@ -86,7 +86,7 @@ def _load_generator(load: Load) -> tuple[Engine, Ready]:
         defaults = replace(defaults, min_p=0.0)
     vocab_size = int(config["model"].get("vocab_size") or _ANY_TOKEN)
     engine = Engine(
-        scheduler=_scheduler(decoder, load, context_tokens),
+        scheduler=_scheduler(decoder, load),
         tokenizer=tokenizer,
         template=found.template,
         answers=_answer_format(load, found, end_ids, tokenizer),
@@ -102,7 +102,8 @@ def _load_generator(load: Load) -> tuple[Engine, Ready]:
     ready = Ready(
         model_type=str(config["model"].get("type")),
         device=decoder.device,
-        context_tokens=context_tokens,
+        context_tokens=decoder.context_tokens,
+        is_longest=decoder.context_tokens == context_tokens,
         load_s=time.monotonic() - started,
         template_source=found.source,
         engine=decoder.kind,
@@ -145,11 +146,11 @@ def _markers(pair: list[str]) -> Markers | None:
     return Markers(*pair) if len(pair) == 2 and all(pair) else None
 
 
-def _scheduler(decoder: LoadedDecoder, load: Load, context_tokens: int) -> JobScheduler:
+def _scheduler(decoder: LoadedDecoder, load: Load) -> JobScheduler:
     if decoder.kind is not EngineKind.PAGED:
         return Scheduler(
             decoder.backend,
-            context_tokens=context_tokens,
+            context_tokens=decoder.context_tokens,
             max_concurrent=decoder.rows,
             prefill_chunk_tokens=load.prefill_chunk_tokens,
             kept_rows=load.kept_rows,
@@ -161,7 +162,7 @@ def _scheduler(decoder: LoadedDecoder, load: Load, context_tokens: int) -> JobSc
         turns = EngineTurns(decoder.model)
     except Exception as error:
         raise explained(Path(load.path), str(error)) from error
-    return PagedScheduler(turns, context_tokens=context_tokens, max_concurrent=decoder.rows)
+    return PagedScheduler(turns, context_tokens=decoder.context_tokens, max_concurrent=decoder.rows)
 
 
 def _time_calls(decoder: LoadedDecoder, vocab_size: int) -> Callable[[Measure], list[float]] | None:

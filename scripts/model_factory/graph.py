@@ -15,6 +15,8 @@ from scripts.model_factory.quantize import Floats
 from scripts.model_factory.spec import DecoderSpec, Quantization
 from scripts.model_factory.weights import EMBEDDING, FINAL_NORM, LM_HEAD, WeightSource
 
+_LONG_FACTOR = 4.0
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -90,9 +92,7 @@ class _Builder:
         shape = self.node("Shape", f"{base}/Shape", ["attention_mask"])
         length = self.node("Gather", f"{base}/Gather", [shape, self.constant(1)], axis=0)
         self._lengths = [seqlens_k, self.node("Cast", f"{base}/Gather/Cast", [length], to=TensorProto.INT32)]
-        rotary_type = np.float16 if self._spec.half_cache else np.float32
-        for name, table in zip((COSINES, SINES), _rotary_caches(self._spec), strict=True):
-            self.arrays[name] = table.astype(rotary_type)
+        self._rotary_tables(length)
 
     def embedding(self) -> _Residual:
         """Rows of the lm_head where it is tied and not int8, else of an fp32 table: the builder's rule."""
@@ -184,6 +184,20 @@ class _Builder:
             accuracy_level=self._quantization.accuracy_level,
         )
 
+    def _rotary_tables(self, width: str) -> None:
+        """Arrays of the graph, or of the branches of an If for one model that has two pairs of them."""
+        original = self._spec.original_context_tokens
+        rotary_type = np.float16 if self._spec.half_cache else np.float32
+        short = [table.astype(rotary_type) for table in _rotary_caches(self._spec)]
+        if original is None:
+            self.arrays |= dict(zip((COSINES, SINES), short, strict=True))
+            return
+        longer = [table.astype(rotary_type) for table in _rotary_caches(self._spec, slower=_LONG_FACTOR)]
+        base = "/model/rope_caches_subgraph"
+        is_long = self.node("Greater", f"{base}/Greater", [width, self.constant(original)])
+        branches = {"then_branch": _tables("large", longer), "else_branch": _tables("small", short)}
+        self.node("If", f"{base}/If", [is_long], [COSINES, SINES], **branches)
+
     def vector(self, name: str, *sources: str) -> str:
         self.arrays[name] = self._weights.dense(*sources)
         return name
@@ -203,7 +217,17 @@ class _Builder:
         return outputs[0]
 
 
-def _rotary_caches(spec: DecoderSpec) -> tuple[Floats, Floats]:
+def _tables(name: str, tables: Sequence[np.ndarray]) -> onnx.GraphProto:
+    """A graph that gives both."""
+    nodes, outputs = [], []
+    for part, table in zip((COSINES, SINES), tables, strict=True):
+        tensor = numpy_helper.from_array(table)
+        nodes.append(helper.make_node("Constant", [], [f"{part}_{name}"], value=tensor))
+        outputs.append(helper.make_tensor_value_info(f"{part}_{name}", tensor.data_type, table.shape))
+    return helper.make_graph(nodes, name, [], outputs)
+
+
+def _rotary_caches(spec: DecoderSpec, *, slower: float = 1.0) -> tuple[Floats, Floats]:
     """Cosine and sine of every position's angles, [context_tokens, head_size / 2] each.
 
     Powers are rounded from float64, which gives torch's frequencies to the last bit; numpy's own fp32 power misses some
@@ -211,5 +235,6 @@ def _rotary_caches(spec: DecoderSpec) -> tuple[Floats, Floats]:
     """
     exponents = np.arange(0, spec.head_size, 2) / spec.head_size
     frequencies = np.float32(1) / (spec.rope_theta**exponents).astype(np.float32)
-    angles = np.outer(np.arange(spec.context_tokens, dtype=np.float32), frequencies).astype(np.float64)
+    positions = np.arange(spec.context_tokens, dtype=np.float32)
+    angles = np.outer(positions, frequencies / np.float32(slower)).astype(np.float64)
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)

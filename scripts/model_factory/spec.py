@@ -16,6 +16,8 @@ class DecoderSpec:
     builder has it for models with partial ones. ``qk_norm``: queries and keys are normed head by head, as in Qwen3.
     ``half_cache``: keys and values are kept, and attention is computed, in fp16. ``window``: attention looks at so
     many tokens, and its caches need be no longer, as in the layers of Gemma's models that are not global.
+    ``original_context_tokens``: in a longer text all positions are turned more slowly, as Phi-3's LongRoPE has it; the
+    library knows of that for the ``model_type`` "phi3".
     """
 
     hidden_size: int
@@ -35,6 +37,7 @@ class DecoderSpec:
     qk_norm: bool = False
     half_cache: bool = False
     window: int | None = None
+    original_context_tokens: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

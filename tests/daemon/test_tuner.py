@@ -30,13 +30,13 @@ class OneModel:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.plan = PLAN
+        self.planned = PLAN
 
     def resolve(self, _reference: str, *, serves: Endpoint) -> Resolved:
-        return Resolved(self.model, self.plan)
+        return Resolved(self.model, self.planned)
 
-    def plan_of(self, _model: Model) -> LoadPlan:
-        return self.plan
+    def plan(self, _model: Model) -> LoadPlan:
+        return self.planned
 
     def get(self, _reference: str) -> Model:
         return self.model
@@ -60,7 +60,7 @@ class Books:
 
     def record(self, tuning: Tuning) -> None:
         self.written.append(tuning)
-        self.catalog.plan = replace(PLAN, threads=tuning.threads)
+        self.catalog.planned = replace(PLAN, threads=tuning.threads)
 
     def forget(self, _model: Model) -> bool:
         was_there, self.written = bool(self.written), []
@@ -190,7 +190,7 @@ async def test_rows_that_take_turns_are_not_measured_together() -> None:
 @on_loop
 async def test_pieces_are_no_longer_than_the_context_has_room_for() -> None:
     desk = Desk()
-    desk.catalog.plan = replace(PLAN, context_tokens=512)
+    desk.catalog.planned = replace(PLAN, context_tokens=512)
     await desk.tune()
     assert max(tokens for _, _, tokens in desk.asked) == 64
 
