@@ -20,6 +20,8 @@ from registry.errors import GenerationFailed, InvalidRequest, Overloaded
 from registry.model import Device, Model, Tuning
 
 _STEPS = 10
+# While calls are timed the worker says nothing, and one that is silent for long is taken to hang.
+_FEW_STEPS, _SLOW_STEP_S = 3, 0.2
 _PIECES = 3
 _RETRY_S = 30.0
 
@@ -122,7 +124,8 @@ class Tuner:
         read_s: dict[int, float] = {}
         for size in rows:
             if not step_s or not self._is_late(started_s):
-                step_s[size] = await _timed(lease, rows=size, tokens=1, calls=_STEPS)
+                is_slow = any(seconds > _SLOW_STEP_S for seconds in step_s.values())
+                step_s[size] = await _timed(lease, rows=size, tokens=1, calls=_FEW_STEPS if is_slow else _STEPS)
         for size in PIECES:
             has_room = (_PIECES + 2) * size <= lease.plan.context_tokens
             is_long = any(seconds > LONGEST_PIECE_S for seconds in read_s.values())

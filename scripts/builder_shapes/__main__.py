@@ -26,8 +26,6 @@ from scripts.builder_shapes.shapes import CONTEXT_TOKENS, SHAPES, VARIANTS, VOCA
 
 _SEED = 3
 _MOST_ROWS = 8
-# The longest answer of the comparison has room behind its prompt.
-_MOST_PROMPT_TOKENS = CONTEXT_TOKENS - 32
 
 
 def main() -> None:
@@ -52,15 +50,16 @@ def _judged(folder: Path, prompts: int) -> str:
         decoder = batched_decoder(folder, config, ExecutionProvider.CPU, has_adapters=False)
     except NotBatchable as error:
         return f"refused: it {error}"
+    context_tokens = min(CONTEXT_TOKENS, decoder.most_tokens or CONTEXT_TOKENS)
     model = og.Model(engine_config(folder, config, ExecutionProvider.CPU, threads=1))
     reference = GeneratorBackend(model, least_tokens=least_room(config))
     try:
-        expected = answers(reference, _SEED, prompts, vocabulary=VOCABULARY, most_tokens=_MOST_PROMPT_TOKENS)
+        expected = answers(reference, _SEED, prompts, vocabulary=VOCABULARY, context_tokens=context_tokens)
     except SlmregError as error:
         return f"WRONG: onnxruntime-genai itself fails: {error}"
     wanted = Wanted(
         slots=_MOST_ROWS + 1,
-        context_tokens=CONTEXT_TOKENS,
+        context_tokens=context_tokens,
         threads=1,
         is_spinning=False,
         session_options=config["model"]["decoder"].get("session_options") or {},
@@ -77,9 +76,10 @@ def _judged(folder: Path, prompts: int) -> str:
         gc.collect()
     head = "chosen positions" if decoder.head else "all positions" if decoder.has_all_positions else "the last position"
     word = "WRONG" if tally.wrong else "exact"
+    where = f"of the spread at most ({tally.worst_of})"
     return (
-        f"{word}: {tally.positions} positions of {prompts} prompts, off by {tally.worst:.2g} of the spread at most "
-        f"({tally.worst_of}), {tally.ties} ties, {tally.wrong} wrong; the head computes {head}"
+        f"{word}: {tally.positions} positions of {prompts} prompts, off by {tally.worst:.2g} {where}, "
+        f"{tally.ties} ties, {tally.wrong} wrong; up to {context_tokens} tokens; the head computes {head}"
     )
 
 

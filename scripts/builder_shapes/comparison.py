@@ -18,6 +18,7 @@ from daemon.worker.sampling import Logits
 from registry.errors import GenerationFailed
 
 _MOST_PIECE_TOKENS = 128
+_MOST_ANSWER_TOKENS = 24
 _JOINS = 0.3  # of the steps
 _COPIES = 0.1
 
@@ -60,12 +61,15 @@ class Answer:
     fed: int = 0
 
 
-def answers(backend: Backend, seed: int, count: int, *, vocabulary: int, most_tokens: int) -> list[Answer]:
-    """``count`` greedy answers to random prompts, many of which begin like another one."""
-    chance = random.Random(seed)
+def answers(backend: Backend, seed: int, count: int, *, vocabulary: int, context_tokens: int) -> list[Answer]:
+    """``count`` greedy answers to random prompts, many of which begin like another one.
+
+    Raises GenerationFailed.
+    """
+    chance, most_tokens = random.Random(seed), context_tokens - _MOST_ANSWER_TOKENS
     made: list[Answer] = []
     for _ in range(count):
-        size, length = chance.randint(1, most_tokens), chance.randint(1, 24)
+        size, length = chance.randint(1, most_tokens), chance.randint(1, _MOST_ANSWER_TOKENS)
         prompt = [chance.randrange(vocabulary) for _ in range(size)]
         if made and chance.random() < _JOINS:
             before = chance.choice(made).prompt
