@@ -32,6 +32,7 @@ class Shape:
             "vocab_size": VOCABULARY,
             "max_position_embeddings": CONTEXT_TOKENS,
             "tie_word_embeddings": False,
+            "pad_token_id": 0,
             **self.fields,
         }
 
@@ -63,7 +64,7 @@ SHAPES = {
     "phi3": Shape(
         "Phi3Config",
         "Phi3ForCausalLM",
-        {"rope_parameters": _rope(), "original_max_position_embeddings": CONTEXT_TOKENS, "pad_token_id": 0},
+        {"rope_parameters": _rope(), "original_max_position_embeddings": CONTEXT_TOKENS},
     ),
     "phi3-partial": Shape(
         "Phi3Config",
@@ -72,27 +73,17 @@ SHAPES = {
             "rope_parameters": _rope(partial_rotary_factor=0.5),
             "partial_rotary_factor": 0.5,
             "original_max_position_embeddings": CONTEXT_TOKENS,
-            "pad_token_id": 0,
         },
     ),
     "phi3-window": Shape(
         "Phi3Config",
         "Phi3ForCausalLM",
-        {
-            "rope_parameters": _rope(),
-            "original_max_position_embeddings": CONTEXT_TOKENS,
-            "sliding_window": _WINDOW,
-            "pad_token_id": 0,
-        },
+        {"rope_parameters": _rope(), "original_max_position_embeddings": CONTEXT_TOKENS, "sliding_window": _WINDOW},
     ),
     "phi3-long": Shape(
         "Phi3Config",
         "Phi3ForCausalLM",
-        {
-            "rope_parameters": _LONG_ROPE,
-            "original_max_position_embeddings": _ORIGINAL_CONTEXT,
-            "pad_token_id": 0,
-        },
+        {"rope_parameters": _LONG_ROPE, "original_max_position_embeddings": _ORIGINAL_CONTEXT},
     ),
     "gemma": Shape("GemmaConfig", "GemmaForCausalLM", {"rope_parameters": _rope()}),
     "gemma2": Shape(
@@ -101,9 +92,7 @@ SHAPES = {
         {**_GEMMA, "final_logit_softcapping": 30.0, "attn_logit_softcapping": 50.0, "layer_types": _ALTERNATING},
     ),
     "gemma3": Shape("Gemma3TextConfig", "Gemma3ForCausalLM", {**_GEMMA, "layer_types": _ALTERNATING}),
-    "granite": Shape(
-        "GraniteConfig", "GraniteForCausalLM", {"rope_parameters": _rope(), "logits_scaling": 4.0, "pad_token_id": 0}
-    ),
+    "granite": Shape("GraniteConfig", "GraniteForCausalLM", {"rope_parameters": _rope(), "logits_scaling": 4.0}),
     "olmo": Shape("OlmoConfig", "OlmoForCausalLM", {"rope_parameters": _rope()}),
 }
 
