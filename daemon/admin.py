@@ -28,6 +28,7 @@ from daemon.shapes import (
     preset_json,
     problem_json,
     root_json,
+    tuning_json,
 )
 from daemon.wants import parse_task
 from registry.errors import InvalidRequest
@@ -96,8 +97,20 @@ class Admin:
         return {
             **_shaped(model, self._marks()),
             "override": override_json(chooser.override_of(model)),
+            **self._running_json(model),
             "predicted": prediction_json(model, measured, unmeasured),
             "evaluations": [evaluation_json(e) for e in self._catalog.evaluations() if e.model_id == model.id],
+        }
+
+    def _running_json(self, model: Model) -> Json:
+        """How it runs, if it is loaded, or would: ``tuned`` None is as all models do."""
+        session = next((each for each in self._sessions() if each.model_id == model.id), None)
+        tuned = self._catalog.chooser.tuned(model)
+        return {
+            "engine": session.engine if session is not None else None,
+            "engine_reason": session.engine_reason if session is not None else None,
+            "threads": self._catalog.chooser.threads_for(model, self._catalog.hardware()),
+            "tuned": tuning_json(tuned) if tuned is not None else None,
         }
 
     def encoded_model(self, reference: str) -> tuple[str, Record]:

@@ -25,7 +25,7 @@ from daemon.announce import Announcer
 from daemon.answer_limits import AnswerLimits
 from daemon.answers import Answers
 from daemon.api.accounting import Accounting
-from daemon.api.admin import choice_router, registry_router, sessions_router
+from daemon.api.admin import choice_router, registry_router, sessions_router, tune_router
 from daemon.api.anthropic import anthropic_router
 from daemon.api.audio import TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH, audio_router
 from daemon.api.completions import completions_router
@@ -66,6 +66,7 @@ from daemon.proofs import Proofs, installed_runtime
 from daemon.session_news import SessionNews
 from daemon.settings import Paths, Settings
 from daemon.shapes import Json, failure_json, recovery_json, unwritten_json
+from daemon.tuner import Tuner
 from daemon.unwritten import Unwritten
 from daemon.upkeep import Upkeep
 from daemon.warm import WarmSet
@@ -170,6 +171,7 @@ class Daemon:
             log_drops=lambda: logs.dropped,
         )
         self.loads = Loads(self.catalog, self.pool)
+        self.tuner = Tuner(self.catalog, self.pool, self.catalog.tunings, within_s=lambda: settings().tune_time_s)
         settings.follow(lambda _now: self._on_loop(self._follow_settings))
         self._config = paths.config
         self._launcher = launcher
@@ -383,6 +385,7 @@ def create_app(
     app.include_router(metrics_router(Exposition(daemon.gauges.read)))
     app.include_router(logs_router(logs.levels))
     app.include_router(sessions_router(daemon.loads, daemon.pool))
+    app.include_router(tune_router(daemon.tuner))
     app.include_router(foundry_router(daemon.catalog))
     app.include_router(foundry_sessions_router(daemon.catalog, daemon.loads, daemon.pool))
 

@@ -15,8 +15,10 @@ from daemon.decisions import Decisions
 from daemon.machine import Machine
 from daemon.planning import Planner
 from daemon.presets import Presets, without_latest
+from daemon.proofs import installed_runtime
 from daemon.resolving import ADAPTER_MARK, Resolver
 from daemon.settings import Settings
+from daemon.tunings import Tunings
 from registry.errors import (
     ModelNotUsable,
 )
@@ -74,6 +76,7 @@ class Catalog:
         self._settings = settings
         self._environment = environment
         self._scanning = threading.Lock()
+        self.tunings = Tunings(registry, machine.hardware, installed_runtime)
         self.chooser = Chooser(
             registry,
             machine,
@@ -83,6 +86,7 @@ class Catalog:
             latest=latest,
             setbacks=setbacks,
             held_back=held_back,
+            tunings=self.tunings.by_content,
         )
         self.decisions = Decisions(lambda: settings().max_selections)
         self.presets = Presets(registry, self._is_model)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from daemon.config.present import Derived
 from daemon.machine import Machine
-from daemon.model_overrides import Applied, ModelOverride, override_of
+from daemon.model_overrides import Applied, override_of
 from daemon.settings import Settings
-from registry.model import Device, Measurement, Model, Pin, Status, Task
+from registry.model import Device, Measurement, Model, Pin, Status, Task, Tuning
 from registry.store import Registry
 from selector.budget import ceiling_bytes
 from selector.hardware import Hardware
@@ -75,10 +75,12 @@ class Chooser:
         latest: Callable[[], tuple[Measurement, ...]] | None = None,
         setbacks: Callable[[], tuple[Setback, ...]] = tuple,
         held_back: Callable[[], tuple[HeldBack, ...]] = tuple,
+        tunings: Callable[[], Mapping[str, Tuning]] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``measurements``: None asks the registry, which knows what some daemon wrote down. ``latest``: the same to
-        the last answer, where those change less often than they could.
+        the last answer, where those change less often than they could. ``tunings``: how models were found to run best,
+        by content.
         """
         self._registry = registry
         self._machine = machine
@@ -88,6 +90,7 @@ class Chooser:
         self._latest = latest or self._measurements
         self._setbacks = setbacks
         self._held_back = held_back
+        self._tunings = tunings
         self._clock = clock
         self._preferences = Derived(settings, _preferences)
         self._lock = threading.Lock()
@@ -97,7 +100,7 @@ class Chooser:
         self._gone: frozenset[str] = frozenset()
         self._gone_but_pinned: frozenset[str] = frozenset()
         self._holders: dict[Task, _Holder] = {}
-        self._sized: tuple[Mapping[str, ModelOverride], Sequence[Model], Mapping[str, Sizing]] = ({}, (), {})
+        self._sized: tuple[tuple[object, ...], Mapping[str, Sizing]] = ((None, None, None), {})
 
     def select(self, request: SelectionRequest) -> Selection:
         """Choose for a task. A pin that waits for a model that was never here binds nobody yet."""
@@ -145,9 +148,17 @@ class Chooser:
         """The settings for it alone."""
         return override_of(model, self._settings().models)
 
+    def tuned(self, model: Model) -> Tuning | None:
+        """How it was found to run best here, as it is now."""
+        return self._tunings().get(model.content) if model.content else None
+
     def threads_for(self, model: Model, hardware: Hardware) -> int:
-        """That a session of ``model`` gets."""
-        return self.override_of(model).override.threads or self.threads_on(hardware)
+        """That a session of ``model`` gets: as the settings say for it alone, else for all, else as was found to be
+        fastest, else as many as there are cores.
+        """
+        said = self.override_of(model).override.threads or self._settings().threads
+        tuned = self.tuned(model) if said is None else None
+        return said or (self.threads_on(hardware) if tuned is None else tuned.threads)
 
     def newest_measurements(self) -> dict[str, Measurement]:
         """By model id, the last that was measured of each, with whatever threads that was."""
@@ -217,19 +228,19 @@ class Chooser:
         )
 
     def _sizings(self) -> Mapping[str, Sizing]:
-        """Of the models that the settings have something of their own for; the same for as long as both stay so."""
-        overrides = self._settings().models
-        models = self._registry.models() if overrides else ()
-        of_overrides, of_models, sizings = self._sized
-        if overrides is not of_overrides or models is not of_models:
-            applied = {model.id: override_of(model, overrides) for model in models}
-            sizings = {
-                model_id: Sizing(each.override.context_tokens, each.override.threads)
-                for model_id, each in applied.items()
-                if each.pattern is not None
-            }
-            self._sized = (overrides, models, sizings)
-        return sizings
+        """Of the models that do not get what all get; the same for as long as what they are made of stays so."""
+        settings, tunings = self._settings(), self._tunings()
+        models = self._registry.models() if settings.models or tunings else ()
+        made_of = (settings, tunings, models)
+        if any(one is not other for one, other in zip(made_of, self._sized[0], strict=True)):
+            sizings = {model.id: self._sizing(model) for model in models}
+            self._sized = (made_of, {id: sizing for id, sizing in sizings.items() if sizing != Sizing()})
+        return self._sized[1]
+
+    def _sizing(self, model: Model) -> Sizing:
+        own = self.override_of(model).override
+        tuned = self.tuned(model) if self._settings().threads is None else None
+        return Sizing(own.context_tokens, own.threads or (tuned.threads if tuned is not None else None))
 
     def _last_swap(self, task: Task) -> LastSwap | None:
         holder = self._holders.get(task)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from daemon.catalog import Catalog
@@ -139,8 +138,11 @@ def export_hints(registry: Registry, catalog: Catalog, *, context_tokens: int) -
     for pin in registry.pins():
         if not pin.is_waiting:
             pinned.setdefault(pin.model_id, []).append(pin.task)
-    threads = catalog.chooser.threads_on(catalog.hardware())
-    measured = partial(catalog.chooser.measurements_of, threads=threads)
+    hardware = catalog.hardware()
+
+    def measured(model: Model) -> tuple[Measurement, ...]:
+        return catalog.chooser.measurements_of(model, catalog.chooser.threads_for(model, hardware))
+
     listing = _Listing(registry.find, pinned, context_tokens, measured)
     listing.keep(registry.hints(), {model.id: model for model in ready})
     # The first entry of a task is the one that gets chosen: a person's choice first, then what slmreg would choose.

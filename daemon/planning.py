@@ -10,6 +10,7 @@ from daemon.machine import Machine
 from daemon.model_overrides import override_of
 from daemon.pool.plan import LoadPlan
 from daemon.settings import Settings
+from daemon.tuning import rows_in
 from registry.errors import ContextLengthExceeded, OutOfBudget
 from registry.model import Model, Task
 from registry.store import Registry
@@ -70,7 +71,7 @@ class Planner:
             )
         if not does_fit:
             context = min(FORCED_CONTEXT_TOKENS, self.most_context_tokens(model), model.context_tokens)
-        return LoadPlan(
+        plan = LoadPlan(
             # A loaded session that goes away before it is used is loaded again with this.
             context_tokens=max(context, min(CONTEXT_STEP, model.context_tokens)),
             threads=threads,
@@ -80,6 +81,19 @@ class Planner:
             keep_alive_s=self.keep_alive_s(model, task),
             timed_for=task,
             is_proven=self._is_proven(model),
+        )
+        return self._as_tuned(model, plan)
+
+    def _as_tuned(self, model: Model, plan: LoadPlan) -> LoadPlan:
+        """``plan`` with what was found to be best, but for what somebody has set."""
+        tuned, is_set = self._chooser.tuned(model), self._settings().model_fields_set
+        if tuned is None:
+            return plan
+        rows = None if tuned.max_concurrent is None else rows_in(plan.context_tokens, tuned.max_concurrent)
+        return replace(
+            plan,
+            max_concurrent=rows if self._settings().max_concurrent is None else None,
+            prefill_chunk_tokens=None if "prefill_chunk_tokens" in is_set else tuned.prefill_chunk_tokens,
         )
 
     def plan_longer(

@@ -84,7 +84,9 @@ class Settings(LogSettings):
     max_context_tokens: int = Field(
         8192, ge=256, description="longest prompt and answer a session is sized for, if model and memory allow"
     )
-    max_concurrent: int = Field(4, ge=1, le=256, description="requests that one model answers at the same time")
+    max_concurrent: int | None = Field(
+        None, ge=1, le=256, description="requests that one model answers at the same time; unset: 8 in batches, else 4"
+    )
     max_queue: int = Field(64, ge=1, description="requests per model, running and waiting; beyond it: 429")
     max_queue_total: int = Field(
         256, ge=1, description="requests of all models together, running and waiting; beyond it: 503"
@@ -108,6 +110,9 @@ class Settings(LogSettings):
     )
     draft_tokens: int = Field(
         8, ge=0, le=32, description="tokens guessed from the text so far and checked at once, where it pays; 0: none"
+    )
+    tune_time_s: float = Field(
+        60, ge=1, le=3600, description="`slmreg tune` begins no further measurement after so long"
     )
     kept_prefixes: int = Field(
         8, ge=0, le=256, description="finished conversations per model that are kept for what continues them; 0: none"

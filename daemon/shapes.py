@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from registry.model import Changes, FolderProblem, Markers, Model, Pin, Preset, Root, Status, Task
+from registry.model import Changes, FolderProblem, Markers, Model, Pin, Preset, Root, Status, Task, Tuning
 
 if TYPE_CHECKING:  # none of this is for every command
     from daemon.decisions import Decision
     from daemon.model_overrides import Applied
     from daemon.pool.account import SessionSnapshot
+    from daemon.tuner import Report
     from daemon.unwritten import Trouble
     from registry.index.recovery import Recovery
     from registry.watch import WatchState
@@ -250,7 +251,10 @@ def session_json(session: SessionSnapshot) -> Json:
 
     ``pinned``: in memory, until somebody unloads it. ``warm_for``: the tasks whose best model it is kept warm as.
     ``engine_reason``: why its engine is not the batched one. ``kv_token_bytes``: what one token of a request takes.
-    ``cores``: the logical CPUs it is held to while others answer too; empty: it may use all.
+    ``cores``: the logical CPUs it is held to while others answer too; empty: it may use all. ``max_concurrent``: how
+    many requests it answers at the same time. ``row_bytes`` is what the key-value cache of each of them takes now,
+    ``kept_bytes`` that of each finished sequence that is kept, ``kv_bytes`` all of it (None: nobody knows). Rooms of
+    them all are ``reserved_tokens``, of at most ``cache_tokens``.
     """
     return {
         "id": session.model_id,
@@ -266,6 +270,8 @@ def session_json(session: SessionSnapshot) -> Json:
         "engine": session.engine,
         "engine_reason": session.engine_reason,
         "kv_token_bytes": session.kv_token_bytes,
+        "max_concurrent": session.max_concurrent,
+        **_kv_json(session),
         "template_source": session.template_source,
         "idle_s": round(session.idle_s, 1),
         "expires_s": round(session.expires_s, 1) if session.expires_s is not None else None,
@@ -273,6 +279,51 @@ def session_json(session: SessionSnapshot) -> Json:
         "warm_for": list(session.warm_for),
         "failure": failure_json(session),
     }
+
+
+def _kv_json(session: SessionSnapshot) -> Json:
+    each = session.kv_token_bytes
+    rows, kept = (
+        None if each is None else [tokens * each for tokens in held]
+        for held in (session.row_tokens, session.kept_tokens)
+    )
+    return {
+        "row_bytes": rows,
+        "kept_bytes": kept,
+        "kv_bytes": None if rows is None or kept is None else sum(rows) + sum(kept),
+        "reserved_tokens": session.reserved_tokens,
+        "cache_tokens": session.cache_tokens or None,
+    }
+
+
+def tuning_json(tuning: Tuning) -> Json:
+    """How a model was found to run best, where, and with which versions. None: that was not measured."""
+    return {
+        "threads": tuning.threads,
+        "prefill_chunk_tokens": tuning.prefill_chunk_tokens,
+        "max_concurrent": tuning.max_concurrent,
+        "machine": tuning.machine,
+        "runtime": tuning.runtime,
+        "tuned_at": iso_time(tuning.tuned_s),
+    }
+
+
+def tuning_report_json(report: Report) -> Json:
+    """``measured``: for each number of threads tokens per second, by requests at the same time (``answering``) and by
+    tokens of a prompt in one call (``reading``)."""
+    return {
+        "id": report.tuning.model_id,
+        **tuning_json(report.tuning),
+        "seconds": round(report.seconds, 1),
+        "measured": [
+            {"threads": trial.threads, "answering": _rates(trial.step_s), "reading": _rates(trial.read_s)}
+            for trial in report.trials
+        ],
+    }
+
+
+def _rates(seconds: Mapping[int, float]) -> dict[str, float]:
+    return {str(size): round(size / each, 1) for size, each in seconds.items() if each}
 
 
 def failure_json(session: SessionSnapshot) -> Json | None:

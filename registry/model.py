@@ -306,6 +306,24 @@ class EngineProof:
     proven_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How this ``content`` of a model runs best with a ``runtime`` on a ``machine``, by a short measurement.
+
+    ``machine`` is its processor and how many cores may be used. ``prefill_chunk_tokens`` None, ``max_concurrent`` None:
+    that was not measured, or made no difference. ``tuned_s`` is Unix time.
+    """
+
+    model_id: str
+    content: str
+    runtime: str
+    machine: str
+    threads: int
+    prefill_chunk_tokens: int | None
+    max_concurrent: int | None
+    tuned_s: float
+
+
 class EvaluationKind(StrEnum):
     """Where a judgement comes from: items of a test that were passed or not, or a person's rating from 1 to 5."""
 

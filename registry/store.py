@@ -22,7 +22,7 @@ from registry.index.reference import candidates, near
 from registry.index.roots import absolute, plan_without, readable_directory
 from registry.index.state import State
 from registry.index.stored import StoredModel
-from registry.index.writing import write_engine_proof, write_measurements, write_plan
+from registry.index.writing import delete_tunings, write_engine_proof, write_measurements, write_plan, write_tuning
 from registry.layouts.kinds import GENAI_CONFIG_FILE
 from registry.model import (
     ApiKey,
@@ -40,6 +40,7 @@ from registry.model import (
     ScanReport,
     Status,
     Task,
+    Tuning,
     Verification,
 )
 
@@ -315,6 +316,34 @@ class Registry:
             key = writing.before.models.ids.get(_folded(proof.model_id))
             if key is not None:
                 write_engine_proof(writing.connection, key, proof)
+                writing.is_aside = True
+
+        self._door.write(change)
+
+    def tunings(self) -> tuple[Tuning, ...]:
+        """Those that hold for what the models are now, of all machines and runtimes, the latest of a model last."""
+        return self._door.safely(Database.tunings)
+
+    def record_tuning(self, tuning: Tuning) -> None:
+        """Keep it in place of an older one of the same content, runtime and machine; the latest 8 of each model.
+
+        As with measurements: of a model that is not known it is dropped, and it goes with its model.
+        """
+
+        def change(writing: Writing) -> None:
+            key = writing.before.models.ids.get(_folded(tuning.model_id))
+            if key is not None:
+                write_tuning(writing.connection, key, tuning)
+                writing.is_aside = True
+
+        self._door.write(change)
+
+    def forget_tunings(self, model_id: str) -> None:
+        """Of whatever content, machine and runtime. Nothing for a model that is not known, or has none."""
+
+        def change(writing: Writing) -> None:
+            key = writing.before.models.ids.get(_folded(model_id))
+            if key is not None and delete_tunings(writing.connection, key):
                 writing.is_aside = True
 
         self._door.write(change)

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 
 from daemon.pool.failures import Ending, FailureKind, WorkerFailure
 from daemon.pool.launch import Ask, Event
-from daemon.pool.protocol import Accepted, Delta, Finished, Load, Ready
+from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Load, Measure, Measured, Pulse, Ready
 from registry.errors import DaemonStopping, WorkerDied
 from registry.model import Model, Source, Task
 
@@ -63,6 +63,7 @@ class FakeWorker:
         self.load_error_kind = FailureKind.OTHER
         self.loaded: Load | None = None
         self.cores: tuple[int, ...] = ()
+        self.pulse = Pulse()
         self.was_stopped_at_once: bool | None = None
         if launcher.loads_at_once:
             self.may_load.set()
@@ -84,9 +85,15 @@ class FakeWorker:
             load_s=0.0,
             template_source="none",
             is_proven=self._launcher.is_proven,
+            max_concurrent=self._launcher.max_concurrent,
+            engine=self._launcher.engine,
         )
 
-    async def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
+    async def generate(self, request: Ask | Measure) -> AsyncGenerator[Event, None]:
+        if isinstance(request, Measure):
+            assert self.loaded is not None
+            yield self._launcher.measure(self.loaded, request)
+            return
         yield Accepted(request.request_id, 3)
         if self.was_stopped_at_once is not None:
             raise DaemonStopping("stopped")
@@ -126,14 +133,28 @@ class FakeWorker:
             self._ended.set_result(Ending(how, kind))
 
 
+def _takes_a_millisecond(_load: Load, measure: Measure) -> Measured | Failed:
+    return Measured(measure.request_id, [0.001] * measure.calls)
+
+
 class FakeLauncher:
     """Starts FakeWorkers and keeps the books on memory."""
 
-    def __init__(self, total_bytes: int = 10_000, bytes_per_model: int = 1000, *, loads_at_once: bool = True) -> None:
+    def __init__(
+        self,
+        total_bytes: int = 10_000,
+        bytes_per_model: int = 1000,
+        *,
+        loads_at_once: bool = True,
+        max_concurrent: int = 0,
+    ) -> None:
         self.total_bytes = total_bytes
         self.bytes_per_model = bytes_per_model
         self.is_proven: bool | None = None
         self.loads_at_once = loads_at_once
+        self.engine = "generator"
+        self.measure: Callable[[Load, Measure], Measured | Failed] = _takes_a_millisecond
+        self.max_concurrent = max_concurrent
         self.workers: list[FakeWorker] = []
         self.resident: dict[int, int] = {}
         self.start_error: Exception | None = None

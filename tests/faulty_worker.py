@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from daemon.pool.protocol import MAX_FRAME_BYTES, Delta, Load, Ready, ToDaemon, ToWorker, encode
+from daemon.pool.protocol import MAX_FRAME_BYTES, Delta, Load, Pulse, Ready, ToDaemon, ToWorker, encode
 from daemon.worker import loading, main
 
 MEGABYTE = 1024 * 1024
@@ -149,6 +149,10 @@ class _FaultyEngine:
     @property
     def is_idle(self) -> bool:
         return bool(self._engine.is_idle)
+
+    def pulse(self) -> Pulse:
+        pulse: Pulse = self._engine.pulse()
+        return pulse
 
     def handle(self, message: ToWorker) -> list[ToDaemon]:
         answers: list[ToDaemon] = self._engine.handle(message)

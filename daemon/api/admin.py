@@ -9,12 +9,13 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from daemon.admin import Admin
-from daemon.api.admin_bodies import EvaluationBody, LoadBody, ModelsQuery, PinBody, SelectBody, UnloadBody
+from daemon.api.admin_bodies import EvaluationBody, LoadBody, ModelBody, ModelsQuery, PinBody, SelectBody, UnloadBody
 from daemon.api.streaming import json_list
 from daemon.listing import encode
 from daemon.loads import Loads
 from daemon.pool.pool import SessionPool
-from daemon.shapes import Json, session_json
+from daemon.shapes import Json, session_json, tuning_report_json
+from daemon.tuner import Tuner
 
 FORCED = (
     "It was loaded although the estimate says that it does not fit: the machine may swap, and the system may end it."
@@ -145,6 +146,24 @@ def choice_router(admin: Admin) -> APIRouter:
     def forget_evaluations(reference: str, task: str | None = None) -> Json:
         """Forget what was said about a model, or what was said for one task."""
         return admin.forget_evaluations(reference, task)
+
+    return router
+
+
+def tune_router(tuner: Tuner) -> APIRouter:
+    """How models run best here."""
+    router = APIRouter(prefix="/slmreg", tags=["slmreg"])
+
+    @router.post("/tune")
+    async def tune(body: ModelBody) -> Json:
+        """Measure how a model runs best here, and use that from the next load on. It takes some tens of seconds."""
+        return tuning_report_json(await tuner.tune(body.model))
+
+    @router.delete("/tune/{reference:path}")
+    async def forget(reference: str) -> Json:
+        """Forget what was measured: the next load is as for any model."""
+        model_id, was_there = await tuner.forget(reference)
+        return {"id": model_id, "forgotten": was_there}
 
     return router
 

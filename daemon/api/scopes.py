@@ -90,6 +90,8 @@ ADMIN = """
     POST   /slmreg/scan
     POST   /slmreg/load
     POST   /slmreg/unload
+    POST   /slmreg/tune
+    DELETE /slmreg/tune/{model:path}
     POST   /slmreg/pins
     DELETE /slmreg/pins/{task}
     POST   /slmreg/evaluations

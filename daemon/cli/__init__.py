@@ -33,6 +33,7 @@ from daemon.cli import (
     service,
     sessions,
     show,
+    tune,
     verify,
 )
 from daemon.cli.text_streams import speak_utf8
@@ -95,6 +96,7 @@ GROUPS = (
     preset,
     rate,
     sessions,
+    tune,
     chat,
     verify,
     manifest,

@@ -131,6 +131,12 @@ class HttpBackend:
     def unload(self, reference: str, *, now: bool = False) -> Json:
         return self._object("POST", "/slmreg/unload", {"model": reference, "now": now})
 
+    def tune(self, reference: str) -> Json:
+        return self._object("POST", "/slmreg/tune", {"model": reference})
+
+    def forget_tuning(self, reference: str) -> Json:
+        return self._object("DELETE", f"/slmreg/tune/{quote(reference)}")
+
     def settings(self) -> Json:
         return self._object("GET", "/slmreg/settings")
 

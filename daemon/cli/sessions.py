@@ -14,7 +14,7 @@ from daemon.cli.output import gigabytes, print_json, print_table, say, whole_tim
 from daemon.durations import as_keep_alive
 
 _WORDS = ("ID", "STATE", "DEVICE", "ENGINE")
-_FIGURES = ("MEMORY", "CONTEXT", "THREADS", "ACTIVE", "QUEUED", "UNTIL", "PID")
+_FIGURES = ("MEMORY", "KV", "CONTEXT", "THREADS", "ACTIVE", "QUEUED", "UNTIL", "PID")
 
 
 def _daemon() -> HttpBackend:
@@ -87,8 +87,24 @@ def ps(as_json: bool) -> None:
         print_json(sessions)
         return
     print_table((*_WORDS, *_FIGURES), map(_row, sessions), right=_FIGURES)
+    for line in _engine_lines(sessions):
+        click.echo(line)
     for line in _failure_lines(sessions):
         say(line)
+
+
+def _engine_lines(sessions: Iterable[Json]) -> Iterator[str]:
+    """What its key-value cache is made of, and why its requests do not run in batches."""
+    for session in sessions:
+        if session["row_bytes"] or session["kept_bytes"]:
+            rows, kept = session["row_bytes"], session["kept_bytes"]
+            used = ", ".join(map(gigabytes, rows)) or "none"
+            places = f"{len(rows)} of {session['max_concurrent']}"
+            room = f"{session['reserved_tokens']} of {session['cache_tokens']} tokens reserved"
+            total = gigabytes(sum(kept))
+            yield f"{session['id']}: KV of rows in use ({places}): {used}; of {len(kept)} kept: {total}; {room}"
+        if session["engine_reason"] is not None:
+            yield f"{session['id']}: {session['engine']}, not batched: {session['engine_reason']}"
 
 
 def _failure_lines(sessions: Iterable[Json]) -> Iterator[str]:
@@ -106,9 +122,10 @@ def _row(session: Json) -> tuple[str, ...]:
         session["device"],
         session["engine"] or "-",
         gigabytes(session["resident_bytes"]),
+        "-" if session["kv_bytes"] is None else gigabytes(session["kv_bytes"]),
         str(session["context_tokens"]),
         str(session["threads"]),
-        str(session["active"]),
+        f"{session['active']}/{session['max_concurrent']}",
         str(session["queued"]),
         _until(session),
         str(session["pid"] or "-"),

@@ -13,7 +13,7 @@ from daemon.cli.output import billions, gigabytes, print_json, print_table
 from daemon.cli.rate import print_evaluations
 
 # What is told in a part of its own.
-_APART = frozenset({"problems", "evidence", "measured", "predicted", "evaluations", "override"})
+_APART = frozenset({"problems", "evidence", "measured", "predicted", "evaluations", "override", "tuned"})
 
 
 @click.command()
@@ -37,6 +37,8 @@ def show(model: str, as_json: bool) -> None:
         for key, value in found.items()
         if key not in _APART and value not in (None, "", [], {})
     ]
+    if found["tuned"] is not None:
+        lines.append(("tuned", tuned_text(found["tuned"])))
     lines += [("problem", f"{p['code']}: {p['message']}") for p in found["problems"]]
     if found["override"] is not None:
         lines.append(("settings", _override(found["override"])))
@@ -68,6 +70,16 @@ def as_text(key: str, value: Any) -> str:
     if isinstance(value, dict):
         return f"{value['start']} ... {value['end']}"
     return ("\n" if key == "locations" else " ").join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def tuned_text(tuned: Json) -> str:
+    """What `slmreg tune` found, and where that comes from."""
+    parts = [f"{tuned['threads']} threads"]
+    if tuned["max_concurrent"] is not None:
+        parts.append(f"{tuned['max_concurrent']} requests at once")
+    if tuned["prefill_chunk_tokens"] is not None:
+        parts.append(f"{tuned['prefill_chunk_tokens']} prompt tokens a step")
+    return f"{', '.join(parts)} (measured {tuned['tuned_at']} on {tuned['machine']} with {tuned['runtime']})"
 
 
 def comparison_rows(predicted: Json, measured: Json) -> Iterator[tuple[str, ...]]:

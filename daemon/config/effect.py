@@ -34,7 +34,7 @@ _TABLE = {
         policy allow deny model_points license_points max_selections
         load_timeout_s queue_timeout_s request_timeout_s drain_timeout_s evict_timeout_s failed_retry_s
         settle_s rescan_s max_events max_subscribers heartbeat_s
-        max_responses max_responses_bytes response_ttl_s
+        max_responses max_responses_bytes response_ttl_s tune_time_s
     """,
     Effect.LOAD: """
         threads max_context_tokens max_concurrent prefill_chunk_tokens max_itl_ms draft_tokens kept_prefixes engine

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from daemon.pool.limits import PoolLimits
+from daemon.pool.protocol import Pulse
 from daemon.pool.session import Session, SessionState
 from registry.errors import LoadFailed, ModelInUse, OutOfBudget, Overloaded, TooBusy
 from registry.model import Model, Task
 from selector.footprint import format_bytes
+
+# What a worker answers at the same time, at least, where that is left to it.
+LEAST_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +23,8 @@ class SessionSnapshot:
     ``promised_bytes`` is what it may still take. ``expires_s``: seconds until it is unloaded if nobody uses it; None:
     it stays, or is in use. ``engine_reason``: why its engine is not the batched one. ``kv_token_bytes``: what one token
     of a request takes, if that is known. ``is_kept``: a person loaded it to stay. ``cores``: the logical CPUs it is
-    held to; () is all.
+    held to; () is all. ``max_concurrent`` is how many requests it answers at the same time. The last four are those of
+    ``daemon.pool.protocol.Pulse``, a second old at most.
     """
 
     model_id: str
@@ -44,13 +49,25 @@ class SessionSnapshot:
     is_kept: bool
     warm_for: tuple[Task, ...]
     cores: tuple[int, ...]
+    max_concurrent: int
+    row_tokens: tuple[int, ...]
+    kept_tokens: tuple[int, ...]
+    reserved_tokens: int
+    cache_tokens: int
+
+
+def at_once(session: Session | None, limits: PoolLimits) -> int:
+    """How many requests it answers at the same time; before it has said so, the fewest that it may be."""
+    said = session.ready.max_concurrent if session is not None and session.ready is not None else 0
+    return said or limits.max_concurrent or LEAST_AT_ONCE
 
 
 def snapshot_of(
-    session: Session, *, resident_bytes: int, promised_bytes: int, waiting: int, now_s: float
+    session: Session, *, resident_bytes: int, promised_bytes: int, waiting: int, limits: PoolLimits, now_s: float
 ) -> SessionSnapshot:
     """``waiting``: requests that have no lease yet."""
     worker, failure, ready = session.worker, session.failure, session.ready
+    rows, pulse = at_once(session, limits), worker.pulse if worker is not None else Pulse()
     has_failed = session.state is SessionState.FAILED and failure is not None
     return SessionSnapshot(
         model_id=session.model.id,
@@ -58,8 +75,8 @@ def snapshot_of(
         pid=worker.pid if worker is not None else None,
         resident_bytes=resident_bytes,
         promised_bytes=promised_bytes,
-        active=min(session.leases, session.max_concurrent),
-        queued=waiting + max(0, session.leases - session.max_concurrent),
+        active=min(session.leases, rows),
+        queued=waiting + max(0, session.leases - rows),
         device=session.model.device,
         threads=session.plan.threads,
         context_tokens=session.plan.context_tokens,
@@ -69,13 +86,25 @@ def snapshot_of(
         retry_s=max(0.0, failure.retry_at_s - now_s) if has_failed and failure is not None else None,
         engine=ready.engine if ready is not None else None,
         engine_reason=(ready.engine_reason or None) if ready is not None else None,
-        kv_token_bytes=(ready.kv_token_bytes or None) if ready is not None else None,
+        kv_token_bytes=_kv_token_bytes(session),
         template_source=ready.template_source if ready is not None else None,
         expires_s=session.expires_in_s(now_s),
         is_kept=session.is_kept,
         warm_for=session.warm_for,
         cores=session.cores,
+        max_concurrent=rows,
+        row_tokens=tuple(pulse.row_tokens),
+        kept_tokens=tuple(pulse.kept_tokens),
+        reserved_tokens=pulse.reserved_tokens,
+        cache_tokens=pulse.cache_tokens,
     )
+
+
+def _kv_token_bytes(session: Session) -> int | None:
+    """As the engine says it; else what the files say."""
+    if session.ready is None:
+        return None
+    return session.ready.kv_token_bytes or session.model.kv_bytes_per_token or None
 
 
 def queue_is_full(model: Model, waiting: int, limits: PoolLimits, retry_after_s: float) -> Overloaded:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from daemon.pool.child import start_child
 from daemon.pool.failures import Ending
-from daemon.pool.protocol import Load, Ready
+from daemon.pool.protocol import Load, Measure, Pulse, Ready
 from daemon.pool.spare import SPARE_DELAY_S, Spare
 from daemon.pool.worker_process import Ask, Event, WorkerProcess
 
@@ -23,10 +23,15 @@ class Worker(Protocol):
     @property
     def pid(self) -> int: ...
 
+    @property
+    def pulse(self) -> Pulse:
+        """Its latest sign of life, up to a second old; an empty one before there was any."""
+        ...
+
     async def load(self, message: Load) -> Ready:
         """Load the model. Raises WorkerFailure if it cannot, or if the process ends first."""
 
-    def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
+    def generate(self, request: Ask | Measure) -> AsyncGenerator[Event, None]:
         """The events of one request. Closing the iterator early cancels the request. Raises WorkerDied."""
 
     def use_cores(self, cores: Sequence[int]) -> None:

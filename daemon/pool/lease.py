@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from daemon.pool.budget import MemoryBudget
 from daemon.pool.launch import Ask, Event, Worker
 from daemon.pool.plan import LoadPlan
+from daemon.pool.protocol import Measure
 from daemon.pool.session import Session
 from registry.errors import DaemonStopping, ModelUnloaded, SlmregError
 from registry.model import Model
@@ -30,7 +31,7 @@ class Lease:
         """Whose lease it is, for the pool."""
         return self._session
 
-    async def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
+    async def generate(self, request: Ask | Measure) -> AsyncGenerator[Event, None]:
         """The events of one answer. Close the iterator to cancel the answer.
 
         Raises WorkerDied, ModelUnloaded where it was cut short, DaemonStopping.

@@ -84,7 +84,6 @@ class Lives:
 
     async def _load(self, session: Session, worker: Worker) -> Ready:
         limits = self._limits()
-        session.max_concurrent = limits.max_concurrent
         return await worker.load(
             Load(
                 path=str(session.model.path),
@@ -92,9 +91,9 @@ class Lives:
                 execution_provider=session.model.execution_provider,
                 threads=session.plan.threads,
                 context_tokens=session.plan.context_tokens,
-                max_concurrent=limits.max_concurrent,
+                max_concurrent=session.plan.max_concurrent or limits.max_concurrent or 0,
                 is_spinning=session.plan.is_spinning,
-                prefill_chunk_tokens=limits.prefill_chunk_tokens,
+                prefill_chunk_tokens=session.plan.prefill_chunk_tokens or limits.prefill_chunk_tokens,
                 kept_rows=limits.kept_prefixes,
                 max_itl_ms=limits.max_itl_ms,
                 draft_tokens=limits.draft_tokens,
@@ -104,6 +103,7 @@ class Lives:
                 reasoning_markers=_pair(session.model.reasoning_markers),
                 engine=limits.engine,
                 is_proven=session.plan.is_proven,
+                least_context_tokens=session.plan.least_context_tokens,
             )
         )
 

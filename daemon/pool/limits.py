@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolLimits:
-    """See ``daemon.settings`` for each. ``budget_bytes`` None: only what the machine has available bounds the pool."""
+    """See ``daemon.settings`` for each. ``budget_bytes`` None: only what the machine has available bounds the pool.
+
+    ``max_concurrent`` None: each worker works it out.
+    """
 
     budget_bytes: int | None
-    max_concurrent: int
+    max_concurrent: int | None
     max_queue: int
     load_timeout_s: float
     queue_timeout_s: float

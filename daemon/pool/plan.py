@@ -20,7 +20,8 @@ class LoadPlan:
     model is loaded; the pool decides that. ``least_context_tokens``: a session that has less is loaded again by this
     plan. Where the model is loaded already, only this and ``keep_alive_s`` count anew with each request: that is a time
     of the settings for the task ``timed_for``, unless it ``is_timed_by_request``.
-    ``is_proven``: see ``daemon.pool.protocol.Load``.
+    ``is_proven``: see ``daemon.pool.protocol.Load``. ``max_concurrent`` and ``prefill_chunk_tokens`` None: as the pool
+    has it for all models.
     """
 
     context_tokens: int
@@ -34,6 +35,8 @@ class LoadPlan:
     is_spinning: bool = True
     least_context_tokens: int = 0
     is_proven: bool | None = None
+    max_concurrent: int | None = None
+    prefill_chunk_tokens: int | None = None
 
     def stays_for(self, keep_alive_s: float | None) -> Self:
         """So long, because a request says so."""

@@ -6,12 +6,13 @@ native library, so that nothing a library prints can get between two frames. The
 does: a killed daemon leaves no orphan.
 
 Conversation: the daemon sends one ``Load``; the worker answers ``Ready`` or ``LoadFailed``. Then any number of
-``Generate``, ``Embed``, ``Transcribe``, ``Cancel`` and ``UseCores``, at once.
+``Generate``, ``Embed``, ``Transcribe``, ``Measure``, ``Cancel`` and ``UseCores``, at once.
 
 * ``Generate`` and ``Transcribe`` are answered by ``Accepted`` (the prompt has been counted and fits), then ``Delta``
   ... and end with exactly one of ``Finished`` or ``Failed``; ``Failed`` may come without ``Accepted``.
-* ``Embed`` is answered by ``Embedded`` or ``Failed``.
-* From ``Ready`` on, ``Pulse`` comes at least every ``PULSE_S``, unless the worker is inside one call of the engine.
+* ``Embed`` is answered by ``Embedded`` or ``Failed``, ``Measure`` by ``Measured`` or ``Failed``.
+* From ``Ready`` on, ``Pulse`` comes every ``PULSE_S``, unless the worker is inside one call of the engine, and when
+  the last request has ended.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
-# A worker that has nothing else to say says so often that it lives.
+# A worker says so often that it lives, and what its requests take.
 PULSE_S = 1.0
 
 
@@ -32,9 +33,10 @@ class Load:
     ``context_tokens`` bounds one request's prompt and answer together, and also the key-value cache of all requests
     that run at the same time and of finished sequences that are kept. ``threads`` is ONNX Runtime's intra-op thread
     count; ``is_spinning``: they wait for work without giving up their cores. ``max_concurrent`` bounds the requests
-    that advance together, ``prefill_chunk_tokens`` the tokens of a prompt that are read in one step. ``kept_rows`` is
-    how many finished sequences may stay for prompts that begin like them. ``allowed_libraries`` are the SHA-256
-    digests of the custom operator libraries that may be run. ``cores`` are those that loading may use; empty: all.
+    that advance together, 0 leaves that to the worker; ``prefill_chunk_tokens`` bounds the tokens of a prompt that are
+    read in one step. ``kept_rows`` is how many finished sequences may stay for prompts that begin like them.
+    ``allowed_libraries`` are the SHA-256 digests of the custom operator libraries that may be run. ``cores`` are those
+    that loading may use; empty: all.
     ``tool_markers`` and ``reasoning_markers`` are what the registry knows of the texts around a call and a thought,
     two each: where they begin and end; empty: nothing.
 
@@ -42,7 +44,8 @@ class Load:
     generator's tokens: ``is_proven`` says whether that was found before for this very file and runtime, None that it
     has to be found out. ``cache_tokens`` is the room of all rows together, 0: ``context_tokens``. ``max_itl_ms`` bounds
     what one piece of a prompt adds to the time between two tokens of other answers. ``draft_tokens`` is how many tokens
-    may be guessed from the text so far and checked at once; 0: none.
+    may be guessed from the text so far and checked at once; 0: none. ``least_context_tokens``: an engine that cannot
+    give one request so many is not used, although it would be the better one for less.
     """
 
     path: str
@@ -63,6 +66,7 @@ class Load:
     max_itl_ms: int = 110
     draft_tokens: int = 0
     model_id: str = "-"
+    least_context_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,19 @@ class Transcribe:
     max_tokens: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """Time so many ``calls`` of the engine, with ``tokens`` for each of ``rows`` rows: one for many, or many for one.
+
+    It is one step, during which nothing else is done, and refused while anything else is.
+    """
+
+    request_id: str
+    rows: int
+    tokens: int
+    calls: int
+
+
 @dataclass(frozen=True, slots=True)
 class Cancel:
     """Stop a request; it ends with ``Finished(finish_reason="cancelled")``. Unknown ids are ignored."""
@@ -181,9 +198,10 @@ class Ready:
 
     ``engine`` says what runs it: "batched", "generator", "paged", "embedding" or "transcription"; ``engine_reason``, in
     words, why not the batched one. ``is_proven``: see ``Load``; None where it was not tried. ``kv_token_bytes`` is what
-    one token of a row takes, 0 where nobody knows. ``adapters`` are the names that
-    ``Generate.adapter`` may have. ``template_source`` is the file of the chat template; of an embedding model, how it
-    makes one vector of a text and where that stands.
+    one token of a row takes, ``max_concurrent`` the requests that may run at the same time; both are 0 where nobody
+    knows. ``is_longest``: no load gives more context; else one does that asks for it by ``Load.least_context_tokens``.
+    ``adapters`` are the names that ``Generate.adapter`` may have. ``template_source`` is the file of the chat template;
+    of an embedding model, how it makes one vector of a text and where that stands.
     """
 
     model_type: str
@@ -195,6 +213,8 @@ class Ready:
     engine_reason: str = ""
     is_proven: bool | None = None
     kv_token_bytes: int = 0
+    max_concurrent: int = 0
+    is_longest: bool = True
     adapters: list[str] = field(default_factory=list)
 
 
@@ -206,9 +226,19 @@ class LoadFailed:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pulse:
-    """The worker lives and looks after its messages."""
+    """The worker lives and looks after its messages.
+
+    ``row_tokens`` are the tokens of key-value cache that each request takes that runs now, ``kept_tokens`` those of
+    each finished sequence that stays; ``reserved_tokens`` is the room of them all, of at most ``cache_tokens``. Nothing
+    where the engine keeps its cache to itself.
+    """
+
+    row_tokens: list[int] = field(default_factory=list)
+    kept_tokens: list[int] = field(default_factory=list)
+    reserved_tokens: int = 0
+    cache_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +322,14 @@ class Embedded:
     prompt_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seconds of each call."""
+
+    request_id: str
+    call_s: list[float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """``code`` is that of a ``registry.errors`` class, ``param`` what of the request is to blame, where that is known.
@@ -307,15 +345,15 @@ class Failed:
     context_tokens: int | None = None
 
 
-ToWorker = Load | Generate | Embed | Transcribe | Cancel | UseCores
-ToDaemon = Ready | LoadFailed | Pulse | Accepted | Delta | Finished | Embedded | Failed
+ToWorker = Load | Generate | Embed | Transcribe | Measure | Cancel | UseCores
+ToDaemon = Ready | LoadFailed | Pulse | Accepted | Delta | Finished | Embedded | Measured | Failed
 Message = ToWorker | ToDaemon
 
 _TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
-        *(Load, Generate, Embed, Transcribe, Cancel, UseCores),
-        *(Ready, LoadFailed, Pulse, Accepted, Delta, Finished, Embedded, Failed),
+        *(Load, Generate, Embed, Transcribe, Measure, Cancel, UseCores),
+        *(Ready, LoadFailed, Pulse, Accepted, Delta, Finished, Embedded, Measured, Failed),
     )
 }
 

@@ -60,17 +60,20 @@ class Queue:
         return {waiter.model.id for waiter in self._waiters}
 
     def waited_too_long(self, waiter: Waiter) -> Overloaded:
-        retry_s = self.pace.wait_s(waiter.model.id, self._in_line(waiter.model.id), self._limits().max_concurrent)
+        retry_s = self.pace.wait_s(waiter.model.id, self._in_line(waiter.model.id), self._at_once(waiter.model.id))
         return account.waited_too_long(waiter.model, self._roster.serving(), self._limits(), retry_s)
 
     def _check(self, model: Model) -> None:
         in_line = self._in_line(model.id)
         if in_line >= self._limits().max_queue:
-            retry_s = self.pace.wait_s(model.id, 1, min(self._limits().max_concurrent, in_line))
+            retry_s = self.pace.wait_s(model.id, 1, min(self._at_once(model.id), in_line))
             raise account.queue_is_full(model, in_line, self._limits(), retry_s)
         everybody = len(self._waiters) + sum(session.leases for session in self._roster)
         if everybody >= self._limits().max_queue_total:
             raise account.queues_are_full(everybody, self._limits(), self.pace.wait_s(model.id, 1, 1))
+
+    def _at_once(self, model_id: str) -> int:
+        return account.at_once(self._roster.find(model_id), self._limits())
 
     def _in_line(self, model_id: str) -> int:
         """Requests for a model, waiting and running."""

@@ -77,8 +77,7 @@ class Session:
     still answers is cut off, ``unwanted_since_s`` since when nobody waits for the load, ``unsuited_since_s`` since when
     it is loaded in another way than it should be. ``succeeds`` is the session that this one takes over from once it is
     ready; ``failure`` of a READY one is why another could not take over from it. ``is_at_limit``: the model takes no
-    more context than this, whatever it is loaded for; ``max_concurrent`` are the requests that its process answers at
-    the same time. Times are of the pool's clock.
+    more context than this, whatever it is loaded for. Times are of the pool's clock.
     """
 
     model: Model
@@ -103,7 +102,6 @@ class Session:
     succeeds: Session | None = None
     is_at_limit: bool = False
     cores: tuple[int, ...] = ()
-    max_concurrent: int = 1
     released: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 

@@ -86,6 +86,7 @@ class Sessions:
             resident_bytes=self._budget.resident_bytes(session),
             promised_bytes=self._budget.promised_bytes(session) if session.occupies_memory else 0,
             waiting=waiting,
+            limits=self._limits(),
             now_s=self._clock(),
         )
 
@@ -167,7 +168,7 @@ class Sessions:
     def _on_ready(self, session: Session, ready: Ready, load_s: float) -> None:
         if session.state is not SessionState.LOADING:  # unloaded meanwhile
             return
-        session.is_at_limit = ready.context_tokens < session.plan.context_tokens
+        session.is_at_limit = ready.is_longest and ready.context_tokens < session.plan.context_tokens
         is_proven = session.plan.is_proven if ready.is_proven is None else ready.is_proven
         session.plan = replace(session.plan, context_tokens=ready.context_tokens, is_proven=is_proven)
         session.ready, session.load_s, session.cores = ready, load_s, ()

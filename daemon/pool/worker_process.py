@@ -26,6 +26,8 @@ from daemon.pool.protocol import (
     Generate,
     Load,
     LoadFailed,
+    Measure,
+    Measured,
     ProtocolError,
     Pulse,
     Ready,
@@ -43,8 +45,8 @@ log = logging.getLogger("slmreg.worker")
 
 # What a loaded model can be asked, and what comes back; the last event of a request is one of ``LAST``.
 Ask = Generate | Embed | Transcribe
-Event = Accepted | Delta | Finished | Embedded | Failed
-LAST = Finished | Embedded | Failed
+Event = Accepted | Delta | Finished | Embedded | Measured | Failed
+LAST = Finished | Embedded | Measured | Failed
 PIPE_BYTES = 4096  # read at a time
 STOP_GRACE_S = 3.0
 
@@ -63,6 +65,7 @@ class WorkerProcess:
         self._loaded: asyncio.Future[Ready | LoadFailed | None] = loop.create_future()
         self._last_words = LastWords(child.pid)
         self._silence = Silence(hang_timeout_s)
+        self._pulse = Pulse()
         self._was_told_to_load = False
         self._is_stopping = False
         self._verdict: Ending | None = None  # why the daemon ended it
@@ -75,6 +78,11 @@ class WorkerProcess:
     @property
     def pid(self) -> int:
         return self._child.pid
+
+    @property
+    def pulse(self) -> Pulse:
+        """The latest."""
+        return self._pulse
 
     @property
     def has_exited(self) -> bool:
@@ -103,7 +111,7 @@ class WorkerProcess:
             f"The worker process {how.words} while it loaded the model.{self._quote_stderr()}", how.kind
         )
 
-    async def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
+    async def generate(self, request: Ask | Measure) -> AsyncGenerator[Event, None]:
         # Not bounded: whoever reads slowly must hold up neither the other requests nor the worker, and an answer is
         # bounded by its tokens.
         events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -213,6 +221,7 @@ class WorkerProcess:
             if not self._loaded.done():
                 self._loaded.set_result(message)
         elif isinstance(message, Pulse):
+            self._pulse = message
             if not self._prepared.done():
                 self._prepared.set_result(None)
         elif isinstance(message, Event):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from daemon.pool.protocol import Accepted, Delta, Failed, Finished, ToDaemon
+from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Pulse, ToDaemon
 from daemon.worker.request import Job
 
 
@@ -25,6 +25,8 @@ class JobScheduler(Protocol):
     def cancel(self, request_id: str) -> list[ToDaemon]: ...
 
     def step(self) -> list[ToDaemon]: ...
+
+    def pulse(self) -> Pulse: ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -46,6 +48,9 @@ class Choices:
     @property
     def is_idle(self) -> bool:
         return self._scheduler.is_idle
+
+    def pulse(self) -> Pulse:
+        return self._scheduler.pulse()
 
     def step(self) -> list[ToDaemon]:
         return self._merged(self._scheduler.step())

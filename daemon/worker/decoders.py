@@ -15,11 +15,12 @@ from daemon.pool.protocol import Load
 from daemon.worker.backends.base import Backend
 from daemon.worker.backends.batched.capability import BatchedDecoder, NotBatchable, batched_decoder
 from daemon.worker.backends.batched.opening import Disproved, Wanted, open_batched
-from daemon.worker.backends.generator import GeneratorBackend, engine_config
+from daemon.worker.backends.generator import GeneratorBackend, engine_config, least_room
 from daemon.worker.errors import LoadCode, LoadError
 from daemon.worker.kinds import EngineChoice, EngineKind
 from daemon.worker.library import allowed_libraries
 from daemon.worker.reasons import explained
+from daemon.worker.rooms import rows_of
 from registry.errors import InvalidModelFolder
 from registry.model import ExecutionProvider
 from registry.onnx.protobuf import MalformedProtobuf
@@ -33,7 +34,8 @@ class LoadedDecoder:
     """A decoder that is ready to run. ``settings`` are those it was loaded with, for its tokenizer.
 
     ``model`` is onnxruntime-genai's, None where nothing but the tokenizer is its. ``reason`` says why ``kind`` is not
-    the batched one. The rest is as ``daemon.pool.protocol.Ready`` has it.
+    the batched one. ``rows`` is how many requests may run at the same time. The rest is as
+    ``daemon.pool.protocol.Ready`` has it; ``context_tokens`` may be less than was asked for.
     """
 
     backend: Backend
@@ -41,6 +43,8 @@ class LoadedDecoder:
     model: og.Model | None
     kind: EngineKind
     device: str
+    rows: int
+    context_tokens: int
     reason: str = ""
     is_proven: bool | None = None
     kv_token_bytes: int = 0
@@ -96,17 +100,21 @@ class _Loading:
         decoder = self._described()
         if self._load.is_proven is False:
             raise Disproved("does something else in a batch than alone, as was found before")
+        context_tokens = min(self._context_tokens, decoder.most_tokens or self._context_tokens)
+        if self._load.least_context_tokens > context_tokens:
+            raise NotBatchable(f"reads texts of more than {context_tokens} tokens, as was asked for, one by one only")
+        rows = self._rows(context_tokens, is_batched=True)
         backend = open_batched(
             decoder,
             Wanted(
-                slots=self._load.max_concurrent + self._load.kept_rows + _SPARE_ROWS,
-                context_tokens=self._context_tokens,
+                slots=rows + self._load.kept_rows + _SPARE_ROWS,
+                context_tokens=context_tokens,
                 threads=self._load.threads,
                 is_spinning=self._load.is_spinning,
                 session_options=self._config["model"]["decoder"].get("session_options") or {},
                 library=_library(self._overlay),
             ),
-            reference=None if self._load.is_proven else lambda: GeneratorBackend(og.Model(self._settings)),
+            reference=None if self._load.is_proven else lambda: self._rows_of(og.Model(self._settings)),
         )
         return LoadedDecoder(
             backend=backend,
@@ -114,9 +122,18 @@ class _Loading:
             model=None,
             kind=EngineKind.BATCHED,
             device="cpu",
+            rows=rows,
+            context_tokens=context_tokens,
             is_proven=True,
             kv_token_bytes=decoder.kv_token_bytes,
         )
+
+    def _rows(self, context_tokens: int, *, is_batched: bool) -> int:
+        cache_tokens = max(self._load.cache_tokens, context_tokens)
+        return rows_of(self._load.max_concurrent, cache_tokens, is_batched=is_batched)
+
+    def _rows_of(self, model: og.Model) -> GeneratorBackend:
+        return GeneratorBackend(model, self._adapters, least_tokens=least_room(self._config))
 
     def _described(self) -> BatchedDecoder:
         try:
@@ -128,11 +145,13 @@ class _Loading:
         model = og.Model(self._settings)
         is_paged = bool((self._config.get("engine") or {}).get("dynamic_batching"))
         return LoadedDecoder(
-            backend=GeneratorBackend(model, self._adapters),
+            backend=self._rows_of(model),
             settings=self._settings,
             model=model,
             kind=EngineKind.PAGED if is_paged else EngineKind.GENERATOR,
             device=str(model.device_type).lower(),
+            rows=self._rows(self._context_tokens, is_batched=False),
+            context_tokens=self._context_tokens,
             reason=reason,
             is_proven=is_proven,
         )

@@ -7,7 +7,7 @@ Up to the numbers, that is: several tokens go through other kernels than one (in
 decoding the distance between the two likeliest tokens was off by 0.03 (standard deviation; 0.11 at most, in 240 places
 of two models). So a greedy choice closer than ``TIE_MARGIN`` is taken again from a single call. What the draft has left
 in the cache is off as much, as are the pieces of a prompt, and cannot be told from what a second turn would find there.
-With fp32 weights the kernels agree to 1e-4.
+With fp32 weights no logit was off by more than 7e-6 (in 432 places of two models).
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from daemon.pool.protocol import Accepted, Cancel, Failed, Generate, ToDaemon, ToWorker
+from daemon.pool.protocol import Accepted, Cancel, Failed, Generate, Measure, Measured, Pulse, ToDaemon, ToWorker
 from daemon.worker.answer_format import AnswerFormat, Tokenizer
 from daemon.worker.choices import Choices, JobScheduler
 from daemon.worker.defaults import with_defaults
@@ -25,7 +25,7 @@ class Engine:
     ``answers`` says how the model writes; ``end_ids`` are the tokens that end an answer; ``defaults`` count for what a
     request leaves open. ``vocabulary`` tells the bytes of the tokens, of which there are ``vocab_size``. ``begin_ids``
     are the tokens that every text has to begin with. ``adapters`` are the names of the LoRA adapters that there are;
-    ``sight`` is for a model that takes pictures.
+    ``sight`` is for a model that takes pictures. ``time_calls`` raises GenerationFailed; None: it cannot be measured.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Engine:
         begin_ids: Sequence[int] = (),
         adapters: frozenset[str] = frozenset(),
         sight: Sight | None = None,
+        time_calls: Callable[[Measure], list[float]] | None = None,
     ) -> None:
         self._choices = Choices(scheduler)
         self._tokenizer = tokenizer
@@ -54,10 +55,14 @@ class Engine:
         self._begin_ids = list(begin_ids)
         self._adapters = adapters
         self._sight = sight
+        self._time_calls = time_calls
 
     @property
     def is_idle(self) -> bool:
         return self._choices.is_idle
+
+    def pulse(self) -> Pulse:
+        return self._choices.pulse()
 
     def step(self) -> list[ToDaemon]:
         return self._choices.step()
@@ -69,8 +74,20 @@ class Engine:
                 return self._submit(message)
             case Cancel(request_id):
                 return self._choices.cancel(request_id)
+            case Measure() if self._time_calls is not None:
+                return [self._measured(message, self._time_calls)]
             case _:
                 return refused(message, "answers chats")
+
+    def _measured(self, message: Measure, time_calls: Callable[[Measure], list[float]]) -> ToDaemon:
+        if not self.is_idle:
+            return failed(
+                message.request_id, GenerationFailed("The model answers somebody. Measure it at another time.")
+            )
+        try:
+            return Measured(message.request_id, time_calls(message))
+        except GenerationFailed as error:
+            return failed(message.request_id, error)
 
     def _submit(self, request: Generate) -> list[ToDaemon]:
         try:

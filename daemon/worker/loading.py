@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnxruntime_genai as og
 
-from daemon.pool.protocol import Load, Ready
+from daemon.pool.protocol import Load, Measure, Ready
 from daemon.worker.answer_format import AnswerFormat
 from daemon.worker.backends.generator import GeneratorBackend
 from daemon.worker.backends.turns import EngineTurns
@@ -23,6 +24,7 @@ from daemon.worker.errors import LoadError
 from daemon.worker.folder import find_adapters, find_genai_config, read_config
 from daemon.worker.guidance import Guidance
 from daemon.worker.kinds import EngineKind, kind_of
+from daemon.worker.measuring import time_calls
 from daemon.worker.paged import PagedScheduler
 from daemon.worker.prompt import ChatTemplate
 from daemon.worker.reasoning import reasoning_markers
@@ -82,29 +84,33 @@ def _load_generator(load: Load) -> tuple[Engine, Ready]:
     defaults = sampling_defaults(folder, config)
     if decoder.kind is EngineKind.PAGED:  # its engine has no min-p
         defaults = replace(defaults, min_p=0.0)
+    vocab_size = int(config["model"].get("vocab_size") or _ANY_TOKEN)
     engine = Engine(
-        scheduler=_scheduler(decoder, load, context_tokens),
+        scheduler=_scheduler(decoder, load),
         tokenizer=tokenizer,
         template=found.template,
         answers=_answer_format(load, found, end_ids, tokenizer),
         end_ids=end_ids,
         defaults=defaults,
         vocabulary=Vocabulary(folder, tokenizer.text_of),
-        vocab_size=int(config["model"].get("vocab_size") or _ANY_TOKEN),
+        vocab_size=vocab_size,
         begin_ids=tokenizer.begin_ids,
         adapters=frozenset(adapters),
         sight=_sight(folder, config, decoder, found.template),
+        time_calls=_time_calls(decoder, vocab_size),
     )
     ready = Ready(
         model_type=str(config["model"].get("type")),
         device=decoder.device,
-        context_tokens=context_tokens,
+        context_tokens=decoder.context_tokens,
+        is_longest=decoder.context_tokens == context_tokens,
         load_s=time.monotonic() - started,
         template_source=found.source,
         engine=decoder.kind,
         engine_reason=decoder.reason,
         is_proven=decoder.is_proven,
         kv_token_bytes=decoder.kv_token_bytes,
+        max_concurrent=decoder.rows,
         adapters=sorted(adapters),
     )
     return engine, ready
@@ -140,12 +146,12 @@ def _markers(pair: list[str]) -> Markers | None:
     return Markers(*pair) if len(pair) == 2 and all(pair) else None
 
 
-def _scheduler(decoder: LoadedDecoder, load: Load, context_tokens: int) -> JobScheduler:
+def _scheduler(decoder: LoadedDecoder, load: Load) -> JobScheduler:
     if decoder.kind is not EngineKind.PAGED:
         return Scheduler(
             decoder.backend,
-            context_tokens=context_tokens,
-            max_concurrent=load.max_concurrent,
+            context_tokens=decoder.context_tokens,
+            max_concurrent=decoder.rows,
             prefill_chunk_tokens=load.prefill_chunk_tokens,
             kept_rows=load.kept_rows,
             cache_tokens=load.cache_tokens,
@@ -156,7 +162,14 @@ def _scheduler(decoder: LoadedDecoder, load: Load, context_tokens: int) -> JobSc
         turns = EngineTurns(decoder.model)
     except Exception as error:
         raise explained(Path(load.path), str(error)) from error
-    return PagedScheduler(turns, context_tokens=context_tokens, max_concurrent=load.max_concurrent)
+    return PagedScheduler(turns, context_tokens=decoder.context_tokens, max_concurrent=decoder.rows)
+
+
+def _time_calls(decoder: LoadedDecoder, vocab_size: int) -> Callable[[Measure], list[float]] | None:
+    """None for an engine that calls itself."""
+    if decoder.kind is EngineKind.PAGED:
+        return None
+    return partial(time_calls, decoder.backend, vocab_size=vocab_size)
 
 
 def _sight(folder: Path, config: Mapping[str, Any], decoder: LoadedDecoder, template: ChatTemplate) -> Sight | None:

@@ -59,25 +59,24 @@ class Output:
         os.dup2(2, 1)
         _set_binary(descriptor)
         self._file = os.fdopen(descriptor, "wb", buffering=0)
-        self._said_at_s = time.monotonic()
+        self._pulsed_at_s = time.monotonic()
 
     def send(self, messages: Iterable[ToDaemon]) -> None:
         """Write all frames at once."""
         frames = memoryview(b"".join(map(encode, messages)))
-        if frames:
-            self._said_at_s = time.monotonic()
         while frames:
             frames = frames[self._file.write(frames) or 0 :]
 
     @property
-    def silence_left_s(self) -> float:
+    def pulse_left_s(self) -> float:
         """Until the next sign of life is due; 0 when it is."""
-        return max(0.0, self._said_at_s + PULSE_S - time.monotonic())
+        return max(0.0, self._pulsed_at_s + PULSE_S - time.monotonic())
 
-    def keep_pulse(self) -> None:
-        """Say that the worker lives, if nothing else has said so for ``PULSE_S``."""
-        if self.silence_left_s == 0.0:
-            self.send([Pulse()])
+    def keep_pulse(self, engine: ServedModel) -> None:
+        """Say that the worker lives, and what its requests take, if that was not said for ``PULSE_S``."""
+        if self.pulse_left_s == 0.0:
+            self._pulsed_at_s = time.monotonic()
+            self.send([engine.pulse()])
 
 
 def main() -> int:
@@ -159,13 +158,17 @@ def _turn(engine: ServedModel, cores: Cores, inbox: _Inbox, output: Output) -> N
 
     The signs of life come from here and not from a thread of their own: that would go on while this loop hangs.
     """
-    output.keep_pulse()
+    output.keep_pulse(engine)
     if engine.is_idle:
         with contextlib.suppress(queue.Empty):
-            output.send(_answered(engine, cores, inbox.get(timeout=output.silence_left_s)))
+            output.send(_answered(engine, cores, inbox.get(timeout=output.pulse_left_s)))
     while not inbox.empty():
         output.send(_answered(engine, cores, inbox.get()))
-    output.send(engine.step())
+    was_idle = engine.is_idle
+    events = engine.step()
+    if engine.is_idle and not was_idle:
+        events = [*events, engine.pulse()]  # or its rows would seem in use for a while
+    output.send(events)
 
 
 def _answered(engine: ServedModel, cores: Cores, message: ToWorker) -> list[ToDaemon]:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from daemon.pool.protocol import Accepted, Failed, ToDaemon
+from daemon.pool.protocol import Accepted, Failed, Pulse, ToDaemon
 from daemon.worker.backends.turns import TurnEvent, Turns
 from daemon.worker.request import Job, Request, too_long
 from registry.errors import GenerationFailed, UnsupportedParameter
@@ -43,6 +43,10 @@ class PagedScheduler:
     def is_idle(self) -> bool:
         """True when a step would do nothing."""
         return not (self._waiting or self._running)
+
+    def pulse(self) -> Pulse:
+        """The engine keeps its cache to itself."""
+        return Pulse()
 
     def submit(self, job: Job) -> list[ToDaemon]:
         """Queue a job: Accepted, or Failed for one that cannot be run."""

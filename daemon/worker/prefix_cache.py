@@ -45,7 +45,12 @@ class PrefixCache:
     @property
     def reserved_tokens(self) -> int:
         """Room of all kept rows together."""
-        return sum(kept.room_tokens for kept in self._rows)
+        return sum(self.room_tokens)
+
+    @property
+    def room_tokens(self) -> list[int]:
+        """Room of each kept row."""
+        return [kept.room_tokens for kept in self._rows]
 
     def __contains__(self, kept: KeptRow) -> bool:
         return kept in self._rows

@@ -2,12 +2,15 @@
 
 Invariants: the rooms of all open rows together never exceed the budget; a kept row is handed to one request at most and
 never to one with another adapter; kept rows make way, the one not used for longest first, before a request waits.
+
+Where a backend can resize rows, one that is kept has no more room than it has tokens, and gets another one when it is
+taken; elsewhere it keeps the room it was opened with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,6 +52,11 @@ class RowBudget:
         """Room of all open rows together, running and kept."""
         return self.running_tokens + self._kept.reserved_tokens
 
+    @property
+    def kept_tokens(self) -> list[int]:
+        """Of each kept row, the tokens that it takes memory for."""
+        return self._kept.room_tokens
+
     def open(self, tokens: Sequence[int], room: Room, *, adapter: str | None, can_reuse: bool) -> Row | None:
         """A row for a request that will read ``tokens``; None as long as there is no room beside those that run.
 
@@ -72,7 +80,11 @@ class RowBudget:
             self.close(row)
             return
         self.running_tokens -= row.room_tokens
-        kept = KeptRow(row.number, np.asarray(tokens, dtype=np.int64), row.room_tokens, row.adapter)
+        room_tokens = row.room_tokens
+        if self._backend.can_resize:
+            room_tokens = len(tokens)
+            self._backend.resize(row.number, room_tokens)
+        kept = KeptRow(row.number, np.asarray(tokens, dtype=np.int64), room_tokens, row.adapter)
         for dropped in self._kept.add(kept):
             self._backend.close(dropped.number)
 
@@ -82,6 +94,16 @@ class RowBudget:
             self.keep(row, tokens)
         else:
             self.close(row)
+
+    def grown(self, row: Row, room_tokens: int) -> Row | None:
+        """The same row with room for so much; None where that cannot be, or not beside the others that run."""
+        more = room_tokens - row.room_tokens
+        if not self._backend.can_resize or self.running_tokens + more > self._budget_tokens:
+            return None
+        self._drop_until_there_is(more)
+        self._backend.resize(row.number, room_tokens)
+        self.running_tokens += more
+        return replace(row, room_tokens=room_tokens)
 
     def held_elsewhere(self, tokens: Sequence[int], adapter: str | None) -> Match | None:
         """The kept row that holds most of the beginning of ``tokens``, where it can be copied."""
@@ -126,13 +148,22 @@ class RowBudget:
         kept = match.kept
         is_whole = match.length == len(kept.tokens)
         is_worth_it = match.length >= _LEAST_SHARE_KEPT * len(kept.tokens) or not self._fits_beside(kept, room.tokens)
-        has_right_room = room.least_tokens <= kept.room_tokens <= room.most_tokens
+        has_right_room = self._has_right_room(kept, room)
         if not (has_right_room and is_worth_it and (is_whole or self._can_rewind)):
             return None
         self._kept.take(kept)
         if not is_whole and not self._rewound(kept, match.length):
             return None
-        return Row(kept.number, kept.room_tokens, kept.adapter, match.length)
+        if not self._backend.can_resize:
+            return Row(kept.number, kept.room_tokens, kept.adapter, match.length)
+        self._drop_until_there_is(room.tokens)
+        self._backend.resize(kept.number, room.tokens)
+        return Row(kept.number, room.tokens, kept.adapter, match.length)
+
+    def _has_right_room(self, kept: KeptRow, room: Room) -> bool:
+        if self._backend.can_resize:
+            return self.running_tokens + room.tokens <= self._budget_tokens
+        return room.least_tokens <= kept.room_tokens <= room.most_tokens
 
     def _rewound(self, kept: KeptRow, length: int) -> bool:
         """Cut a row that was taken; a model that cannot do that is not asked again."""

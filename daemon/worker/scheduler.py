@@ -4,8 +4,8 @@ Invariants: requests are admitted strictly in order of arrival; at most ``max_co
 reserved tokens of all open rows together never exceed ``cache_tokens``; every accepted request ends with exactly one
 Finished or Failed; a row is given back when its request ends; what goes wrong in one row ends only that request.
 
-A row cannot grow. A request that outgrows its row gives it back, waits in front of everybody who came later, and has
-its tokens read again into a row of twice the room.
+A request that outgrows its row gets twice the room, in place where the backend can resize rows and there is enough.
+Else it gives its row back, waits in front of everybody who came later, and has its tokens read again into a larger one.
 
 One step is one call of the backend: one piece of one prompt, or a token for every row that is generating, or several
 for one of them, where they could be guessed. So a cancel waits for one such call at most; a stream pauses for one piece
@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from daemon.pool.protocol import Accepted, ToDaemon
+from daemon.pool.protocol import Accepted, Pulse, ToDaemon
 from daemon.worker.backends.base import Backend
 from daemon.worker.decoding import Advance, Decoding
 from daemon.worker.pace import CALL_S, PrefillPace, bound_between
@@ -84,6 +84,17 @@ class Scheduler:
     def reserved_tokens(self) -> int:
         """Room of all open rows together, of requests that run and of sequences that are kept."""
         return self._rows.reserved_tokens
+
+    def pulse(self) -> Pulse:
+        """What its rows hold, or have room for where that takes the memory."""
+        takes_room = not self._backend.can_resize
+        running = sorted(self._running(), key=lambda request: request.arrival)
+        return Pulse(
+            row_tokens=[each.open_row.room_tokens if takes_room else each.fed for each in running],
+            kept_tokens=self._rows.kept_tokens,
+            reserved_tokens=self._rows.reserved_tokens,
+            cache_tokens=self._rooms.cache_tokens,
+        )
 
     def submit(self, job: Job) -> list[ToDaemon]:
         """Queue a job: Accepted, or Failed if its prompt leaves no room for a single token."""
@@ -185,20 +196,34 @@ class Scheduler:
         if advance.is_row_lost:
             self._move(request, row.room_tokens)
         elif len(request.tokens) > row.room_tokens:
-            self._move(request, self._rooms.rounded(2 * row.room_tokens))
+            self._outgrow(request)
         return shown
+
+    def _outgrow(self, request: Request) -> None:
+        """More room, at once unless somebody who came earlier waits for it."""
+        row = request.open_row
+        room_tokens = min(self._rooms.rounded(2 * row.room_tokens), self._whole(request))
+        is_next = all(waiting.arrival > request.arrival for waiting in self._waiting)
+        grown = self._rows.grown(row, room_tokens) if is_next else None
+        if grown is None:
+            self._move(request, room_tokens)
+        else:
+            request.row = grown
+
+    def _whole(self, request: Request) -> int:
+        """Room for all that it may come to."""
+        return self._rooms.rounded(len(request.job.prompt) + request.max_tokens)
 
     def _move(self, request: Request, room_tokens: int) -> None:
         """Back to the queue, for a row with so much room. Holding nothing while it waits, it cannot block others."""
         row = request.open_row
-        whole = self._rooms.rounded(len(request.job.prompt) + request.max_tokens)
         self._leave(request)
         if request.job.can_reuse:
             self._rows.outgrow(row, request.tokens[: request.fed])
         else:
             self._rows.close(row)
         request.row, request.fed = None, 0
-        request.room_tokens = min(max(request.room_tokens, room_tokens), whole)
+        request.room_tokens = min(max(request.room_tokens, room_tokens), self._whole(request))
         request.least_tokens = request.room_tokens
         self._waiting.append(request)
         self._waiting = deque(sorted(self._waiting, key=lambda waiting: waiting.arrival))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from daemon.pool.protocol import Embed, Failed, Generate, ToDaemon, ToWorker, Transcribe
+from daemon.pool.protocol import Embed, Failed, Generate, Measure, Pulse, ToDaemon, ToWorker, Transcribe
 from registry.errors import ContextLengthExceeded, InvalidRequest, SlmregError
 
 
@@ -20,6 +20,10 @@ class ServedModel(Protocol):
         """What to answer at once. A model is loaded only once: a second Load is ignored."""
         ...
 
+    def pulse(self) -> Pulse:
+        """A sign of life, with what its requests take."""
+        ...
+
     def step(self) -> list[ToDaemon]:
         """Advance what was asked by one step."""
         ...
@@ -27,7 +31,7 @@ class ServedModel(Protocol):
 
 def refused(message: ToWorker, does: str) -> list[ToDaemon]:
     """Of a request for another kind of model, why it fails; nothing of what is no request. ``does``: this model's."""
-    if not isinstance(message, Generate | Embed | Transcribe):
+    if not isinstance(message, Generate | Embed | Transcribe | Measure):
         return []
     error = InvalidRequest(f"This model {does}, and can do nothing else. Ask another one.", param="model")
     return [failed(message.request_id, error)]

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from registry.errors import DatabaseError
 from registry.index.rows import Sharing
 from registry.index.schema import BUSY_TIMEOUT_S, bring_up_to_date, open_engine
-from registry.index.snapshot import read_engine_proofs, read_measurements, read_state, read_verification
+from registry.index.snapshot import read_engine_proofs, read_measurements, read_state, read_tunings, read_verification
 from registry.index.state import State
-from registry.model import EngineProof, Measurement, Verification
+from registry.model import EngineProof, Measurement, Tuning, Verification
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -124,6 +124,11 @@ class Database:
         """Read anew each time, as ``measurements`` are."""
         with self._reading, self._translated("read"):
             return read_engine_proofs(self._reader)
+
+    def tunings(self) -> tuple[Tuning, ...]:
+        """Read anew each time, as ``measurements`` are."""
+        with self._reading, self._translated("read"):
+            return read_tunings(self._reader)
 
     @contextmanager
     def transaction(self) -> Iterator[Writing]:

@@ -1,4 +1,4 @@
-"""Between database rows and what was seen and said of models here: measurements, proofs and evaluations."""
+"""Between database rows and what was seen and said of models here: measurements, proofs, tunings and evaluations."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 from registry.index.rows import json_text
 from registry.index.stored import StoredEvaluation
-from registry.model import Device, EngineProof, Evaluation, EvaluationKind, Measurement, Task
+from registry.model import Device, EngineProof, Evaluation, EvaluationKind, Measurement, Task, Tuning
 
 _TASKS, _KINDS, _DEVICES = frozenset(Task), frozenset(EvaluationKind), frozenset(Device)
+_TUNED = tuple(field.name for field in fields(Tuning))
 _MEASURED = tuple(field.name for field in fields(Measurement) if field.name not in ("model_id", "device"))
 
 
@@ -44,6 +45,18 @@ def engine_proofs(rows: Iterable[Mapping[str, Any]]) -> Iterator[EngineProof]:
             is_proven=bool(row["is_proven"]),
             proven_s=row["proven_s"],
         )
+
+
+def tuning_columns(model_key: int, tuning: Tuning) -> dict[str, Any]:
+    columns = asdict(tuning)
+    del columns["model_id"]
+    return {"model_key": model_key, **columns}
+
+
+def tunings(rows: Iterable[Mapping[str, Any]]) -> Iterator[Tuning]:
+    """From columns of ``tunings`` and the model's present id."""
+    for row in rows:
+        yield Tuning(**{name: row[name] for name in _TUNED})
 
 
 def evaluation_columns(stored: StoredEvaluation) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 
-from registry.index.experience import engine_proofs, evaluations, measurements
+from registry.index.experience import engine_proofs, evaluations, measurements, tunings
 from registry.index.models import Models
 from registry.index.pins import stored_pin
 from registry.index.presets import stored_preset
@@ -21,7 +21,7 @@ from registry.index.rows import (
     verification,
 )
 from registry.index.state import State
-from registry.model import EngineProof, Measurement, Model, Task, Verification
+from registry.model import EngineProof, Measurement, Model, Task, Tuning, Verification
 
 # CROSS: from the few measurements to their models. SQLite by itself goes through all models in the order of their ids,
 # which takes ten times as long with 10,000 models (measured).
@@ -34,6 +34,12 @@ _PROOFS_WITH_PRESENT_ID = """
     SELECT engine_proofs.*, models.model_id FROM engine_proofs
     CROSS JOIN models ON models.key = engine_proofs.model_key AND models.content = engine_proofs.content
     ORDER BY models.model_id, engine_proofs.proven_s
+"""
+
+_TUNINGS_WITH_PRESENT_ID = """
+    SELECT tunings.*, models.model_id FROM tunings
+    CROSS JOIN models ON models.key = tunings.model_key AND models.content = tunings.content
+    ORDER BY models.model_id, tunings.tuned_s
 """
 
 
@@ -64,6 +70,11 @@ def read_measurements(connection: sqlite3.Connection) -> tuple[Measurement, ...]
 def read_engine_proofs(connection: sqlite3.Connection) -> tuple[EngineProof, ...]:
     """Those that hold for what the models are now, by present id, the latest last."""
     return tuple(engine_proofs(connection.execute(_PROOFS_WITH_PRESENT_ID)))
+
+
+def read_tunings(connection: sqlite3.Connection) -> tuple[Tuning, ...]:
+    """Those that hold for what the models are now, by present id, the latest last."""
+    return tuple(tunings(connection.execute(_TUNINGS_WITH_PRESENT_ID)))
 
 
 def read_verification(connection: sqlite3.Connection, key: int) -> Verification | None:

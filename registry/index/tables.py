@@ -141,6 +141,21 @@ class EngineProofRow(SQLModel, table=True):
     proven_s: float
 
 
+class TuningRow(SQLModel, table=True):
+    """How one content of a model runs best with a runtime on a machine."""
+
+    __tablename__ = "tunings"
+
+    model_key: int = Field(foreign_key="models.key", primary_key=True)
+    content: str = Field(primary_key=True)
+    runtime: str = Field(primary_key=True)
+    machine: str = Field(primary_key=True)
+    threads: int
+    prefill_chunk_tokens: int | None
+    max_concurrent: int | None
+    tuned_s: float
+
+
 class EvaluationRow(SQLModel, table=True):
     """How well one content of a model did a task. ``model_id`` is what it was called then, ``notes`` is JSON."""
 

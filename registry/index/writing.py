@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from registry.index.experience import engine_proof_columns, evaluation_columns, measurement_columns
+from registry.index.experience import engine_proof_columns, evaluation_columns, measurement_columns, tuning_columns
 from registry.index.models import Models
 from registry.index.pins import StoredPin, pin_columns
 from registry.index.plan import Plan
@@ -35,6 +35,7 @@ from registry.model import (
     Preset,
     RootChoice,
     Task,
+    Tuning,
     Verification,
 )
 
@@ -48,10 +49,11 @@ _BATCH = 500
 MAX_MEASUREMENTS = 16
 # Of the runtimes and contents that a model had lately (judged).
 MAX_ENGINE_PROOFS = 8
+MAX_TUNINGS = 8
 
 
 def write_plan(connection: Connection, plan: Plan, before: Models) -> None:
-    for table in ("locations", "verifications", "measurements", "engine_proofs", "evaluations"):
+    for table in ("locations", "verifications", "measurements", "engine_proofs", "tunings", "evaluations"):
         _delete(connection, table, "model_key", plan.forgotten)
     _delete(connection, "models", "key", plan.forgotten)
     _write_models(connection, plan.rows, before)
@@ -154,6 +156,22 @@ def write_engine_proof(connection: Connection, model_key: int, proof: EngineProo
     table = _table("engine_proofs")
     connection.execute(insert(table).prefix_with("OR REPLACE"), [engine_proof_columns(model_key, proof)])
     _keep_latest(connection, "engine_proofs", "proven_s", model_key, MAX_ENGINE_PROOFS)
+
+
+def write_tuning(connection: Connection, model_key: int, tuning: Tuning) -> None:
+    """In place of an older one of the same content, runtime and machine; the latest are kept."""
+    from sqlalchemy import insert
+
+    connection.execute(insert(_table("tunings")).prefix_with("OR REPLACE"), [tuning_columns(model_key, tuning)])
+    _keep_latest(connection, "tunings", "tuned_s", model_key, MAX_TUNINGS)
+
+
+def delete_tunings(connection: Connection, model_key: int) -> int:
+    """All of a model; how many there were."""
+    from sqlalchemy import delete
+
+    table = _table("tunings")
+    return connection.execute(delete(table).where(table.c.model_key == model_key)).rowcount
 
 
 def _keep_latest(connection: Connection, table: str, time: str, model_key: int, number: int) -> None:

@@ -15,7 +15,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-__all__ = ["Attribute", "DecodeError", "Function", "Graph", "Model", "Type", "WiredGraph"]
+__all__ = ["Attribute", "DecodeError", "Function", "Graph", "Model", "NumberAttribute", "Type", "WiredGraph"]
 
 _PACKAGE = "slmreg"
 _MESSAGE, _BYTES, _TEXT = (
@@ -67,6 +67,9 @@ _MESSAGES: dict[str, tuple[tuple[str, int, int | str, int], ...]] = {
         ("sparse_tensor", 22, "SparseTensor", _ONE),
         ("sparse_tensors", 23, "SparseTensor", _MANY),
     ),
+    # Of a constant that is a number: what stands in a tensor is not read elsewhere.
+    "NumberAttribute": (("t", 5, "Number", _ONE),),
+    "Number": (("data_type", 2, _INT32, _ONE), ("int64_data", 7, _INT64, _MANY), ("raw_data", 9, _BYTES, _ONE)),
     "Tensor": (
         ("dims", 1, _SIZE, _MANY),
         ("data_type", 2, _INT32, _ONE),
@@ -114,4 +117,4 @@ def _class(name: str) -> Any:
 _POOL = _pool()
 Model, Graph, Function = _class("Model"), _class("Graph"), _class("Function")
 Attribute, Type = _class("Attribute"), _class("Type")
-WiredGraph = _class("WiredGraph")
+WiredGraph, NumberAttribute = _class("WiredGraph"), _class("NumberAttribute")

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
-from registry.onnx.messages import Attribute, Model, Type, WiredGraph
+from registry.onnx.messages import Attribute, Model, NumberAttribute, Type, WiredGraph
 from registry.onnx.parts import Input
 from registry.onnx.protobuf import MalformedProtobuf
 from registry.onnx.reader import attributes_of, malformed, type_of
 
 _INT64 = 7  # TensorProto.DataType
+_INT64_BYTES = 8
 # The AttributeProto "axis", a whole number (type 2), of value 1.
 _AXIS_1 = b"\x0a\x04axis\x18\x01\xa0\x01\x02"
 _GATHERED = "slmreg/gathered"
@@ -31,12 +33,18 @@ class WiredNode(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """Of a main graph. ``constants`` are the dimensions of what is stored in it, by name."""
+    """Of a main graph. ``constants`` are the dimensions of what is stored in it, by name.
+
+    ``numbers`` are those of them that are one int64. ``switches`` are numbers of nodes which choose between constants:
+    nothing is computed in their branches.
+    """
 
     nodes: tuple[WiredNode, ...]
     inputs: tuple[Input, ...]
     outputs: tuple[Input, ...]
     constants: Mapping[str, tuple[int, ...]]
+    numbers: Mapping[str, int]
+    switches: frozenset[int]
 
 
 def read_wiring(data: bytes) -> Wiring:
@@ -44,14 +52,21 @@ def read_wiring(data: bytes) -> Wiring:
     with malformed():
         graph = _graph(Model.FromString(data))
         constants = {tensor.name.decode(): tuple(tensor.dims) for tensor in graph.initializer}
+        numbers: dict[str, int] = {}
         for node in graph.node:
             if node.op_type == b"Constant" and node.output:
-                constants[node.output[0].decode()] = _dims_of_constant(node)
+                name = node.output[0].decode()
+                constants[name] = _dims_of_constant(node)
+                number = _number_of_constant(node) if prod(constants[name]) == 1 else None
+                if number is not None:
+                    numbers[name] = number
         return Wiring(
             nodes=tuple(map(_node, graph.node)),
             inputs=tuple(map(_value, graph.input)),
             outputs=tuple(map(_value, graph.output)),
             constants=constants,
+            numbers=numbers,
+            switches=frozenset(place for place, node in enumerate(graph.node) if _is_switch(node)),
         )
 
 
@@ -97,6 +112,25 @@ def _node(node: Any) -> WiredNode:
 
 def _value(value: Any) -> Input:
     return Input(value.name.decode(), *type_of(value.type))
+
+
+def _is_switch(node: Any) -> bool:
+    if node.op_type != b"If":
+        return False
+    attributes = map(Attribute.FromString, node.attribute)
+    branches = [WiredGraph.FromString(branch) for each in attributes for branch in each.g]
+    return bool(branches) and all(inner.op_type == b"Constant" for branch in branches for inner in branch.node)
+
+
+def _number_of_constant(node: Any) -> int | None:
+    """Of one element; None if it is no int64."""
+    for attribute in map(NumberAttribute.FromString, node.attribute):
+        tensor = attribute.t
+        if tensor.data_type == _INT64 and tensor.int64_data:
+            return int(tensor.int64_data[0])
+        if tensor.data_type == _INT64 and len(tensor.raw_data) == _INT64_BYTES:
+            return int.from_bytes(tensor.raw_data, "little", signed=True)
+    return None
 
 
 def _dims_of_constant(node: Any) -> tuple[int, ...]:

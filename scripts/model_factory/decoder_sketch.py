@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.model_factory.graph import MICROSOFT
+from scripts.model_factory.attention import MICROSOFT
 from scripts.model_factory.sketch import Sketch
 from scripts.model_factory.spec import PRESETS, DecoderSpec, Quantization
 

@@ -78,6 +78,16 @@ def write_preset(
     return write_model(folder, spec, quantization=quantization or chosen.quantization, name=name, seed=seed)
 
 
+def _window(size: int, layers: int) -> dict[str, Any]:
+    return {
+        "window_size": size,
+        "slide_key_value_cache": False,
+        "slide_inputs": False,
+        "layers": list(range(layers)),
+        "cache_slack": 0,
+    }
+
+
 def _genai_config(spec: DecoderSpec, tokenizer: TokenizerFiles) -> dict[str, Any]:
     decoder = {
         "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
@@ -87,6 +97,7 @@ def _genai_config(spec: DecoderSpec, tokenizer: TokenizerFiles) -> dict[str, Any
         "inputs": {
             "input_ids": "input_ids",
             "attention_mask": "attention_mask",
+            **({"position_ids": "position_ids"} if spec.takes_positions else {}),
             "past_key_names": "past_key_values.%d.key",
             "past_value_names": "past_key_values.%d.value",
         },
@@ -98,6 +109,7 @@ def _genai_config(spec: DecoderSpec, tokenizer: TokenizerFiles) -> dict[str, Any
         "num_attention_heads": spec.heads,
         "num_hidden_layers": spec.layers,
         "num_key_value_heads": spec.kv_heads,
+        **({"sliding_window": _window(spec.window, spec.layers)} if spec.window else {}),
     }
     search = {
         "do_sample": False,

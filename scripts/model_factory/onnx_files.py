@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from scripts.model_factory.graph import MICROSOFT, Graph
+from scripts.model_factory.attention import MICROSOFT
+from scripts.model_factory.graph import Graph
 
 EXTERNAL_DATA_BYTES = 1 << 20
 """A graph whose arrays are larger than this together keeps them in a file beside it, ``<name>.data``."""

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from onnx import ValueInfoProto, helper
 
-from scripts.model_factory.graph import MICROSOFT, Graph
+from scripts.model_factory.attention import MICROSOFT
+from scripts.model_factory.graph import Graph
 from scripts.model_factory.onnx_files import save_graph
 from scripts.model_factory.quantize import random_packed
 from scripts.model_factory.spec import DecoderSpec, Quantization

@@ -10,7 +10,15 @@ from typing import ClassVar
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSpec:
-    """Shape of a Qwen2-like decoder. Raises ValueError for a shape that no graph can be made for."""
+    """Shape of a Qwen2-like decoder. Raises ValueError for a shape that no graph can be made for.
+
+    ``takes_positions``: rotary embeddings stand before attention and are told by an input ``position_ids``, as the
+    builder has it for models with partial ones. ``qk_norm``: queries and keys are normed head by head, as in Qwen3.
+    ``half_cache``: keys and values are kept, and attention is computed, in fp16. ``window``: attention looks at so
+    many tokens, and its caches need be no longer, as in the layers of Gemma's models that are not global.
+    ``original_context_tokens``: in a longer text all positions are turned more slowly, as Phi-3's LongRoPE has it; the
+    library knows of that for the ``model_type`` "phi3".
+    """
 
     hidden_size: int
     layers: int
@@ -25,6 +33,11 @@ class DecoderSpec:
     tied_embeddings: bool = True
     qkv_bias: bool = True
     model_type: str = "qwen2"
+    takes_positions: bool = False
+    qk_norm: bool = False
+    half_cache: bool = False
+    window: int | None = None
+    original_context_tokens: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -33,6 +46,10 @@ class DecoderSpec:
         if self.heads % self.kv_heads:
             raise ValueError(f"{self.heads} heads cannot share {self.kv_heads} KV heads: choose a divisor of heads")
         # The CPU kernel of GroupQueryAttention refuses rotary caches whose width is not a multiple of 8.
+        if self.half_cache and self.takes_positions:
+            raise ValueError(
+                "A model with half_cache has its rotary embeddings inside attention: leave takes_positions out"
+            )
         if self.head_size % 16:
             raise ValueError(f"DecoderSpec.head_size is {self.head_size}: rotary attention needs a multiple of 16")
 
@@ -49,7 +66,8 @@ class DecoderSpec:
         """Number of weights, tied embeddings counted once."""
         attention = self.hidden_size * (2 * self.query_size + 2 * self.kv_size)
         bias = self.query_size + 2 * self.kv_size if self.qkv_bias else 0
-        layer = attention + bias + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
+        norms = 2 * self.head_size if self.qk_norm else 0
+        layer = attention + bias + norms + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tied_embeddings else 2)
         return embeddings + self.layers * layer + self.hidden_size
 

@@ -39,6 +39,9 @@ def weight_shapes(spec: DecoderSpec) -> dict[str, tuple[int, ...]]:
             shapes[f"{prefix}.self_attn.{projection}_proj.weight"] = (size, hidden)
             if spec.qkv_bias:
                 shapes[f"{prefix}.self_attn.{projection}_proj.bias"] = (size,)
+        if spec.qk_norm:
+            for part in "qk":
+                shapes[f"{prefix}.self_attn.{part}_norm.weight"] = (spec.head_size,)
         shapes[f"{prefix}.self_attn.o_proj.weight"] = (hidden, spec.query_size)
         shapes[f"{prefix}.mlp.gate_proj.weight"] = (ffn, hidden)
         shapes[f"{prefix}.mlp.up_proj.weight"] = (ffn, hidden)

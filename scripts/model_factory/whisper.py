@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from scripts.model_factory.attention import MICROSOFT
 from scripts.model_factory.files import write_json, write_text, write_tokenizer
-from scripts.model_factory.graph import MICROSOFT
 from scripts.model_factory.sketch import Sketch
 from scripts.model_factory.tokenizer import byte_level_tokenizer
 

@@ -19,7 +19,7 @@ from daemon.pool.launch import Ask, Event
 from daemon.pool.limits import PoolLimits
 from daemon.pool.plan import LoadPlan
 from daemon.pool.pool import SessionPool
-from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate, Load, Ready
+from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Generate, Load, Measure, Ready
 from daemon.resolving import Resolved
 from daemon.terms import NO_TERMS, KeepAlive, Terms
 from daemon.wants import NO_WANTS, Wants
@@ -82,7 +82,8 @@ class Scripted(FakeWorker):
         self.load_error = "damaged" if message.path in self.failing else None
         return await super().load(message)
 
-    async def generate(self, request: Ask) -> AsyncGenerator[Event, None]:
+    async def generate(self, request: Ask | Measure) -> AsyncGenerator[Event, None]:
+        assert not isinstance(request, Measure)
         self.asked.append(request)
         if self.loaded is not None and self.prompt_tokens >= self.loaded.context_tokens:
             yield too_long(request, self.prompt_tokens, self.loaded.context_tokens)

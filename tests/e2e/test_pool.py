@@ -320,6 +320,29 @@ def test_load_after_load_leaves_nothing_behind(home: Home, tiny: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no process can be held to cores")
+def test_a_tuned_model_is_loaded_as_it_runs_best_and_not_while_it_answers(home: Home, tiny: Path, slow: Path) -> None:
+    put(tiny, home.models / "tiny")
+    put(slow, home.models / "slow")
+    served = home.start()
+    served.post("/slmreg/load", {"model": "tiny", "pin_loaded": True}).raise_for_status()
+    with streaming(served, "slow"):
+        refused = served.post("/slmreg/tune", {"model": "tiny"})
+        assert error_of(refused) == (429, "overloaded")
+        assert "slow" in refused.json()["error"]["message"]
+    wait_for(lambda: not any(s["active"] for s in served.sessions().values()), "rest")
+    report = served.post("/slmreg/tune", {"model": "tiny"}).raise_for_status().json()
+    session = served.sessions()[report["id"]]
+    assert (session["state"], session["pinned"], session["threads"]) == ("ready", True, report["threads"])
+    assert session["max_concurrent"] in (report["max_concurrent"], 4)
+    assert {"1", "8", "16"} <= report["measured"][0]["answering"].keys()
+    shown = served.get("/slmreg/models/tiny")
+    assert (shown["tuned"]["threads"], shown["engine"]) == (report["threads"], "batched")
+    assert ask(served, "tiny").status_code == 200
+    forgotten = httpx.delete(f"{served.url}/slmreg/tune/tiny").raise_for_status().json()
+    assert forgotten == {"id": report["id"], "forgotten": True}
+    assert served.get("/slmreg/models/tiny")["tuned"] is None
+
+
 def test_two_models_that_answer_at_once_have_cores_of_their_own(home: Home, slow: Path) -> None:
     for name in ("one", "two"):
         put(slow, home.models / name)

@@ -19,6 +19,7 @@ from registry.model import (
     ScanReport,
     Source,
     Task,
+    Tuning,
 )
 
 RICH = Model(
@@ -67,6 +68,16 @@ MEASURED = Measurement(
 )
 PROVEN = EngineProof(
     model_id=RICH.id, content=RICH.content, runtime="onnxruntime 1.31.1", is_proven=True, proven_s=150.5
+)
+TUNED = Tuning(
+    model_id=RICH.id,
+    content=RICH.content,
+    runtime="onnxruntime 1.31.1",
+    machine="A processor, 4 cores",
+    threads=3,
+    prefill_chunk_tokens=None,
+    max_concurrent=6,
+    tuned_s=170.5,
 )
 SAID = Evaluation(
     model_id=RICH.id,

@@ -19,7 +19,7 @@ from registry.errors import ModelNotFound
 from registry.index.choices import MAX_EVALUATIONS
 from registry.index.experience import evaluation_columns, evaluations
 from registry.index.stored import StoredEvaluation
-from registry.index.writing import MAX_ENGINE_PROOFS, MAX_MEASUREMENTS
+from registry.index.writing import MAX_ENGINE_PROOFS, MAX_MEASUREMENTS, MAX_TUNINGS
 from registry.model import (
     Device,
     Evaluation,
@@ -34,7 +34,7 @@ from registry.model import (
     Task,
 )
 from registry.store import Registry
-from tests.registry.samples import MEASURED, PROVEN, RICH, SAID, report, variant
+from tests.registry.samples import MEASURED, PROVEN, RICH, SAID, TUNED, report, variant
 
 
 def of(model: Model, **fields: Any) -> Measurement:
@@ -125,9 +125,16 @@ def test_they_go_with_a_model_that_is_forgotten(registry: Registry, tmp_path: Pa
     registry.apply(found)
     registry.record_measurements([of(model)])
     registry.record_engine_proof(replace(PROVEN, model_id=model.id, content=model.content))
+    registry.record_tuning(replace(TUNED, model_id=model.id, content=model.content))
+    assert registry.tunings()
     assert registry.engine_proofs()
     registry.remove_root(root)
-    assert (registry.models(), registry.measurements(), registry.engine_proofs()) == ((), (), ())
+    assert (registry.models(), registry.measurements(), registry.engine_proofs(), registry.tunings()) == (
+        (),
+        (),
+        (),
+        (),
+    )
 
 
 def test_what_people_said_outlives_the_removal_of_a_root(registry: Registry, tmp_path: Path) -> None:
@@ -203,6 +210,48 @@ def test_only_the_latest_proofs_of_a_model_are_kept(registry: Registry) -> None:
     for each in proofs:
         registry.record_engine_proof(each)
     assert registry.engine_proofs() == tuple(proofs[2:])
+
+
+# -- tunings
+
+
+def test_a_tuning_comes_back_and_a_new_one_for_the_same_machine_takes_its_place(
+    registry: Registry, tmp_path: Path
+) -> None:
+    registry.apply(report(RICH))
+    registry.record_tuning(TUNED)
+    later = replace(TUNED, threads=2, prefill_chunk_tokens=64, max_concurrent=None, tuned_s=171.0)
+    others = replace(TUNED, machine="Another", tuned_s=180.0), replace(TUNED, runtime="newer", tuned_s=190.0)
+    for each in (later, *others):
+        registry.record_tuning(each)
+    assert registry.tunings() == (later, *others)
+    with Registry.open(tmp_path / "state" / "registry.db") as opened:
+        assert opened.tunings() == (later, *others)
+
+
+def test_a_tuning_holds_for_the_content_it_was_made_with_and_is_forgotten_with_all_others(registry: Registry) -> None:
+    registry.apply(report(RICH))
+    registry.record_tuning(TUNED)
+    registry.apply(report(replace(RICH, content="other", fingerprint="g")))
+    assert registry.tunings() == ()
+    registry.forget_tunings(RICH.id)
+    registry.apply(report(RICH))
+    assert registry.tunings() == ()
+
+
+def test_a_tuning_of_a_model_that_is_not_known_is_dropped_and_forgetting_it_is_nothing(registry: Registry) -> None:
+    registry.record_tuning(TUNED)
+    registry.forget_tunings(RICH.id)
+    registry.apply(report(RICH))
+    assert registry.tunings() == ()
+
+
+def test_only_the_latest_tunings_of_a_model_are_kept(registry: Registry) -> None:
+    registry.apply(report(RICH))
+    some = [replace(TUNED, machine=f"{n}", tuned_s=float(n)) for n in range(MAX_TUNINGS + 2)]
+    for each in some:
+        registry.record_tuning(each)
+    assert registry.tunings() == tuple(some[2:])
 
 
 # -- what recording costs others

@@ -37,6 +37,16 @@ _SESSION: dict[str, Schema] = {
     "warm_for": many(TEXT),
 }
 _LEVELS = record({"levels": table(among("debug", "info", "warning", "error"))})
+_TUNED: dict[str, Schema] = {
+    "threads": WHOLE,
+    "prefill_chunk_tokens": maybe(WHOLE),
+    "max_concurrent": maybe(WHOLE),
+    "machine": TEXT,
+    "runtime": TEXT,
+    "tuned_at": TEXT,
+}
+# Tokens per second, by requests at the same time and by tokens of a prompt in one call.
+_TRIAL = record({"threads": WHOLE, "answering": table(NUMBER), "reading": table(NUMBER)})
 _CHOICE: dict[str, Schema] = {
     "task": TEXT,
     "chosen": maybe(TEXT),
@@ -185,6 +195,16 @@ PART = Part(
         "GET /slmreg/problems": Described(answer=page_of("Problem")),
         "GET /slmreg/roots": Described(answer=page_of("Root")),
         "GET /slmreg/hardware": Described(answer=ref("Hardware")),
+        "POST /slmreg/tune": Described(
+            answer=record({"id": TEXT, **_TUNED, "seconds": NUMBER, "measured": many(_TRIAL)}),
+            asks={"model": "phi-4-mini"},
+            errors=ANSWERED,
+        ),
+        "DELETE /slmreg/tune/{reference}": Described(
+            answer=record({"id": TEXT, "forgotten": TRUTH}),
+            example={"id": "phi-4-mini:5", "forgotten": True},
+            errors=_FOUND,
+        ),
         "GET /slmreg/settings": Described(
             answer=record({"path": TEXT, "problem": maybe(TEXT), "data": many(ref("Setting"))})
         ),

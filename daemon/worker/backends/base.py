@@ -26,6 +26,11 @@ class Backend(Protocol):
         """Whether ``verify`` works here, at less than the cost of as many calls of ``decode``."""
         ...
 
+    @property
+    def can_resize(self) -> bool:
+        """Whether ``resize`` works here: a row takes memory for what it holds, not for what it has room for."""
+        ...
+
     def open(self, room_tokens: int, adapter: str | None = None) -> int:
         """A new, empty row whose cache has room for ``room_tokens``, for the model with a LoRA ``adapter`` or without.
 
@@ -52,6 +57,13 @@ class Backend(Protocol):
         """Keep the first ``length`` tokens of a row.
 
         Raises GenerationFailed where the model cannot (its state is not one entry a token); the row is of no use then.
+        """
+        ...
+
+    def resize(self, row: int, room_tokens: int) -> None:
+        """Give a row room for ``room_tokens``, at least what it holds.
+
+        Raises GenerationFailed, always so without ``can_resize``.
         """
         ...
 

@@ -48,6 +48,9 @@ def engine_config(
     """
     config = og.Config(str(folder))
     config.overlay(json.dumps(_thread_overlay(settings, threads, is_spinning=is_spinning)))
+    whole_cache = _whole_cache(settings)
+    if whole_cache is not None:
+        config.overlay(json.dumps(whole_cache))
     configured = _configured_providers(settings)
     name = _PROVIDER_NAMES.get(provider)
     if name is None or name.lower() not in configured:
@@ -57,8 +60,31 @@ def engine_config(
     return config
 
 
+def _whole_cache(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """For a model whose attention looks at a window of a cache that holds everything: a window of the whole context.
+
+    The library (0.18) makes such a cache no longer than the window and 16 tokens, and fails beyond. The graph has its
+    own window. It refuses a window of more than half the context, which nobody else asks it for.
+    """
+    model = settings.get("model", {})
+    sliding, context_tokens = model.get("decoder", {}).get("sliding_window"), model.get("context_length")
+    is_whole = isinstance(sliding, dict) and not sliding.get("slide_key_value_cache", True)
+    if not is_whole or sliding.get("layers") or not context_tokens:
+        return None
+    whole = {**sliding, "window_size": context_tokens}
+    return {"model": {"context_length": 2 * context_tokens, "decoder": {"sliding_window": whole}}}
+
+
+def least_room(settings: Mapping[str, Any]) -> int:
+    """Tokens that every row has to have room for: layers that keep a window want all of it, however short the text."""
+    sliding = settings.get("model", {}).get("decoder", {}).get("sliding_window")
+    if not isinstance(sliding, dict) or sliding.get("slide_key_value_cache", True) or not sliding.get("layers"):
+        return 0
+    return int(sliding.get("window_size") or 0)
+
+
 class GeneratorBackend:
-    """Rows of one loaded model.
+    """Rows of one loaded model, none of which has less room than ``least_tokens``.
 
     ``adapters`` are LoRA adapter files by name. One is read when it is first asked for, and then stays: adapters are
     small beside the model.
@@ -66,9 +92,11 @@ class GeneratorBackend:
 
     can_copy = False
     can_verify = False
+    can_resize = False
 
-    def __init__(self, model: og.Model, adapters: Mapping[str, Path] | None = None) -> None:
+    def __init__(self, model: og.Model, adapters: Mapping[str, Path] | None = None, *, least_tokens: int = 0) -> None:
         self._model = model
+        self._least_tokens = least_tokens
         self._adapters = LoraAdapters(model, adapters or {})
         self._rows: dict[int, og.Generator] = {}
         self._numbers = itertools.count()
@@ -78,7 +106,12 @@ class GeneratorBackend:
             params = og.GeneratorParams(self._model)
             # The folder's own search settings must not interfere with one row and sampling outside.
             params.set_search_options(
-                max_length=room_tokens, batch_size=1, num_beams=1, num_return_sequences=1, do_sample=False, min_length=0
+                max_length=max(room_tokens, self._least_tokens),
+                batch_size=1,
+                num_beams=1,
+                num_return_sequences=1,
+                do_sample=False,
+                min_length=0,
             )
             generator = og.Generator(self._model, params)
             if adapter is not None:
@@ -130,6 +163,9 @@ class GeneratorBackend:
             self._rows[row].rewind_to(length)
         except Exception as error:
             raise _converted(error) from error
+
+    def resize(self, row: int, room_tokens: int) -> None:
+        raise GenerationFailed("A generator's key-value cache cannot be made larger or smaller.")
 
     def copy(self, row: int, length: int, room_tokens: int) -> int:
         raise GenerationFailed("A generator's key-value cache cannot be copied into another.")

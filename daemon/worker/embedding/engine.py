@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from daemon.pool.protocol import Cancel, Embed, Embedded, Finished, ToDaemon, ToWorker
+from daemon.pool.protocol import Cancel, Embed, Embedded, Finished, Pulse, ToDaemon, ToWorker
 from daemon.worker.embedding.encoder import TextEncoder
 from daemon.worker.embedding.pooling import Vectors, normalized
 from daemon.worker.served import failed, refused
@@ -58,6 +58,9 @@ class EmbeddingEngine:
     @property
     def is_idle(self) -> bool:
         return not self._jobs
+
+    def pulse(self) -> Pulse:
+        return Pulse()
 
     def handle(self, message: ToWorker) -> list[ToDaemon]:
         match message:

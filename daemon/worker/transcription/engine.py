@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from daemon.pool.protocol import Accepted, Cancel, Delta, Finished, ToDaemon, ToWorker, Transcribe
+from daemon.pool.protocol import Accepted, Cancel, Delta, Finished, Pulse, ToDaemon, ToWorker, Transcribe
 from daemon.worker.sampling import Logits, Sampler, SamplingParams
 from daemon.worker.served import failed, refused
 from daemon.worker.text import Detokenizer, TextDecoder
@@ -89,6 +89,9 @@ class TranscriptionEngine:
     @property
     def is_idle(self) -> bool:
         return not self._jobs
+
+    def pulse(self) -> Pulse:
+        return Pulse()
 
     def handle(self, message: ToWorker) -> list[ToDaemon]:
         match message:

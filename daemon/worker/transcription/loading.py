@@ -17,6 +17,7 @@ from daemon.worker.folder import find_object
 from daemon.worker.kinds import EngineKind
 from daemon.worker.library import allowed_libraries
 from daemon.worker.reasons import explained
+from daemon.worker.rooms import rows_of
 from daemon.worker.tokenizer import GenaiTokenizer
 from daemon.worker.transcription.engine import TranscriptionEngine
 from daemon.worker.transcription.listener import WhisperListener
@@ -50,13 +51,14 @@ def load_transcription(load: Load, config: Mapping[str, Any]) -> tuple[Transcrip
         raise explained(folder, "out of memory") from error
     except Exception as error:
         raise explained(folder, str(error)) from error
+    rows = rows_of(load.max_concurrent, 0, is_batched=False)
     engine = TranscriptionEngine(
         listener,
         tokenizer,
         vocabulary,
         end_ids=tokenizer.end_ids,
         context_tokens=context_tokens,
-        max_concurrent=load.max_concurrent,
+        max_concurrent=rows,
     )
     ready = Ready(
         model_type=str(model.type),
@@ -65,6 +67,7 @@ def load_transcription(load: Load, config: Mapping[str, Any]) -> tuple[Transcrip
         load_s=time.monotonic() - started,
         template_source="none",
         engine=EngineKind.TRANSCRIPTION,
+        max_concurrent=rows,
     )
     return engine, ready
 

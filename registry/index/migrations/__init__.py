@@ -3,4 +3,4 @@
 Revisions are numbered texts ("0001", "0002"), so that an older program can tell that a database is newer than itself.
 """
 
-HEAD = "0006"
+HEAD = "0007"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from scripts.model_factory.attention import MICROSOFT
 from scripts.model_factory.decoder_sketch import ATTENTION, CONVOLUTION, LINEAR_ATTENTION, TINY, DecoderSketch, embed
 from scripts.model_factory.folder import write_preset
-from scripts.model_factory.graph import MICROSOFT
 from scripts.model_factory.layouts.configuration import Json, decoder_json, sketch_facts, write_config
 from scripts.model_factory.layouts.expectation import ALL_TEXT_TASKS, TEXT_TASKS, Expectation
 from scripts.model_factory.sketch import Sketch

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
+from scripts.model_factory.attention import MICROSOFT
 from scripts.model_factory.decoder_sketch import TINY, DecoderSketch, embed
 from scripts.model_factory.files import write_json
 from scripts.model_factory.folder import write_preset
-from scripts.model_factory.graph import MICROSOFT, Graph, build_graph
+from scripts.model_factory.graph import Graph, build_graph
 from scripts.model_factory.layouts.configuration import decoder_json, sketch_facts, write_config
 from scripts.model_factory.layouts.decoders import CHATS, tiny_facts
 from scripts.model_factory.layouts.expectation import Expectation

@@ -40,6 +40,11 @@ SESSION = SessionSnapshot(
     failure_kind=None,
     retry_s=None,
     cores=(),
+    max_concurrent=8,
+    row_tokens=(100, 50),
+    kept_tokens=(10,),
+    reserved_tokens=512,
+    cache_tokens=4096,
     engine_reason="It has LoRA adapters.",
     kv_token_bytes=24_576,
     engine="generator",
@@ -101,6 +106,12 @@ async def test_a_session_is_shown_with_how_long_it_stays_and_why() -> None:
         "engine": "generator",
         "engine_reason": "It has LoRA adapters.",
         "kv_token_bytes": 24_576,
+        "max_concurrent": 8,
+        "row_bytes": [100 * 24_576, 50 * 24_576],
+        "kept_bytes": [10 * 24_576],
+        "kv_bytes": 160 * 24_576,
+        "reserved_tokens": 512,
+        "cache_tokens": 4096,
         "template_source": "tokenizer_config.json",
         "idle_s": 0.0,
         "expires_s": 60.0,
@@ -109,6 +120,12 @@ async def test_a_session_is_shown_with_how_long_it_stays_and_why() -> None:
         "cores": [],
         "failure": None,
     }
+
+
+@on_loop
+async def test_a_cache_whose_tokens_have_no_known_size_has_none_either() -> None:
+    (shown,) = (await ask(Remembering(replace(SESSION, kv_token_bytes=None)), "GET", "sessions")).json()
+    assert (shown["row_bytes"], shown["kept_bytes"], shown["kv_bytes"]) == (None, None, None)
 
 
 @on_loop

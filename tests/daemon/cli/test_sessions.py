@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from daemon.cli import main
 from daemon.cli.output import whole_time
-from daemon.cli.sessions import _FIGURES, _WORDS, _failure_lines, _row
+from daemon.cli.sessions import _FIGURES, _WORDS, _engine_lines, _failure_lines, _row
 
 IDLE: dict[str, Any] = {
     "id": "m:1",
@@ -23,6 +23,13 @@ IDLE: dict[str, Any] = {
     "threads": 3,
     "context_tokens": 4096,
     "engine": "generator",
+    "engine_reason": None,
+    "max_concurrent": 8,
+    "kv_bytes": 0,
+    "row_bytes": [],
+    "kept_bytes": [],
+    "reserved_tokens": 0,
+    "cache_tokens": 4096,
     "idle_s": 60.0,
     "expires_s": 540.0,
     "pinned": False,
@@ -41,9 +48,10 @@ def test_ps_shows_what_a_session_needs_and_does() -> None:
         "DEVICE": "cpu",
         "ENGINE": "generator",
         "MEMORY": "1.5 GB",
+        "KV": "0 B",
         "CONTEXT": "4096",
         "THREADS": "3",
-        "ACTIVE": "0",
+        "ACTIVE": "0/8",
         "QUEUED": "0",
         "UNTIL": "in 9 min",
         "PID": "7",
@@ -69,6 +77,20 @@ def test_ps_says_how_long_a_session_stays(fields: dict[str, Any], until: str) ->
 def test_a_model_that_requests_only_wait_for_is_waiting() -> None:
     row = shown(state="unloaded", queued=3, pid=None, engine=None, resident_bytes=0, expires_s=None)
     assert (row["STATE"], row["QUEUED"], row["PID"], row["ENGINE"], row["UNTIL"]) == ("waiting", "3", "-", "-", "-")
+
+
+def test_ps_says_what_each_row_takes_and_why_there_are_no_batches() -> None:
+    cache = {"row_bytes": [2_000_000, 800_000], "kept_bytes": [1_500_000], "reserved_tokens": 900}
+    assert list(_engine_lines([IDLE, {**IDLE, **cache}, {**IDLE, "engine_reason": "It has LoRA adapters."}])) == [
+        "m:1: KV of rows in use (2 of 8): 2.0 MB, 800 kB; of 1 kept: 1.5 MB; 900 of 4096 tokens reserved",
+        "m:1: generator, not batched: It has LoRA adapters.",
+    ]
+
+
+def test_what_nobody_knows_of_the_cache_is_left_out() -> None:
+    unknown = {"kv_bytes": None, "row_bytes": None, "kept_bytes": None}
+    assert shown(**unknown)["KV"] == "-"
+    assert list(_engine_lines([{**IDLE, **unknown}])) == []
 
 
 def test_failures_are_told_with_the_time_of_the_next_try() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from daemon.pool.plan import LoadPlan
-from daemon.pool.protocol import Delta, Generate
+from daemon.pool.protocol import Delta, Generate, Pulse
 from daemon.pool.session import SessionState
 from registry.errors import DaemonStopping, LoadFailed, ModelInUse, OutOfBudget, Overloaded
 from registry.model import Markers, Task
@@ -444,6 +445,39 @@ def test_requests_beyond_what_advances_together_are_shown_as_queued() -> None:
         async with bench.pool.lease(A, PLAN), bench.pool.lease(A, PLAN), bench.pool.lease(A, PLAN):
             (session,) = bench.pool.snapshot()
             assert (session.active, session.queued) == (2, 1)
+        await bench.pool.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("asked", "said", "active"), [(None, 0, 4), (None, 5, 5), (2, 0, 2), (2, 2, 2)])
+def test_what_advances_together_is_what_the_worker_says_or_what_was_asked_for(
+    asked: int | None, said: int, active: int
+) -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher(max_concurrent=said), max_concurrent=asked)
+        async with contextlib.AsyncExitStack() as leases:
+            for _ in range(6):
+                await leases.enter_async_context(bench.pool.lease(A, PLAN))
+            (session,) = bench.pool.snapshot()
+            assert (session.active, session.queued, session.max_concurrent) == (active, 6 - active, active)
+        loaded = bench.launcher.workers[0].loaded
+        assert loaded is not None and loaded.max_concurrent == (asked or 0)
+        await bench.pool.close()
+
+    run(scenario())
+
+
+def test_the_memory_of_rows_is_that_of_the_latest_pulse() -> None:
+    async def scenario() -> None:
+        bench = Bench(FakeLauncher())
+        model = a_model("a", kv_bytes_per_token=100)
+        await bench.use(model)
+        assert (bench.pool.snapshot()[0].row_tokens, bench.pool.snapshot()[0].kv_token_bytes) == ((), 100)
+        bench.launcher.workers[0].pulse = Pulse(row_tokens=[7], kept_tokens=[3], reserved_tokens=512, cache_tokens=1024)
+        (session,) = bench.pool.snapshot()
+        assert (session.row_tokens, session.kept_tokens) == ((7,), (3,))
+        assert (session.reserved_tokens, session.cache_tokens) == (512, 1024)
         await bench.pool.close()
 
     run(scenario())

@@ -158,6 +158,35 @@ async def test_a_model_that_takes_no_more_is_not_loaded_again_and_again() -> Non
     await bench.pool.close()
 
 
+class TwoEngines(FakeLauncher):
+    """Its models have an engine that takes less context, and is used unless a load says that more is needed."""
+
+    async def start(self) -> FakeWorker:
+        worker = await super().start()
+        load: Callable[[Load], object] = worker.load
+
+        async def by_need(message: Load) -> Ready:
+            ready = await load(message)  # type: ignore[misc]
+            assert isinstance(ready, Ready)
+            is_long = message.least_context_tokens > 2048
+            return ready if is_long else replace(ready, context_tokens=2048, is_longest=False)
+
+        worker.load = by_need  # type: ignore[method-assign]
+        return worker
+
+
+@on_loop
+async def test_a_model_whose_engine_takes_less_is_loaded_for_who_needs_more_by_the_other_one() -> None:
+    bench = Bench(TwoEngines())
+    assert await context_of(bench, replace(LONG, least_context_tokens=0)) == 2048
+    assert await context_of(bench, replace(LONG, least_context_tokens=2048)) == 2048
+    assert contexts(bench) == [4096]
+    assert await context_of(bench) == 4096
+    assert await context_of(bench, replace(LONG, least_context_tokens=0)) == 4096
+    assert contexts(bench) == [4096, 4096]
+    await bench.pool.close()
+
+
 @on_loop
 async def test_a_longer_context_that_is_being_loaded_is_waited_for_longer_than_a_turn() -> None:
     bench = Bench(FakeLauncher(), queue_timeout_s=0.001)

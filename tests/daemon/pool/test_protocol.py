@@ -61,7 +61,7 @@ MESSAGES: list[Message] = [
     Embed(request_id="r", inputs=["a", [1, 2]]),
     Transcribe(request_id="r", audio="UklGRg==", language="en"),
     UseCores([1]),
-    Pulse(),
+    Pulse(row_tokens=[3, 250], kept_tokens=[17], reserved_tokens=529, cache_tokens=1024),
     Embedded(request_id="r", vectors="AACAPw==", dimensions=1, prompt_tokens=2),
     Delta(
         "r",

@@ -58,6 +58,7 @@ class LoopingBackend:
 
     can_copy = True
     can_verify = True
+    can_resize = False
 
     def __init__(
         self, clock: Clock | None = None, *, novelty: float = 0.3, margin: float = 1.0, noise: float = 0.0
@@ -100,6 +101,9 @@ class LoopingBackend:
         self._called("rewind", row, length, 0)
         assert length <= len(self.rows[row])
         del self.rows[row][length:]
+
+    def resize(self, row: int, room_tokens: int) -> None:
+        raise GenerationFailed("rooms stay")
 
     def copy(self, row: int, length: int, room_tokens: int) -> int:
         self._called("copy", row, length, 0)

@@ -29,6 +29,7 @@ class Letters:
 class CountingBackend:
     can_copy = False
     can_verify = False
+    can_resize = False
 
     def __init__(self, broken_row: int | None = None) -> None:
         self.rows: set[int] = set()
@@ -57,6 +58,9 @@ class CountingBackend:
 
     def rewind(self, row: int, length: int) -> None:
         raise GenerationFailed("not here")
+
+    def resize(self, row: int, room_tokens: int) -> None:
+        raise GenerationFailed("rooms stay")
 
     def copy(self, row: int, length: int, room_tokens: int) -> int:
         raise GenerationFailed("not here")

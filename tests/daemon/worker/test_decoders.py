@@ -108,6 +108,35 @@ def test_the_generator_can_be_asked_for(tiny_model: Path) -> None:
     assert "setting engine" in ready.engine_reason
 
 
+def test_more_requests_run_at_once_in_batches_unless_the_daemon_says_how_many(tmp_path: Path) -> None:
+    folder = write_preset("tiny", tmp_path / "long", context_tokens=4096)
+    asked = {"context_tokens": 4096, "max_concurrent": 0}
+    engine, ready = loaded(folder, **asked)
+    assert (ready.engine, ready.max_concurrent) == ("batched", 8)
+    assert answers(engine, Sampling(temperature=0))
+    assert loaded(folder, **asked, engine="generator")[1].max_concurrent == 4
+    assert loaded(folder, context_tokens=4096, max_concurrent=3)[1].max_concurrent == 3
+
+
+def test_a_model_with_two_pairs_of_rotary_tables_runs_in_batches_as_long_as_one_pair_counts(tmp_path: Path) -> None:
+    """Longer texts are for the generator, which a load for them gets."""
+    folder = write_preset(
+        "tiny",
+        tmp_path / "long",
+        quantization=Quantization.FP32,
+        original_context_tokens=512,
+        model_type="phi3",
+    )
+    engine, ready = loaded(folder)
+    assert (ready.engine, ready.context_tokens, ready.is_longest) == ("batched", 512, False)
+    longer, plain = loaded(folder, least_context_tokens=513)
+    assert (plain.engine, plain.context_tokens, plain.is_longest) == ("generator", 2048, True)
+    assert plain.engine_reason == "It reads texts of more than 512 tokens, as was asked for, one by one only."
+    assert answers(engine, Sampling(temperature=0)) == answers(longer, Sampling(temperature=0))
+    _, ready = loaded(folder, least_context_tokens=512, is_proven=True)
+    assert (ready.engine, ready.context_tokens) == ("batched", 512)
+
+
 def test_what_cannot_run_in_batches_runs_on_the_generator_with_the_reason(folder: Path) -> None:
     (folder / "style.onnx_adapter").write_bytes(b"no adapter")
     _, ready = loaded(folder)

@@ -33,6 +33,7 @@ class NoBackend:
 
     can_copy = False
     can_verify = False
+    can_resize = False
 
     def open(self, room_tokens: int, adapter: str | None = None) -> int:
         raise GenerationFailed("closed")
@@ -48,6 +49,9 @@ class NoBackend:
 
     def rewind(self, row: int, length: int) -> None:
         raise GenerationFailed("closed")
+
+    def resize(self, row: int, room_tokens: int) -> None:
+        raise GenerationFailed("rooms stay")
 
     def copy(self, row: int, length: int, room_tokens: int) -> int:
         raise GenerationFailed("closed")

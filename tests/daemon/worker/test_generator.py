@@ -23,6 +23,7 @@ from daemon.worker.vocabulary import Vocabulary
 from registry.errors import GenerationFailed
 from registry.model import ExecutionProvider
 from registry.sources import DEMO_ROOT
+from scripts.model_factory import write_preset
 from scripts.model_factory.vision import write_vision_model
 
 PROMPT = [int(token) for token in np.random.default_rng(3).integers(0, 250, 300)]
@@ -105,7 +106,22 @@ def test_rewinding_beyond_the_end_fails(model: og.Model) -> None:
         backend.rewind(row, 11)
 
 
-def test_a_generator_is_not_copied(model: og.Model) -> None:
+def test_a_window_that_attention_looks_after_itself_does_not_shorten_the_cache(tmp_path: Path) -> None:
+    folder = write_preset("tiny", tmp_path / "window")
+    plain = GeneratorBackend(og.Model(engine_config(folder, read_config(folder), ExecutionProvider.CPU, threads=1)))
+    config = json.loads((folder / "genai_config.json").read_text())
+    window = {"window_size": 64, "slide_key_value_cache": False, "slide_inputs": False, "layers": []}
+    config["model"]["decoder"]["sliding_window"] = window
+    (folder / "genai_config.json").write_text(json.dumps(config))
+    other = GeneratorBackend(og.Model(engine_config(folder, read_config(folder), ExecutionProvider.CPU, threads=1)))
+    one, twin = plain.open(512), other.open(512)
+    assert np.array_equal(plain.extend(one, PROMPT), other.extend(twin, PROMPT))
+    assert np.array_equal(plain.extend(one, [7]), other.extend(twin, [7]))
+
+
+def test_a_generator_is_not_copied_and_keeps_its_room(model: og.Model) -> None:
+    with pytest.raises(GenerationFailed, match="larger or smaller"):
+        GeneratorBackend(model).resize(0, 8)
     backend = GeneratorBackend(model)
     assert not backend.can_copy
     with pytest.raises(GenerationFailed, match="copied"):

@@ -36,8 +36,9 @@ class HashingBackend:
 
     can_verify = False
 
-    def __init__(self, *, can_copy: bool = False, can_rewind: bool = True) -> None:
+    def __init__(self, *, can_copy: bool = False, can_rewind: bool = True, can_resize: bool = False) -> None:
         self.can_copy = can_copy
+        self.can_resize = can_resize
         self.can_rewind = can_rewind
         self.rooms: dict[int, int] = {}
         self.rows: dict[int, list[int]] = {}
@@ -79,6 +80,13 @@ class HashingBackend:
             raise GenerationFailed("this model cannot")
         assert length <= len(self.rows[row])
         del self.rows[row][length:]
+
+    def resize(self, row: int, room_tokens: int) -> None:
+        if not self.can_resize:
+            raise GenerationFailed("rooms stay")
+        assert room_tokens >= len(self.rows[row])
+        self.rooms[row] = room_tokens
+        self.most_reserved = max(self.most_reserved, sum(self.rooms.values()))
 
     def copy(self, row: int, length: int, room_tokens: int) -> int:
         if self.copies_fail:
@@ -412,6 +420,44 @@ def test_a_second_turn_finds_its_row_while_others_are_at_work() -> None:
     assert ends["2"].cached_tokens == 1255
 
 
+def test_where_rows_can_be_resized_a_kept_one_takes_what_it_holds_and_gets_room_again() -> None:
+    backend = HashingBackend(can_resize=True)
+    subject = scheduler(backend)
+    prompt = prompt_of(100)
+    answer(subject, job("a", prompt, 50))
+    assert subject.reserved_tokens == sum(backend.rooms.values()) == 149
+    assert (subject.pulse().row_tokens, subject.pulse().kept_tokens) == ([], [149])
+    tokens, end = answer(subject, job("b", prompt, 900))
+    assert (end.cached_tokens, backend.opened) == (100 - REREAD_TOKENS, 1)
+    assert tokens == cold(job("b", prompt, 900))
+
+
+def test_where_rows_can_be_resized_an_answer_that_outgrows_its_row_stays_in_it() -> None:
+    backend = HashingBackend(can_resize=True)
+    subject = scheduler(backend, kept_rows=0)
+    tokens, end = answer(subject, job("a", prompt_of(100), None))
+    assert (end.finish_reason, len(tokens)) == ("length", CONTEXT - 100)
+    assert (backend.opened, backend.read_tokens, backend.most_reserved) == (1, CONTEXT - 1, CONTEXT)
+    assert tokens == cold(job("a", prompt_of(100), None))
+
+
+def test_a_row_grows_in_place_only_if_nobody_who_came_before_waits_for_the_room() -> None:
+    backend = HashingBackend(can_resize=True)
+    subject = scheduler(backend, kept_rows=0, context=1024, concurrent=2)
+    expected = {name: cold_in(1024, job(name, prompt_of(200, seed=ord(name)), None)) for name in "abc"}
+    for name in "abc":
+        subject.submit(job(name, prompt_of(200, seed=ord(name)), None))
+    events = run(subject)
+    assert {name: tokens_of(events, name) for name in "abc"} == expected
+    ends = [event.request_id for event in events if isinstance(event, Finished)]
+    assert ends == ["a", "b", "c"]
+    assert backend.most_reserved <= 1024
+
+
+def cold_in(context: int, task: Job) -> list[int]:
+    return answer(scheduler(HashingBackend(), kept_rows=0, context=context), task)[0]
+
+
 actions = st.lists(
     st.one_of(
         # A prompt is the beginning of one of three texts and a number of tokens of its own.
@@ -430,6 +476,7 @@ actions = st.lists(
     kept_rows=st.integers(0, 3),
     can_copy=st.booleans(),
     can_rewind=st.booleans(),
+    can_resize=st.booleans(),
     copies_fail=st.booleans(),
 )
 def test_whatever_is_kept_answers_are_those_without_and_the_budget_holds(
@@ -438,9 +485,10 @@ def test_whatever_is_kept_answers_are_those_without_and_the_budget_holds(
     kept_rows: int,
     can_copy: bool,
     can_rewind: bool,
+    can_resize: bool,
     copies_fail: bool,
 ) -> None:
-    backend = HashingBackend(can_copy=can_copy, can_rewind=can_rewind)
+    backend = HashingBackend(can_copy=can_copy, can_rewind=can_rewind, can_resize=can_resize)
     backend.copies_fail = copies_fail
     context = 1024
     subject = scheduler(backend, kept_rows=kept_rows, context=context, concurrent=concurrent)

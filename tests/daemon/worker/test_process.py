@@ -65,7 +65,7 @@ class Worker:
         )
         self._messages: queue.Queue[ToDaemon | None] = queue.Queue()
         self.seen: list[ToDaemon] = []
-        self.pulses: queue.Queue[None] = queue.Queue()
+        self.pulses: queue.Queue[Pulse] = queue.Queue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -120,7 +120,7 @@ class Worker:
                 message = decode(file.read(int.from_bytes(header, "big")))
                 assert isinstance(message, ToDaemon)
                 if isinstance(message, Pulse):  # comes at any time
-                    self.pulses.put(None)
+                    self.pulses.put(message)
                 else:
                     self._messages.put(message)
         self._messages.put(None)
@@ -382,6 +382,19 @@ def test_signs_of_life_come_from_the_start_on_and_while_there_is_nothing_to_do(
     for _ in range(2):
         worker.pulses.get(timeout=2 * PULSE_S)
     assert time.monotonic() - ready_s > PULSE_S
+
+
+def test_what_rows_take_is_told_when_the_last_answer_has_ended(worker: Worker, tiny_model: Path) -> None:
+    worker.load(tiny_model)
+    worker.send(ask("rows", max_tokens=20))
+    prompt_tokens = worker.next_of(Accepted).prompt_tokens
+    finished(worker, "rows")
+    said = Pulse()
+    while not said.kept_tokens:
+        said = worker.pulses.get(timeout=TIMEOUT_S)
+    assert (said.row_tokens, said.cache_tokens) == ([], 2048)
+    # The last token of an answer is never read.
+    assert said.kept_tokens == [said.reserved_tokens] == [prompt_tokens + 20 - 1]
 
 
 def test_what_is_kept_ready_is_small_and_knows_nothing_of_database_and_web() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.worker.rooms import Room, Rooms
+from daemon.worker.rooms import Room, Rooms, rows_of
 
 ROOMS = Rooms(context_tokens=8192, cache_tokens=8192, max_concurrent=4)
 
@@ -75,3 +75,13 @@ def test_with_more_room_than_a_context_shares_are_larger_but_none_is_beyond_the_
     assert (rooms.first(16, None), rooms.first(16, 3000)) == (1024, 2048)
     room = rooms.with_next_turn(2048, 2048, running_tokens=0, running_rows=0, is_last=True)
     assert (room.tokens, room.most_tokens) == (2048, 2048)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cache", "is_batched", "rows"),
+    [(0, 8192, True, 8), (0, 4096, True, 8), (0, 4095, True, 4), (0, 8192, False, 4), (3, 8192, True, 3)],
+)
+def test_eight_requests_run_at_once_in_batches_with_room_for_each_and_else_four(
+    asked: int, cache: int, is_batched: bool, rows: int
+) -> None:
+    assert rows_of(asked, cache, is_batched=is_batched) == rows

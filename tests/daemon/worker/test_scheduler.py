@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.pool.protocol import Accepted, Delta, Failed, Finished, ToDaemon
+from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Pulse, ToDaemon
 from daemon.worker.answer import AnswerText
 from daemon.worker.logprobs import Logprobs
 from daemon.worker.reasoning import ReasoningSplitter
@@ -59,6 +59,7 @@ class FakeBackend:
 
     can_copy = False
     can_verify = False
+    can_resize = False
 
     def open(self, room_tokens: int, adapter: str | None = None) -> int:
         if room_tokens in self.broken_tokens:
@@ -87,6 +88,9 @@ class FakeBackend:
 
     def rewind(self, row: int, length: int) -> None:
         del self.rows[row][length:]
+
+    def resize(self, row: int, room_tokens: int) -> None:
+        raise GenerationFailed("rooms stay")
 
     def copy(self, row: int, length: int, room_tokens: int) -> int:
         raise GenerationFailed("no copies")
@@ -287,6 +291,17 @@ def test_reserved_room_is_prompt_and_answer_rounded_up_and_at_most_the_context()
 
 
 NEVER = -1
+
+
+def test_what_rows_take_is_told_with_the_pulse() -> None:
+    subject = scheduler(FakeBackend())
+    subject.submit(job("a", range(1, 100), max_tokens=100))
+    subject.submit(job("b", range(1, 300), max_tokens=100))
+    assert subject.pulse() == Pulse(cache_tokens=CONTEXT)
+    subject.step()
+    assert subject.pulse() == Pulse(row_tokens=[256, 512], reserved_tokens=768, cache_tokens=CONTEXT)
+    run(subject)
+    assert subject.pulse() == Pulse(cache_tokens=CONTEXT)
 
 
 def test_requests_of_unknown_length_share_the_context_and_run_together() -> None:

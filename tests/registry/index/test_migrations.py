@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import registry.index.migrations
-from registry.index.experience import engine_proof_columns, evaluation_columns, measurement_columns
+from registry.index.experience import engine_proof_columns, evaluation_columns, measurement_columns, tuning_columns
 from registry.index.migrations import HEAD
 from registry.index.pins import StoredPin, pin_columns
 from registry.index.presets import preset_columns
@@ -32,6 +32,7 @@ from registry.index.tables import (
     PinRow,
     PresetRow,
     ProblemRow,
+    TuningRow,
     VerificationRow,
 )
 from registry.model import (
@@ -50,7 +51,7 @@ from registry.model import (
     Verification,
 )
 from registry.store import Registry
-from tests.registry.samples import MEASURED, PROVEN, RICH, SAID
+from tests.registry.samples import MEASURED, PROVEN, RICH, SAID, TUNED
 
 PHI = replace(RICH, name="Phi-4", fingerprint="f1", content="")
 
@@ -190,6 +191,16 @@ def test_keys_are_lost_on_the_way_down_and_nothing_else(first_schema: Path) -> N
         assert (opened.api_keys(), opened.get("Phi-4:5"), len(opened.pins())) == ((), PHI, 2)
 
 
+def test_tunings_are_lost_on_the_way_down_and_nothing_else(first_schema: Path) -> None:
+    with Registry.open(first_schema) as opened:
+        opened.set_preset(Preset(name="p", base="Phi-4"))
+        opened.record_tuning(replace(TUNED, model_id="Phi-4:5", content=""))
+        assert len(opened.tunings()) == 1
+    _migrated(first_schema, "0006")
+    with Registry.open(first_schema) as opened:
+        assert (opened.tunings(), len(opened.presets()), opened.get("Phi-4:5")) == ((), 1, PHI)
+
+
 def test_presets_are_lost_on_the_way_down_and_nothing_else(first_schema: Path) -> None:
     with Registry.open(first_schema) as opened:
         opened.set_preset(Preset(name="p", base="Phi-4"))
@@ -231,5 +242,6 @@ def test_every_column_is_written() -> None:
     assert set(preset_columns(Preset(name="p", base="m"))) == set(PresetRow.model_fields)
     assert set(measurement_columns(1, MEASURED)) == set(MeasurementRow.model_fields)
     assert set(engine_proof_columns(1, PROVEN)) == set(EngineProofRow.model_fields)
+    assert set(tuning_columns(1, TUNED)) == set(TuningRow.model_fields)
     assert set(evaluation_columns(StoredEvaluation(1, 1, SAID))) == set(EvaluationRow.model_fields)
     assert set(key_columns(ApiKey("n", KeyScope.USE, "00", 0.0))) == set(ApiKeyRow.model_fields)

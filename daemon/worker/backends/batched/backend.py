@@ -31,6 +31,7 @@ class BatchedBackend:
     """
 
     can_copy = True
+    can_resize = True
 
     def __init__(self, calls: Calls, arena: Arena, *, context_tokens: int, can_verify: bool) -> None:
         self.can_verify = can_verify
@@ -44,8 +45,7 @@ class BatchedBackend:
     def open(self, room_tokens: int, adapter: str | None = None) -> int:
         if adapter is not None:
             raise GenerationFailed(f"The adapter {adapter!r:.100} cannot be used in a batch.")
-        if room_tokens > self._context_tokens:
-            raise GenerationFailed(f"A row of {room_tokens} tokens is over the {self._context_tokens} of the model.")
+        self._check_room(room_tokens)
         taken = {row.slot for row in self._rows.values()}
         free = [slot for slot in range(self._arena.slots) if slot not in taken]
         if not free:
@@ -82,6 +82,13 @@ class BatchedBackend:
             raise GenerationFailed(f"A row of {kept.length} tokens cannot be cut to {length}.")
         kept.length = length
 
+    def resize(self, row: int, room_tokens: int) -> None:
+        resized = self._rows[row]
+        self._check_room(room_tokens)
+        if room_tokens < resized.length:
+            raise GenerationFailed(f"A row of {resized.length} tokens has no room in {room_tokens}.")
+        resized.room_tokens = room_tokens
+
     def copy(self, row: int, length: int, room_tokens: int) -> int:
         source = self._rows[row]
         if length > min(source.length, room_tokens):
@@ -96,6 +103,10 @@ class BatchedBackend:
         closed = self._rows.pop(row, None)
         if closed is not None:
             self._arena.release(closed.slot)
+
+    def _check_room(self, room_tokens: int) -> None:
+        if room_tokens > self._context_tokens:
+            raise GenerationFailed(f"A row of {room_tokens} tokens is over the {self._context_tokens} of the model.")
 
     def _read(self, row: _Row, tokens: Sequence[int], *, wants_all: bool = False) -> Logits:
         refused = self._why_not(row, tokens)

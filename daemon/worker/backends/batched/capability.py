@@ -2,7 +2,9 @@
 
 Everything a row keeps must be in caches that only ``GroupQueryAttention`` reads and writes: that operator takes each
 row's own length from the attention mask. Whatever else a graph has, a graph without other state cannot mix rows, and
-where positions decide something for the whole batch (control flow), it is refused. What is accepted here is still
+where positions decide something for the whole batch (control flow), it is refused. One such decision can be kept
+from being made: which rotary tables count (LongRoPE) depends on the longest row, and up to a length it is the same
+tables for all. What is accepted here is still
 compared with onnxruntime-genai before it is used (``daemon.worker.backends.batched.proof``).
 """
 
@@ -58,7 +60,9 @@ class BatchedDecoder:
     """The decoder in the file ``graph``: names of its inputs and outputs, and their types.
 
     ``head`` is where its last part can be told which positions to compute; None: it computes all, or, where
-    ``has_all_positions`` is False, only the last one.
+    ``has_all_positions`` is False, only the last one. ``least_slot_tokens``: layers that may keep a window only want
+    a cache that holds it, however short the rows are. ``most_tokens``: with longer rows other rotary tables would count
+    for all rows; None: there are no others.
     """
 
     graph: Path
@@ -72,6 +76,8 @@ class BatchedDecoder:
     caches: tuple[Cache, ...]
     head: Head | None
     has_all_positions: bool
+    least_slot_tokens: int = 0
+    most_tokens: int | None = None
 
     @property
     def kv_token_bytes(self) -> int:
@@ -120,6 +126,7 @@ def _described(graph: Path, decoder: Mapping[str, Any], wiring: Wiring) -> Batch
         for name in ("input_ids", "attention_mask", "position_ids")
         if name != "position_ids" or str(inputs.get(name) or name) in given
     ]
+    most_tokens = _most_tokens(wiring, token_inputs[1])
     layers = _attention_layers(wiring)
     unknown = given.keys() - set(token_inputs) - {past for layer in layers for past in layer.inputs[_PAST]}
     missing = [name for name in token_inputs if name not in given]
@@ -142,13 +149,51 @@ def _described(graph: Path, decoder: Mapping[str, Any], wiring: Wiring) -> Batch
         caches=caches,
         head=head.place,
         has_all_positions=head.sees_all_positions,
+        least_slot_tokens=max(_window(layer) for layer in layers),
+        most_tokens=most_tokens,
     )
 
 
+def _window(layer: WiredNode) -> int:
+    """Tokens that its cache has to hold at least. In a longer one nothing is given up, and nothing moves."""
+    size = layer.attributes.get("local_window_size", -1)
+    return size if layer.attributes.get("sliding_window_cache") and isinstance(size, int) else 0
+
+
+def _most_tokens(wiring: Wiring, mask: str) -> int | None:
+    """Up to which length of the longest row nothing is decided for all rows; None: it never is.
+
+    Raises NotBatchable where something else decides, or something else is decided than which constants count.
+    """
+    makers = {name: node for node in wiring.nodes for name in node.outputs}
+    limits = []
+    for place, node in enumerate(wiring.nodes):
+        if node.op_type in _CONTROL_FLOW:
+            limit = _limit_of(node, makers, wiring, mask) if place in wiring.switches else None
+            if limit is None:
+                raise NotBatchable(f"decides something for the whole batch at once ({node.op_type})")
+            limits.append(limit)
+    return min(limits, default=None)
+
+
+def _limit_of(switch: WiredNode, makers: Mapping[str, WiredNode], wiring: Wiring, mask: str) -> int | None:
+    """The number that the width of ``mask`` is compared with; None where that is not what is compared."""
+    greater = makers.get(switch.inputs[0])
+    if greater is None or greater.op_type != "Greater":
+        return None
+    width, limit = greater.inputs
+    gather = makers.get(width)
+    shape = makers.get(gather.inputs[0]) if gather is not None and gather.op_type == "Gather" else None
+    is_width = (
+        gather is not None
+        and wiring.numbers.get(gather.inputs[1]) == 1
+        and shape is not None
+        and (shape.op_type, shape.inputs) == ("Shape", (mask,))
+    )
+    return wiring.numbers.get(limit) if is_width else None
+
+
 def _attention_layers(wiring: Wiring) -> list[WiredNode]:
-    flow = next((node.op_type for node in wiring.nodes if node.op_type in _CONTROL_FLOW), None)
-    if flow is not None:
-        raise NotBatchable(f"decides something for the whole batch at once ({flow})")
     layers = [node for node in wiring.nodes if node.op_type == _ATTENTION]
     if not layers:
         raise NotBatchable(f"has no {_ATTENTION}")

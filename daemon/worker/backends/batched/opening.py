@@ -68,7 +68,8 @@ def _opened(decoder: BatchedDecoder, wanted: Wanted) -> BatchedBackend:
             is_spinning=wanted.is_spinning,
             library=wanted.library,
         )
-        arena = Arena(decoder.caches, slots=wanted.slots, length=wanted.context_tokens)
+        length = max(wanted.context_tokens, decoder.least_slot_tokens)
+        arena = Arena(decoder.caches, slots=wanted.slots, length=length)
         calls = Calls(session, decoder, arena, context_tokens=wanted.context_tokens)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -26,8 +26,9 @@ def described(folder: Path) -> BatchedDecoder:
     return batched_decoder(folder, read_config(folder), ExecutionProvider.CPU, has_adapters=False)
 
 
-def generator(folder: Path) -> GeneratorBackend:
-    return GeneratorBackend(og.Model(engine_config(folder, read_config(folder), ExecutionProvider.CPU, threads=1)))
+def generator(folder: Path, *, least_tokens: int = 0) -> GeneratorBackend:
+    model = og.Model(engine_config(folder, read_config(folder), ExecutionProvider.CPU, threads=1))
+    return GeneratorBackend(model, least_tokens=least_tokens)
 
 
 class CallsWithoutMemory(Calls):

@@ -12,12 +12,13 @@ import onnx
 import pytest
 
 from daemon.pool.failures import FailureKind, kind_of_request
-from daemon.pool.protocol import Failed
+from daemon.pool.protocol import Failed, Finished, Generate, Load
 from daemon.worker.backends.batched.proof import is_same
 from daemon.worker.backends.generator import GeneratorBackend
+from daemon.worker.loading import load_engine
 from daemon.worker.sampling import Logits
 from registry.errors import GenerationFailed
-from scripts.model_factory import write_preset
+from scripts.model_factory import Quantization, write_preset
 from tests.daemon.worker.batched.opened import CONTEXT_TOKENS, SLOTS, Batched, described, generator
 
 VOCABULARY = 320
@@ -197,6 +198,59 @@ def test_forms_of_attention_are_the_same_in_a_batch(tmp_path: Path, attributes: 
     assert np.abs(is_other_model).max() > FP32_TOLERANCE
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int4"])
+@pytest.mark.parametrize("form", ["takes_positions", "qk_norm", "half_cache"])
+def test_forms_of_decoders_are_the_same_in_a_batch(tmp_path: Path, form: str, precision: str) -> None:
+    """Rotary embeddings by position ids, norms of queries and keys, and a cache in fp16."""
+    changes: dict[str, Any] = {form: True, **({"model_type": "qwen3"} if form == "qk_norm" else {})}
+    folder = write_preset("tiny", tmp_path / form, quantization=Quantization.parse(precision), **changes)
+    decoder = described(folder)
+    assert (decoder.position_ids is not None, decoder.caches[0].dtype) == (
+        form == "takes_positions",
+        np.float16 if form == "half_cache" else np.float32,
+    )
+    # In fp16 a sum in another order may be rounded otherwise.
+    twins = Twins(folder, "half" if form == "half_cache" else precision, seed=6)
+    for _ in range(80):
+        twins.step()
+
+
+def test_rows_may_be_longer_than_a_window_and_are_cut_and_copied_all_the_same(tmp_path: Path) -> None:
+    """The generator keeps no more than the window, and can be cut no more: it reads everything anew instead."""
+    folder = write_preset("tiny", tmp_path / "window", quantization=Quantization.FP32, window=48)
+    assert described(folder).least_slot_tokens == 48
+    ours, theirs = Batched(folder), generator(folder, least_tokens=48)
+    prompt = tokens(1, 200)
+    row = ours.open(CONTEXT_TOKENS)
+
+    def expected(held: list[int]) -> Logits:
+        return theirs.extend(theirs.open(CONTEXT_TOKENS), held)
+
+    for start in range(0, 200, 30):
+        logits = ours.extend(row, prompt[start : start + 30])
+        assert_equal("fp32", logits, expected(prompt[: start + 30]))
+    ours.rewind(row, 90)
+    assert_equal("fp32", ours.extend(row, prompt[90:150]), expected(prompt[:150]))
+    copy = ours.copy(row, 100, CONTEXT_TOKENS)
+    one, other = ours.decode([(row, 5), (copy, 6)])
+    assert_equal("fp32", one, expected([*prompt[:150], 5]))
+    assert_equal("fp32", other, expected([*prompt[:100], 6]))
+
+
+@pytest.mark.parametrize("kind", ["batched", "generator"])
+def test_a_context_shorter_than_the_window_is_answered(tmp_path: Path, kind: str) -> None:
+    folder = write_preset("tiny", tmp_path / "window", window=600)
+    load = Load(
+        path=str(folder), execution_provider="cpu", threads=1, context_tokens=256, max_concurrent=2, engine=kind
+    )
+    engine, ready = load_engine(load)
+    assert (ready.engine, ready.is_proven) == (kind, True if kind == "batched" else None)
+    events = engine.handle(Generate(request_id="a", messages=[{"role": "user", "content": "Hi"}], max_tokens=5))
+    while not engine.is_idle:
+        events += engine.step()
+    assert isinstance(events[-1], Finished)
+
+
 def test_a_row_that_is_full_fails_and_the_others_of_its_batch_go_on(models: Mapping[str, Path]) -> None:
     backend = Batched(models["int4"])
     full, free = backend.open(4), backend.open(8)
@@ -269,6 +323,24 @@ def test_no_more_rows_than_there_are_and_one_that_is_closed_makes_room(models: M
 def test_more_room_than_the_model_has_fails(models: Mapping[str, Path]) -> None:
     with pytest.raises(GenerationFailed, match="over the 512"):
         Batched(models["int4"]).open(CONTEXT_TOKENS + 1)
+
+
+def test_a_row_gets_more_room_or_less_but_never_less_than_it_holds(models: Mapping[str, Path]) -> None:
+    backend, other = Batched(models["int4"]), generator(models["int4"])
+    row, twin = backend.open(4), other.open(CONTEXT_TOKENS)
+    backend.extend(row, [1, 2, 3, 4])
+    backend.resize(row, 8)
+    backend.extend(row, [5, 6])
+    backend.resize(row, 6)
+    with pytest.raises(GenerationFailed, match="max length"):
+        backend.extend(row, [7])
+    with pytest.raises(GenerationFailed, match="no room in 5"):
+        backend.resize(row, 5)
+    with pytest.raises(GenerationFailed, match="over the 512"):
+        backend.resize(row, CONTEXT_TOKENS + 1)
+    backend.resize(row, CONTEXT_TOKENS)
+    other.extend(twin, [1, 2, 3, 4, 5, 6])
+    assert_equal("int4", backend.extend(row, [7]), other.extend(twin, [7]))
 
 
 def test_a_row_cannot_be_cut_or_copied_beyond_what_it_holds(models: Mapping[str, Path]) -> None:

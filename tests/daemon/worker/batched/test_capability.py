@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from daemon.worker.backends.batched.capability import NotBatchable, batched_decoder
 from daemon.worker.folder import read_config
 from registry.model import ExecutionProvider
+from scripts.model_factory import write_preset
 from scripts.model_factory.decoder_sketch import LINEAR_ATTENTION, DecoderSketch
 from tests.daemon.worker.batched.opened import described
 
@@ -85,6 +86,40 @@ def test_what_a_configuration_rules_out(folder: Path, change: Callable[[dict[str
 def test_a_window_that_the_graph_itself_keeps_is_no_hindrance(folder: Path) -> None:
     window = {"window_size": 64, "slide_key_value_cache": False, "slide_inputs": False}
     described(configured(folder, lambda c: c["model"]["decoder"].update(sliding_window=window)))
+
+
+def with_two_tables(folder: Path) -> Path:
+    return write_preset("tiny", folder, original_context_tokens=256, model_type="phi3")
+
+
+def test_rotary_tables_that_depend_on_the_longest_row_bound_the_length_of_all(tmp_path: Path) -> None:
+    assert described(with_two_tables(tmp_path / "long")).most_tokens == 256
+    assert described(write_preset("tiny", tmp_path / "plain")).most_tokens is None
+
+
+def _with_work_in_a_branch(graph: onnx.GraphProto) -> None:
+    (switch,) = [node for node in graph.node if node.op_type == "If"]
+    branch = switch.attribute[0].g
+    branch.node.append(helper.make_node("Neg", [branch.output[0].name], ["unused"]))
+
+
+def _with_another_condition(graph: onnx.GraphProto) -> None:
+    (greater,) = [node for node in graph.node if node.op_type == "Greater"]
+    greater.op_type = "Less"
+
+
+def _with_another_axis(graph: onnx.GraphProto) -> None:
+    (greater,) = [node for node in graph.node if node.op_type == "Greater"]
+    (gather,) = [node for node in graph.node if node.output[0] == greater.input[0]]
+    gather.input[1] = greater.input[1]
+
+
+@pytest.mark.parametrize("change", [_with_work_in_a_branch, _with_another_condition, _with_another_axis])
+def test_whatever_else_is_decided_for_all_rows_is_refused(
+    tmp_path: Path, change: Callable[[onnx.GraphProto], None]
+) -> None:
+    folder = with_two_tables(tmp_path / "long")
+    assert "whole batch at once (If)" in why_not(changed(folder, change))
 
 
 def test_other_devices_and_adapters_are_for_the_other_engine(folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""Holds the batched engine beside onnxruntime-genai on folders of onnxruntime-genai's own model builder."""
