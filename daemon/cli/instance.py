@@ -29,11 +29,12 @@ class Instance:
     descriptor: int
 
     def is_at(self, url: str | None) -> None:
-        """Leave word for those who come and find the lock held."""
+        """Leave word for those who come and find the lock held; without room on the disk they get none."""
         said = json.dumps({"pid": os.getpid(), "url": url}).encode()
-        os.lseek(self.descriptor, 0, os.SEEK_SET)
-        os.ftruncate(self.descriptor, 0)
-        os.write(self.descriptor, said)
+        with contextlib.suppress(OSError):
+            os.lseek(self.descriptor, 0, os.SEEK_SET)
+            os.ftruncate(self.descriptor, 0)
+            os.write(self.descriptor, said)
 
 
 @contextlib.contextmanager

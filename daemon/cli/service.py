@@ -23,7 +23,7 @@ OWN_FILES = (
     "daemon.json",
     "daemon.lock",
     "hardware.json",
-    "slmreg.log*",
+    "slmreg.jsonl*",
     "service.log*",
 )
 

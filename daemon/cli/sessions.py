@@ -15,6 +15,7 @@ from daemon.durations import as_keep_alive
 
 _WORDS = ("ID", "STATE", "DEVICE", "ENGINE")
 _FIGURES = ("MEMORY", "KV", "CONTEXT", "THREADS", "ACTIVE", "QUEUED", "UNTIL", "PID")
+_NOTHING = {"running": False, "pid": None, "url": None, "version": None, "models": 0, "sessions": 0, "uptime_s": 0}
 
 
 def _daemon() -> HttpBackend:
@@ -32,20 +33,12 @@ def status(ctx: click.Context, as_json: bool) -> None:
     """
     found = find_any()
     if found is None:
-        nothing = {
-            "running": False,
-            "pid": None,
-            "url": None,
-            "version": None,
-            "models": 0,
-            "sessions": 0,
-            "uptime_s": 0,
-        }
-        print_json(nothing) if as_json else say("No slmreg daemon is running. Start it with `slmreg serve`.")
+        print_json(_NOTHING) if as_json else say("No slmreg daemon is running. Start it with `slmreg serve`.")
         ctx.exit(1)
     if found.whose is not None:
         say(f"No daemon of this home runs; this one is {found.whose}, and other commands do not ask it.")
-    facts = {**(found.facts or {"running": True, "pid": found.running.pid or None}), "url": found.running.url}
+    known = found.facts or {"running": True, "pid": found.running.pid or None}
+    facts = {**_NOTHING, **known, "url": found.running.url}
     if as_json:
         print_json(facts)
     elif found.facts is None:

@@ -27,9 +27,6 @@ _SYSTEM = re.compile(r"/(?:proc|sys|dev)\b")
 # Replaced as whole words, these would only make a text hard to read.
 _COMMON = frozenset({"root", "user", "admin", "localhost", "slmreg"})
 
-_LINE = re.compile(
-    r"^(?P<time>\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-][\d:]+)?) (?P<level>[A-Z]+) (?P<logger>[\w.]+) ?(?P<said>.*)"
-)
 _EVENT = re.compile(r"^[a-z_]+(?:\.[a-z_]+)+$")
 _FIELD = re.compile(r"""(\w+)=('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\S+)""")
 _FRAME = re.compile(
@@ -39,14 +36,12 @@ _RAISED = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|
 _NUMBER = re.compile(r"^-?\d+(?:\.\d+)?$")
 # Fields of lines in JSON: what they look like when they hold what they should.
 _JSON_FORMS = {
-    **dict.fromkeys(("time", "ts", "timestamp"), re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.,+Z-]+")),
-    "event": _EVENT,
+    "time": re.compile(r"\d{4}-\d\d-\d\dT[\d:.+Z-]+"),
     "level": re.compile(r"[A-Za-z]{1,8}"),
     "logger": re.compile(r"(?:slmreg|uvicorn|asyncio)[\w.]*"),
 }
 # Fields of log lines whose values are words of slmreg's own.
 _HARMLESS = frozenset({"status", "code", "kind", "state", "method", "device", "engine", "why", "searched"})
-_SERIOUS = frozenset({"ERROR", "CRITICAL"})
 
 
 class Scrubber:
@@ -97,16 +92,15 @@ def _harmless(value: Any, kind: Any) -> Any:
 
 
 def harmless_log(lines: Iterable[str]) -> Iterator[str]:
-    """Time, level, logger and event of each line, its numbers, and where an error was raised; nothing that was said."""
-    is_serious = False
+    """Of lines in JSON what is known to tell nothing: time, level, logger, event, numbers, and where an error was
+    raised."""
     for line in lines:
-        if line.startswith("{"):
-            yield from _harmless_json(line)
-        elif (found := _LINE.match(line)) is not None:
-            is_serious = found["level"] in _SERIOUS
-            yield " ".join([found["time"], found["level"], found["logger"], *_harmless_words(found["said"])])
-        elif is_serious:
-            yield from (f"  {word}" for word in _harmless_trace([line]))
+        try:
+            fields = json.loads(line)
+        except ValueError:  # cut off
+            continue
+        if isinstance(fields, dict):
+            yield json.dumps({name: _harmless_field(name, value) for name, value in fields.items()})
 
 
 def _harmless_words(said: str) -> Iterator[str]:
@@ -114,15 +108,6 @@ def _harmless_words(said: str) -> Iterator[str]:
     yield event if _EVENT.match(event) else "..."
     for name, value in _FIELD.findall(rest):
         yield f"{name}={value if _is_harmless(name, value) else '...'}"
-
-
-def _harmless_json(line: str) -> Iterator[str]:
-    try:
-        fields = json.loads(line)
-    except ValueError:
-        return
-    if isinstance(fields, dict):
-        yield json.dumps({name: _harmless_field(name, value) for name, value in fields.items()})
 
 
 def _harmless_field(name: str, value: Any) -> Any:

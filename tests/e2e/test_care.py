@@ -271,7 +271,9 @@ def test_a_bundle_for_a_bug_report_holds_nothing_private(home: Home, tiny: Path,
     put(tiny, home.models / "canary-model")
     put(tiny, home.models / "canary broken").joinpath("model.onnx").write_bytes(b"\x08")
     (home.path / "config.toml").write_text('deny = ["canary*"]\nallowed_hosts = ["canary.example"]\n', encoding="utf-8")
-    (home.path / "daemon.log").write_text("2026-11-27 09:14:04,123 INFO slmreg prompt canary\n", encoding="utf-8")
+    (home.path / "logs").mkdir()
+    line = {"time": "2026-11-27T09:14:04Z", "level": "info", "logger": "slmreg", "message": "prompt canary"}
+    (home.path / "logs" / "slmreg.jsonl").write_text(f"{json.dumps(line)}\n", encoding="utf-8")
     secret = slmreg(home, "key", "create", "canary-key").stdout.strip()
     person = {"HOME": str(tmp_path / "canary home"), "USER": "canaryuser", "LOGNAME": "canaryuser"}
     bundle = tmp_path / "report.zip"
@@ -293,7 +295,7 @@ def test_a_bundle_for_a_bug_report_holds_nothing_private(home: Home, tiny: Path,
     assert host in ("", "localhost") or re.search(rf"\b{re.escape(host)}\b", everything) is None
     assert "graph_invalid" in told["doctor.json"]
     assert "onnxruntime-genai" in told["versions.json"]
-    assert told["log.txt"] == "2026-11-27 09:14:04,123 INFO slmreg ...\n"
+    assert json.loads(told["log.txt"]) == {**line, "message": "..."}
 
 
 def test_the_doctor_says_who_has_the_port(home: Home) -> None:

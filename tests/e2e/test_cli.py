@@ -218,7 +218,7 @@ def test_an_empty_path_is_wrong_usage_and_not_the_current_folder(home: Home) -> 
 def test_a_run_folder_that_cannot_be_written_is_one_clear_line(home: Home) -> None:
     home.path.joinpath("run").write_text("in the way", encoding="utf-8")
     done = slmreg(home, "serve", "--port", "0")
-    assert (done.returncode, "daemon.json cannot be written" in done.stderr) == (1, True)
+    assert (done.returncode, "daemon.lock cannot be written" in done.stderr) == (1, True)
 
 
 def test_a_bad_setting_is_one_clear_line(home: Home) -> None:

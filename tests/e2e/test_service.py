@@ -21,9 +21,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from daemon.cli import main
+from daemon.cli.daemon_link import find_daemon
+from daemon.cli.discovery import find_any
 from daemon.service import here
 from daemon.service.deployment import Record
-from tests.e2e.conftest import Home, wait_for
+from tests.e2e.conftest import Home, Served, wait_for
 from tests.e2e.test_lifecycle import lives
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and Unix sockets")
@@ -189,16 +191,11 @@ def test_of_several_that_start_at_once_one_serves_and_the_others_say_so(home: Ho
     assert is_clean(home)
 
 
-@pytest.mark.parametrize("moment", ["lock", "address", "run file"])
+@pytest.mark.parametrize("moment", ["lock", "run file"])
 def test_asked_to_stop_while_it_starts_it_ends_as_if_it_ran(home: Home, start: Starts, moment: str) -> None:
-    lock = home.path / "run" / "daemon.lock"
-    reached = {
-        "lock": lock.exists,
-        "address": lambda: lock.exists() and b"http" in lock.read_bytes(),
-        "run file": run_file(home).exists,
-    }
     daemon = start()
-    wait_for(reached[moment], moment)
+    reached = {"lock": run_file(home).with_suffix(".lock"), "run file": run_file(home)}
+    wait_for(reached[moment].exists, moment)
     children = psutil.Process(daemon.pid).children(recursive=True)
     daemon.send_signal(signal.SIGTERM)
     assert daemon.wait(PATIENCE_S) == 0
@@ -249,8 +246,16 @@ def slmreg(environment: dict[str, str | None], *arguments: str) -> Result:
     return done
 
 
-def test_two_users_each_have_their_own_and_are_told_of_the_other(home: Home, tmp_path: Path, stranger: int) -> None:
-    served = home.start()
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A daemon that others come upon; its home has no roots of its own."""
+    path = tmp_path_factory.mktemp("served")
+    with contextlib.ExitStack() as stack:
+        yield Home(path / "home", path / "models", stack).start()
+
+
+def test_two_users_each_have_their_own_and_are_told_of_the_other(served: Served, tmp_path: Path, stranger: int) -> None:
+    home = served.home
     port = served.url.rsplit(":", 1)[1]
     other_home = str(tmp_path / "other")
 
@@ -267,15 +272,16 @@ def test_two_users_each_have_their_own_and_are_told_of_the_other(home: Home, tmp
     assert slmreg(other, "ps").exit_code == 1
     assert f"OPENAI_BASE_URL={served.url}/v1" in slmreg(other, "env", "--shell", "bash").stdout
     assert slmreg({**other, "SLMREG_PORT": str(stranger)}, "status").exit_code == 1
-    second = Home(tmp_path / "other", home.models, home.stack).start()
-    assert second.url != served.url
-    assert served.url in slmreg(dict(home.environment), "status").stdout
-    assert second.url in slmreg(other, "status").stdout
+    with contextlib.ExitStack() as stack:
+        second = Home(tmp_path / "other", home.models, stack).start()
+        assert second.url != served.url
+        assert served.url in slmreg(dict(home.environment), "status").stdout
+        assert second.url in slmreg(other, "status").stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd")
-def test_a_service_with_a_home_of_its_own_is_found_from_any_shell(home: Home, tmp_path: Path) -> None:
-    served = home.start()
+def test_a_service_with_a_home_of_its_own_is_found_from_any_shell(served: Served, tmp_path: Path) -> None:
+    home = served.home
     user = tmp_path / "user"
     unit = user / "systemd" / "user" / "slmreg.service"
     unit.parent.mkdir(parents=True)
@@ -306,9 +312,6 @@ def test_a_service_of_the_system_tells_everybody_where_it_is_and_nobody_its_key(
     daemon = start(RUNTIME_DIRECTORY=str(public))
     wait_for(lambda: (public / "daemon.json").exists() and run_file(home).exists(), "both files")
     wait_for(lambda: (public / "daemon.json").stat().st_mode & 0o777 == 0o644, "it to be readable")
-    from daemon.cli.daemon_link import find_daemon
-    from daemon.cli.discovery import find_any
-
     own = find_daemon(run_file(home))
     found = find_any({"SLMREG_HOME": str(tmp_path / "other"), "SLMREG_PORT": "9"}, public / "daemon.json")
     assert own is not None

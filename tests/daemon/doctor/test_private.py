@@ -37,16 +37,10 @@ MESSAGES = [
     "Bearer canarytoken, sk-slmreg-canary0123, http://canary:canary@127.0.0.1/v1",
 ]
 LOG = """\
-2026-11-27 09:14:03,123 INFO slmreg model.added id=canary:1 status=ready path=/mnt/canary/x count=12
-2026-11-27 09:14:04,123 INFO slmreg.answers prompt canary words=3 "canary
-canary second line of a prompt
-canary.Error
-2026-11-27 09:14:05,123 ERROR slmreg scan.failed
-Traceback (most recent call last):
-  File "/home/canaryuser/site-packages/daemon/upkeep.py", line 12, in _canary
-    raise ValueError("canary")
-registry.errors.DatabaseError: canary
-{"time": "2026-11-27T09:14:05Z", "level": "info", "event": "request.done", "path": "canary", "seconds": 1.5}
+{"time": "2026-11-27T09:14:03Z", "level": "info", "logger": "slmreg", \
+"message": "model.added id=canary:1 status=ready path=/mnt/canary/x count=12"}
+a line of canary that is no JSON
+{"time": "2026-11-27T09:14:04Z", "level": "info", "logger": "slmreg.access", "path": "canary", "seconds": 1.5}
 {"message": "canary asks", "time": "canary", "level": "canary !", "prompt": ["canary"]}
 {"time": "2026-11-27T09:14:05Z", "level": "error", "logger": "slmreg", "message": "scan.failed path=canary tries=3", \
 "trace": "Traceback\\n  File \\"/home/canary/daemon/app.py\\", line 7, in f\\n    canary()\\nValueError: canary"}
@@ -82,16 +76,14 @@ def test_nothing_private_gets_into_a_bundle(bundle: Path) -> None:
 
 def test_what_helps_stays_in_a_bundle(bundle: Path) -> None:
     files = contents(bundle)
-    first = json.loads(files["doctor.json"])["findings"][0]["message"]
-    assert first == "model-1 and model-1, model-2"
+    message = json.loads(files["doctor.json"])["findings"][0]["message"]
+    assert message == "model-1 and model-1, model-2"
     assert "<root-1> (folder, 1 models)" in files["doctor.json"]
     assert json.loads(files["settings.json"])["port"] == 7567
-    lines = files["log.txt"].splitlines()
-    assert lines[0].endswith("INFO slmreg model.added id=... status=ready path=... count=12")
-    assert lines[2].endswith("ERROR slmreg scan.failed")
-    assert lines[3:5] == ["  daemon/upkeep.py:12", "  registry.errors.DatabaseError"]
-    assert json.loads(lines[5])["event"] == "request.done"
-    last = json.loads(lines[7])
+    first, second, third, last = map(json.loads, files["log.txt"].splitlines())
+    assert first["message"] == "model.added id=... status=ready path=... count=12"
+    assert (second["logger"], second["path"], second["seconds"]) == ("slmreg.access", "...", 1.5)
+    assert (third["time"], third["prompt"]) == ("...", "...")
     assert (last["message"], last["trace"]) == ("scan.failed path=... tries=3", "daemon/app.py:7 ValueError")
 
 
