@@ -21,8 +21,9 @@ _FIRST_RATES = {2: 0.3, 3: 0.45, 4: 0.6}
 _MOST_CLASS = max(_FIRST_RATES)
 # How much the latest guess counts against those before it.
 _WEIGHT = 0.2
-# A guess is checked only where it wins that much: times are never exact.
-LEAST_GAIN = 1.1
+# A guess is checked only where it wins that much: neither times nor chances are exact. Worked out for answers of a
+# model with random weights: half as many checks as with 1.1 won a little more, and quoted text lost 4 %.
+LEAST_GAIN = 1.3
 
 
 @dataclass(frozen=True, slots=True)

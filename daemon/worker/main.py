@@ -36,6 +36,7 @@ from daemon.pool.protocol import (
 )
 from daemon.worker.cores import Cores
 from daemon.worker.errors import LoadCode, LoadError
+from daemon.worker.large_pages import LargePages, of_this_process
 from daemon.worker.served import ServedModel
 
 EXIT_OK = 0
@@ -96,8 +97,9 @@ def main() -> int:
             return EXIT_PROTOCOL
         cores = Cores()
         engine = _load(first, cores, output)
+        pages = of_this_process()
         while engine:
-            _turn(engine, cores, inbox, output)
+            _turn(engine, cores, pages, inbox, output)
     except OSError:  # nobody reads the answers any more
         return EXIT_OK
     return EXIT_LOAD_FAILED
@@ -153,15 +155,17 @@ def _code_of(error: Exception, reason: str) -> LoadCode:
     return LoadCode.PROVIDER_MISSING if isinstance(error, ImportError) else LoadCode.FAILED
 
 
-def _turn(engine: ServedModel, cores: Cores, inbox: _Inbox, output: Output) -> None:
+def _turn(engine: ServedModel, cores: Cores, pages: LargePages, inbox: _Inbox, output: Output) -> None:
     """Take in what has arrived, waiting for something if there is nothing to do, and advance by one step.
 
     The signs of life come from here and not from a thread of their own: that would go on while this loop hangs.
     """
     output.keep_pulse(engine)
+    pages.go_on()
     if engine.is_idle:
         with contextlib.suppress(queue.Empty):
-            output.send(_answered(engine, cores, inbox.get(timeout=output.pulse_left_s)))
+            wait_s = min(output.pulse_left_s, pages.wait_s)
+            output.send(_answered(engine, cores, inbox.get(timeout=wait_s)))
     while not inbox.empty():
         output.send(_answered(engine, cores, inbox.get()))
     was_idle = engine.is_idle
