@@ -32,7 +32,9 @@ def leave_out_pydantic_v1() -> None:
 
 
 def _is_glibc() -> bool:
+    if sys.platform == "win32":
+        return False
     try:
         return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
-    except (AttributeError, ValueError, OSError):  # Windows; macOS; musl
+    except (ValueError, OSError):  # macOS; musl
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,9 @@ def occupant(url: str) -> str:
     if pid is None:
         return "the slmreg of another user or home"
     user = ""
-    with contextlib.suppress(OSError, KeyError, NotImplementedError):
-        user = f", user {Path(f'/proc/{pid}').owner()}"
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError, KeyError):
+            user = f", user {Path(f'/proc/{pid}').owner()}"
     return f"the slmreg of another user or home (pid {pid}{user})"
 
 

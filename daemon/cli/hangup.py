@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 
@@ -16,7 +17,7 @@ def reload_on_hangup(reload: Callable[[], object]) -> None:
 
     Whoever closes the terminal that the daemon was started in means to stop it.
     """
-    if not hasattr(signal, "SIGHUP"):
+    if sys.platform == "win32":
         return
     had_terminal = _has_terminal()
 
@@ -34,6 +35,8 @@ def reload_on_hangup(reload: Callable[[], object]) -> None:
 
 
 def _has_terminal() -> bool:
+    if sys.platform == "win32":
+        return False
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError:

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def _unix_socket(path: Path) -> Iterator[socket.socket]:
 
 def _remove_abandoned(path: Path) -> None:
     """A socket that a killed daemon has left behind; no other file, and none that somebody listens on."""
-    if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
+    if sys.platform == "win32" or not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:

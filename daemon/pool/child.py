@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 
 # For what a process said before it ended; only a process that it started itself can hold its pipes open longer.
@@ -76,7 +77,7 @@ class Child:
     def kill(self) -> None:
         """End it and what it has started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses to signal what is dead already
-            if os.name == "nt":
+            if sys.platform == "win32":
                 self._process.kill()
             else:
                 os.killpg(self.pid, signal.SIGKILL)
@@ -98,7 +99,7 @@ class Child:
 
 def _is_dead(pid: int) -> bool:
     """Ask the system without taking the exit code away from asyncio. False where that cannot be asked."""
-    if not hasattr(os, "waitid"):
+    if sys.platform == "win32" or not hasattr(os, "waitid"):
         return False
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

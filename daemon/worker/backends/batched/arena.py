@@ -67,7 +67,7 @@ class Arena:
 
     def release(self, slot: int) -> None:
         """Give the memory of a slot back, where the system has a way to; what it held is lost."""
-        if _GIVE_BACK is None or not self._written[slot]:
+        if sys.platform == "win32" or _GIVE_BACK is None or not self._written[slot]:
             return
         self._written[slot] = 0
         for memory, (start, size) in zip(self._memory, self._spans(slot), strict=True):
@@ -84,7 +84,7 @@ def _untouched(size: int) -> mmap.mmap:
         memory = _mapped(size)
     except (OSError, ValueError, OverflowError) as error:
         raise MemoryError(f"the system gives no {size} bytes for a key-value cache: {error}") from error
-    if _SMALL_PAGES is not None:
+    if sys.platform != "win32" and _SMALL_PAGES is not None:
         with contextlib.suppress(OSError):  # a system without large pages
             memory.madvise(_SMALL_PAGES)
     return memory
