@@ -85,7 +85,7 @@ class FakeWorker:
             load_s=0.0,
             template_source="none",
             is_proven=self._launcher.is_proven,
-            max_concurrent=self._launcher.max_concurrent,
+            max_concurrent=self._launcher.max_concurrent or message.max_concurrent,
             engine=self._launcher.engine,
         )
 

@@ -24,6 +24,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 PACKAGES = ("registry", "selector", "daemon")
 # Everything in the packages that is no Python.
 DATA = {
+    *(f"daemon/api/pages/docs.{kind}" for kind in ("css", "html", "js")),
     *(f"{package}/py.typed" for package in PACKAGES),
     *("selector/quality_priors.json", "selector/task_weights.json"),
     *(f"registry/demo_model/{name}.json" for name in ("genai_config", "inference_model", "tokenizer")),
