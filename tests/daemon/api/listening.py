@@ -28,7 +28,7 @@ def listening(home: Path, **settings: Any) -> Iterator[str]:
     launcher = FakeLauncher(total_bytes=2**40)
     chosen = PresentSettings(Effective(Settings(warm_tasks=(), **settings)))
     app = create_app(chosen, Paths.from_environment(environment), environment, launcher)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=5))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=5))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
