@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,8 @@ class Stream:
     @property
     def tokens_per_second(self) -> float:
         """After the first token."""
-        return (self.completion_tokens - 1) / (self.pieces_s[-1] - self.pieces_s[0])
+        seconds = self.pieces_s[-1] - self.pieces_s[0]
+        return (self.completion_tokens - 1) / seconds if seconds else math.inf  # all of it was read at once
 
     def longest_gap_s(self, since_s: float, until_s: float) -> float:
         """Between two pieces, of which one came in that time."""
