@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,11 @@ def test_a_run_for_batching_compares_several_streams_with_one() -> None:
     assert done.returncode in (0, 1), done.stderr
     for name in ("4 streams", "8 streams", "one stream", "prefill"):
         assert name in done.stdout
+
+
+def test_a_stream_that_was_read_all_at_once_is_as_fast_as_can_be() -> None:
+    assert Stream(0.0, (1.0, 1.0), "ab", 1, 2, 0).tokens_per_second == math.inf
+    assert Stream(0.0, (1.0, 1.5), "ab", 1, 2, 0).tokens_per_second == 2
 
 
 def test_a_part_that_there_is_not_is_refused_with_those_that_there_are() -> None:
