@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from registry.errors import InvalidRequest, InvalidRoot, ModelNotFound
 from registry.files.listing import exists
@@ -43,6 +45,9 @@ from registry.model import (
     Tuning,
     Verification,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 # Each one is compared with what a client sends.
 MAX_KEYS = 100
@@ -311,14 +316,7 @@ class Registry:
 
         As with measurements: of a model that is not known it is dropped, and it goes with its model.
         """
-
-        def change(writing: Writing) -> None:
-            key = writing.before.models.ids.get(_folded(proof.model_id))
-            if key is not None:
-                write_engine_proof(writing.connection, key, proof)
-                writing.is_aside = True
-
-        self._door.write(change)
+        self._write_aside(proof.model_id, partial(write_engine_proof, proof=proof))
 
     def tunings(self) -> tuple[Tuning, ...]:
         """Those that hold for what the models are now, of all machines and runtimes, the latest of a model last."""
@@ -329,21 +327,21 @@ class Registry:
 
         As with measurements: of a model that is not known it is dropped, and it goes with its model.
         """
-
-        def change(writing: Writing) -> None:
-            key = writing.before.models.ids.get(_folded(tuning.model_id))
-            if key is not None:
-                write_tuning(writing.connection, key, tuning)
-                writing.is_aside = True
-
-        self._door.write(change)
+        self._write_aside(tuning.model_id, partial(write_tuning, tuning=tuning))
 
     def forget_tunings(self, model_id: str) -> None:
         """Of whatever content, machine and runtime. Nothing for a model that is not known, or has none."""
+        self._write_aside(model_id, delete_tunings)
+
+    def _write_aside(self, model_id: str, write: Callable[[Connection, int], int]) -> None:
+        """What ``write`` does with the key of a model that is known, and after which nobody reads the models again.
+
+        It returns how many rows that were.
+        """
 
         def change(writing: Writing) -> None:
             key = writing.before.models.ids.get(_folded(model_id))
-            if key is not None and delete_tunings(writing.connection, key):
+            if key is not None and write(writing.connection, key):
                 writing.is_aside = True
 
         self._door.write(change)

@@ -29,8 +29,9 @@ def measurements(rows: Iterable[Mapping[str, Any]]) -> Iterator[Measurement]:
             yield Measurement(model_id=row["model_id"], device=Device(row["device"]), **numbers)
 
 
-def engine_proof_columns(model_key: int, proof: EngineProof) -> dict[str, Any]:
-    columns = asdict(proof)
+def keyed_columns(model_key: int, found: EngineProof | Tuning) -> dict[str, Any]:
+    """The key of the model's row stands in the place of its id."""
+    columns = asdict(found)
     del columns["model_id"]
     return {"model_key": model_key, **columns}
 
@@ -45,12 +46,6 @@ def engine_proofs(rows: Iterable[Mapping[str, Any]]) -> Iterator[EngineProof]:
             is_proven=bool(row["is_proven"]),
             proven_s=row["proven_s"],
         )
-
-
-def tuning_columns(model_key: int, tuning: Tuning) -> dict[str, Any]:
-    columns = asdict(tuning)
-    del columns["model_id"]
-    return {"model_key": model_key, **columns}
 
 
 def tunings(rows: Iterable[Mapping[str, Any]]) -> Iterator[Tuning]:

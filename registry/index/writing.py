@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from registry.index.experience import engine_proof_columns, evaluation_columns, measurement_columns, tuning_columns
+from registry.index.experience import evaluation_columns, keyed_columns, measurement_columns
 from registry.index.models import Models
 from registry.index.pins import StoredPin, pin_columns
 from registry.index.plan import Plan
@@ -141,29 +141,18 @@ def delete_evaluations(connection: Connection, keys: Collection[int]) -> None:
 
 def write_measurements(connection: Connection, measured: Sequence[tuple[int, Measurement]]) -> None:
     """Each with the key of its model's row, in place of an older one of that; the latest are kept."""
-    from sqlalchemy import insert
-
     rows = [measurement_columns(key, each) for key, each in measured]
-    connection.execute(insert(_table("measurements")).prefix_with("OR REPLACE"), rows)
-    for key in {key for key, _ in measured}:
-        _keep_latest(connection, "measurements", "measured_s", key, MAX_MEASUREMENTS)
+    _replace(connection, "measurements", rows, "measured_s", MAX_MEASUREMENTS)
 
 
-def write_engine_proof(connection: Connection, model_key: int, proof: EngineProof) -> None:
+def write_engine_proof(connection: Connection, model_key: int, proof: EngineProof) -> int:
     """In place of an older one of the same content and runtime; the latest are kept."""
-    from sqlalchemy import insert
-
-    table = _table("engine_proofs")
-    connection.execute(insert(table).prefix_with("OR REPLACE"), [engine_proof_columns(model_key, proof)])
-    _keep_latest(connection, "engine_proofs", "proven_s", model_key, MAX_ENGINE_PROOFS)
+    return _replace(connection, "engine_proofs", [keyed_columns(model_key, proof)], "proven_s", MAX_ENGINE_PROOFS)
 
 
-def write_tuning(connection: Connection, model_key: int, tuning: Tuning) -> None:
+def write_tuning(connection: Connection, model_key: int, tuning: Tuning) -> int:
     """In place of an older one of the same content, runtime and machine; the latest are kept."""
-    from sqlalchemy import insert
-
-    connection.execute(insert(_table("tunings")).prefix_with("OR REPLACE"), [tuning_columns(model_key, tuning)])
-    _keep_latest(connection, "tunings", "tuned_s", model_key, MAX_TUNINGS)
+    return _replace(connection, "tunings", [keyed_columns(model_key, tuning)], "tuned_s", MAX_TUNINGS)
 
 
 def delete_tunings(connection: Connection, model_key: int) -> int:
@@ -172,6 +161,18 @@ def delete_tunings(connection: Connection, model_key: int) -> int:
 
     table = _table("tunings")
     return connection.execute(delete(table).where(table.c.model_key == model_key)).rowcount
+
+
+def _replace(connection: Connection, table: str, rows: Sequence[Mapping[str, Any]], time: str, number: int) -> int:
+    """Rows of models in place of older ones with the same primary key, and then the latest ``number`` of each model by
+    the column ``time``: how many were written.
+    """
+    from sqlalchemy import insert
+
+    connection.execute(insert(_table(table)).prefix_with("OR REPLACE"), rows)
+    for key in {row["model_key"] for row in rows}:
+        _keep_latest(connection, table, time, key, number)
+    return len(rows)
 
 
 def _keep_latest(connection: Connection, table: str, time: str, model_key: int, number: int) -> None:

@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import registry.index.migrations
-from registry.index.experience import engine_proof_columns, evaluation_columns, measurement_columns, tuning_columns
+from registry.index.experience import evaluation_columns, keyed_columns, measurement_columns
 from registry.index.migrations import HEAD
 from registry.index.pins import StoredPin, pin_columns
 from registry.index.presets import preset_columns
@@ -241,7 +241,7 @@ def test_every_column_is_written() -> None:
     assert set(pin_columns(StoredPin(Task.CHAT, 1))) == set(PinRow.model_fields)
     assert set(preset_columns(Preset(name="p", base="m"))) == set(PresetRow.model_fields)
     assert set(measurement_columns(1, MEASURED)) == set(MeasurementRow.model_fields)
-    assert set(engine_proof_columns(1, PROVEN)) == set(EngineProofRow.model_fields)
-    assert set(tuning_columns(1, TUNED)) == set(TuningRow.model_fields)
+    assert set(keyed_columns(1, PROVEN)) == set(EngineProofRow.model_fields)
+    assert set(keyed_columns(1, TUNED)) == set(TuningRow.model_fields)
     assert set(evaluation_columns(StoredEvaluation(1, 1, SAID))) == set(EvaluationRow.model_fields)
     assert set(key_columns(ApiKey("n", KeyScope.USE, "00", 0.0))) == set(ApiKeyRow.model_fields)
