@@ -49,9 +49,15 @@ class RunningDaemon:
 
 def find_daemon(run_file: Path) -> RunningDaemon | None:
     """The daemon of this home, or None. A file left behind by a daemon that was killed counts as None."""
-    running = _read(run_file)
-    status = _ping(running) if running is not None else None
-    return running if running is not None and status is not None and status.get("pid") == running.pid else None
+    answered = answering(run_file)
+    return answered[0] if answered is not None else None
+
+
+def answering(run_file: Path) -> tuple[RunningDaemon, dict[str, Any]] | None:
+    """The same, with what it says of itself."""
+    running = read_run_file(run_file)
+    status = status_of(running) if running is not None else None
+    return (running, status) if running is not None and status and status["pid"] == running.pid else None
 
 
 def require_daemon(run_file: Path) -> RunningDaemon:
@@ -86,7 +92,7 @@ def announced(run_file: Path, running: RunningDaemon) -> Iterator[None]:
     try:
         yield
     finally:
-        if (_read(run_file) or running) == running:  # another daemon of this home may have written its own
+        if (read_run_file(run_file) or running) == running:  # another daemon of this home may have written its own
             run_file.unlink(missing_ok=True)
 
 
@@ -104,19 +110,25 @@ def announced_to_all(environment: Mapping[str, str], running: RunningDaemon) -> 
         yield
 
 
-def _read(run_file: Path) -> RunningDaemon | None:
+def read_run_file(run_file: Path) -> RunningDaemon | None:
+    """What it says, whether or not that daemon still runs; None where it says nothing."""
     try:
         return RunningDaemon(**json.loads(run_file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _ping(running: RunningDaemon) -> dict[str, Any] | None:
+def status_of(running: RunningDaemon) -> dict[str, Any] | None:
+    """What it says of itself; empty if it is one that tells nobody without a key; None if it is not there."""
     import httpx
 
     try:
         with running.client(PING_TIMEOUT_S) as client:
             answer = client.get("/slmreg/status")
-            return dict(answer.json()) if answer.status_code == httpx.codes.OK else None
-    except (httpx.HTTPError, ValueError):
+            body = answer.json()
+        if answer.status_code == httpx.codes.OK and isinstance(body.get("pid"), int):
+            return dict(body)
+        is_ours = answer.status_code == httpx.codes.UNAUTHORIZED and body["error"]["code"] == "invalid_api_key"
+        return {} if is_ours and "slmreg" in body["error"]["message"] else None
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -7,7 +7,6 @@ registry and change the pins of another would be worse than to say that no daemo
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon.cli.daemon_link import PING_TIMEOUT_S, RUN_FILE, RunningDaemon, find_daemon, url_at
+from daemon.cli.daemon_link import RUN_FILE, RunningDaemon, answering, find_daemon, read_run_file, status_of, url_at
 from daemon.config.layers import load_settings
 from daemon.settings import Paths
 from registry.errors import SlmregError
 
+# Where the service of the system says that it is, which is for everybody to read.
 SYSTEM_RUN_FILE = Path("/run/slmreg") / RUN_FILE
 
 
@@ -35,38 +35,14 @@ class Found:
 def find_any(environment: Mapping[str, str] = os.environ, system_run_file: Path = SYSTEM_RUN_FILE) -> Found | None:
     """The daemon of this home, else that of this user's service, of the system, or at the configured address."""
     paths = Paths.from_environment(environment)
-    own = find_daemon(paths.run_file)
+    own = answering(paths.run_file)
     if own is not None:
-        return Found(own, status_of(own))
+        return Found(*own)
     for whose, running in _elsewhere(environment, paths, system_run_file):
         facts = status_of(running)
         if facts is not None:
             return Found(running, facts or None, whose)
     return None
-
-
-def system_daemon(run_file: Path = SYSTEM_RUN_FILE) -> RunningDaemon | None:
-    """Where the service of the system says that it is, which is for everybody to read; None if it says nothing."""
-    try:
-        return RunningDaemon(**json.loads(run_file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def status_of(running: RunningDaemon) -> dict[str, Any] | None:
-    """What it says of itself; empty if it is one that tells nobody without a key; None if it is not there."""
-    import httpx
-
-    try:
-        with running.client(PING_TIMEOUT_S) as client:
-            answer = client.get("/slmreg/status")
-            body = answer.json()
-        if answer.status_code == httpx.codes.OK and isinstance(body.get("pid"), int):
-            return dict(body)
-        is_ours = answer.status_code == httpx.codes.UNAUTHORIZED and body["error"]["code"] == "invalid_api_key"
-        return {} if is_ours and "slmreg" in body["error"]["message"] else None
-    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def occupant(url: str) -> str:
@@ -94,7 +70,7 @@ def _elsewhere(environment: Mapping[str, str], own: Paths, system: Path) -> Iter
         of_service = find_daemon(Paths.from_environment({HOME_VARIABLE: home}).run_file) if home else None
         if of_service is not None:
             yield f"your service's, whose home is {home}", of_service
-    of_system = system_daemon(system)
+    of_system = read_run_file(system)
     if of_system is not None:
         yield "the system service's", of_system
     with contextlib.suppress(SlmregError):

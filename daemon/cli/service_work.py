@@ -89,11 +89,12 @@ class ServiceWork:
 
     def running(self) -> RunningDaemon | None:
         """The daemon of the service's home, or None."""
-        from daemon.cli.daemon_link import find_daemon
-        from daemon.cli.discovery import system_daemon
+        from daemon.cli.daemon_link import find_daemon, read_run_file
+        from daemon.cli.discovery import SYSTEM_RUN_FILE
         from daemon.service.deployment import Scope
 
-        return find_daemon(self.paths.run_file) or (system_daemon() if self.scope is Scope.SYSTEM else None)
+        own = find_daemon(self.paths.run_file)
+        return read_run_file(SYSTEM_RUN_FILE) if own is None and self.scope is Scope.SYSTEM else own
 
     def state(self) -> ServiceState:
         """What the service system says of it."""
