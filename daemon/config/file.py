@@ -6,7 +6,6 @@ Invariant: the file is replaced whole, by one that was written to the end, for i
 from __future__ import annotations
 
 import contextlib
-import os
 import tomllib
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from daemon.config.layers import Problem, examine_text, read_text
 from daemon.config.lines import KeyPath, end_of_top
 from daemon.settings import Settings
 from registry.errors import SettingsError
+from registry.files.private_file import replace_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +72,10 @@ def without(path: Path, key: KeyPath) -> Edited | None:
 def write_private(path: Path, text: str) -> None:
     """Raises SettingsError if it cannot be written; then the old file is still there."""
     target = path.resolve()  # one that is a link stays one
-    fresh = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        fresh.replace(target)
+        replace_private(target, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
         raise SettingsError(f"{path} cannot be written: {error.strerror}. Nothing is changed.") from error
 
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from registry.files.private_file import replace_private
 from registry.index.experience import evaluation_columns, evaluations
 from registry.index.models import Models
 from registry.index.pins import pin_columns, stored_pin
@@ -65,7 +64,7 @@ def save_sidecar(path: Path, state: State, verifications: Mapping[int, Verificat
     if text == _text(State(), {}) and not path.exists():
         return True  # nothing to keep yet
     try:
-        _replace(path, text)
+        replace_private(path, text)
     except OSError as error:
         log.warning("registry.sidecar_not_written path=%s error=%r", path, str(error))
         return False
@@ -128,21 +127,6 @@ def _said(state: State) -> tuple[object, ...]:
     """What people said, without the models that they said it about."""
     pins, evaluations = state.stored_pins, state.stored_evaluations
     return pins, evaluations, state.presets, state.roots, state.hints, state.libraries, state.keys
-
-
-def _replace(path: Path, text: str) -> None:
-    """Wholly or not at all, readable by its owner only."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    unfinished = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
 
 
 def _entries(document: Mapping[str, Any], name: str, read: Callable[[Any], _T]) -> Iterator[_T]:
