@@ -15,7 +15,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from daemon.api.accounting import Accounting
 from daemon.api.scopes import template_of
-from daemon.logs.levels import LIBRARIES, MODULES
 from daemon.logs.line import Line, line_of
 from daemon.metrics import families
 from daemon.metrics.book import Metrics
@@ -32,6 +31,8 @@ from tests.daemon.api.guarded import (
 )
 from tests.fakes import on_loop
 
+pytestmark = pytest.mark.usefixtures("levels_as_before")
+
 CANARY = "canary-in-the-coal-mine"
 
 
@@ -39,15 +40,6 @@ CANARY = "canary-in-the-coal-mine"
 def app(tmp_path: Path) -> Iterator[FastAPI]:
     with guarded(tmp_path) as app:
         yield app
-
-
-@pytest.fixture(autouse=True)
-def _levels_as_before() -> Iterator[None]:
-    names = ("", *MODULES, *LIBRARIES)
-    before = {name: logging.getLogger(name).level for name in names}
-    yield
-    for name, level in before.items():
-        logging.getLogger(name).setLevel(level)
 
 
 class Lines(logging.Handler):

@@ -2,23 +2,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from daemon.logs.levels import LIBRARIES, MODULES, Levels, module_named
+from daemon.logs.levels import MODULES, Levels, module_named
+
+pytestmark = pytest.mark.usefixtures("levels_as_before")
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(autouse=True)
-def _levels_as_before() -> Iterator[None]:
-    names = ("", *MODULES, *LIBRARIES)
-    before = {name: logging.getLogger(name).level for name in names}
-    yield
-    for name, level in before.items():
-        logging.getLogger(name).setLevel(level)
 
 
 def effective(name: str) -> str:

@@ -4,7 +4,7 @@ import errno
 import io
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,11 @@ import pytest
 from daemon import request_id
 from daemon.log_settings import LogSettings
 from daemon.logs.file import LogFile
-from daemon.logs.levels import LIBRARIES, MODULES
 from daemon.logs.logs import Logs
 
+pytestmark = pytest.mark.usefixtures("levels_as_before")
+
 log = logging.getLogger("slmreg.pool")
-
-
-@pytest.fixture(autouse=True)
-def _levels_as_before() -> Iterator[None]:
-    names = ("", *MODULES, *LIBRARIES)
-    before = {name: logging.getLogger(name).level for name in names}
-    yield
-    for name, level in before.items():
-        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture
