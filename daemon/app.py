@@ -12,11 +12,10 @@ import importlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from fastapi import FastAPI
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, FastAPI
 
 from daemon import __version__
 from daemon.access import Access
@@ -34,6 +33,7 @@ from daemon.api.embeddings import embeddings_router
 from daemon.api.errors import install_error_handlers
 from daemon.api.events import events_router
 from daemon.api.foundry import foundry_router, foundry_sessions_router
+from daemon.api.health import health_router
 from daemon.api.metrics import logs_router, metrics_router
 from daemon.api.ollama.routers import ollama_router
 from daemon.api.openai import openai_router
@@ -362,45 +362,38 @@ def create_app(
     app.add_middleware(Guard, access=daemon.access, settings=settings, form_paths=forms)
     app.add_middleware(Accounting, metrics=daemon.metrics)
     install_error_handlers(app)
-    app.include_router(docs_router(app))
+    for router in (docs_router(app), *_routers(daemon, paths, logs)):
+        app.include_router(router)
+    return app
+
+
+def _routers(daemon: Daemon, paths: Paths, logs: Logs) -> Iterator[APIRouter]:
+    """What the daemon answers, in the order in which it is looked through."""
+    settings = daemon.settings
 
     def max_messages() -> int:
         return settings().max_messages
 
-    app.include_router(openai_router(daemon.admin, daemon.answers, max_messages=max_messages))
-    app.include_router(responses_router(daemon.answers, daemon.conversations, max_messages=max_messages))
-    app.include_router(completions_router(daemon.answers))
-    app.include_router(anthropic_router(daemon.answers, max_messages=max_messages))
-    app.include_router(reasoning_router(daemon.answers, daemon.catalog, daemon.pool))
-    app.include_router(audio_router(daemon.answers))
-    app.include_router(
-        ollama_router(daemon.answers, daemon.loads, daemon.catalog, daemon.pool, max_messages=max_messages)
-    )
-    app.include_router(embeddings_router(daemon.answers))
-    app.include_router(registry_router(daemon.admin, daemon.status))
-    app.include_router(choice_router(daemon.admin))
-    app.include_router(presets_router(daemon.admin))
-    app.include_router(settings_router(settings, paths.config))
-    app.include_router(events_router(daemon.events, heartbeat_s=lambda: settings().heartbeat_s))
-    app.include_router(metrics_router(Exposition(daemon.gauges.read)))
-    app.include_router(logs_router(logs.levels))
-    app.include_router(sessions_router(daemon.loads, daemon.pool))
-    app.include_router(tune_router(daemon.tuner))
-    app.include_router(foundry_router(daemon.catalog))
-    app.include_router(foundry_sessions_router(daemon.catalog, daemon.loads, daemon.pool))
-
-    @app.get("/healthz", tags=["health"])
-    async def healthz() -> dict[str, str]:
-        """200 while the process lives."""
-        return {"status": "ok"}
-
-    @app.get("/readyz", tags=["health"])
-    async def readyz() -> JSONResponse:
-        """200 once the first scan is done, else 503."""
-        status = 200 if daemon.upkeep.is_ready else 503
-        return JSONResponse({"status": "ready" if daemon.upkeep.is_ready else "starting"}, status_code=status)
-
-    return app
+    yield openai_router(daemon.admin, daemon.answers, max_messages=max_messages)
+    yield responses_router(daemon.answers, daemon.conversations, max_messages=max_messages)
+    yield completions_router(daemon.answers)
+    yield anthropic_router(daemon.answers, max_messages=max_messages)
+    yield reasoning_router(daemon.answers, daemon.catalog, daemon.pool)
+    yield audio_router(daemon.answers)
+    yield ollama_router(daemon.answers, daemon.loads, daemon.catalog, daemon.pool, max_messages=max_messages)
+    yield embeddings_router(daemon.answers)
+    yield registry_router(daemon.admin, daemon.status)
+    yield choice_router(daemon.admin)
+    yield presets_router(daemon.admin)
+    yield settings_router(settings, paths.config)
+    yield events_router(daemon.events, heartbeat_s=lambda: settings().heartbeat_s)
+    yield metrics_router(Exposition(daemon.gauges.read))
+    yield logs_router(logs.levels)
+    yield sessions_router(daemon.loads, daemon.pool)
+    yield tune_router(daemon.tuner)
+    yield foundry_router(daemon.catalog)
+    yield foundry_sessions_router(daemon.catalog, daemon.loads, daemon.pool)
+    yield health_router(lambda: daemon.upkeep.is_ready)
 
 
 def _bounds(settings: Settings) -> Bounds:
