@@ -61,6 +61,10 @@ class Machine:
 
         What is known of accelerators is renewed behind the caller's back, for the next look.
         """
+        return self._detector.refresh_memory(self.without_memory())
+
+    def without_memory(self) -> Hardware:
+        """``hardware`` for those who do not look at its memory, which may be old: that is what takes time to read."""
         with self._lock:
             if self._known is None:
                 self._stamp = self._cache.stamp()
@@ -70,8 +74,7 @@ class Machine:
                 self._stamp = stamp
                 self._known = self._detector.refresh_probes(self._known)
             self._renew_devices(self._known)
-            known = self._known
-        return self._detector.refresh_memory(known)
+            return self._known
 
     def probe(self, *, again: bool = False) -> Hardware:
         """The machine with its speed measured once more, unless that was done often enough; ``again``: even then.

@@ -117,7 +117,7 @@ class Resolver:
             return self._resolve_auto(reference.strip().lower(), wants, serves)
         model, adapter = self.with_adapter(reference)
         require_usable(model, serves)
-        rejection = reject_provider(model, self._machine.hardware())
+        rejection = reject_provider(model, self._machine.without_memory())
         if rejection is not None:
             raise ModelNotUsable(f"{model.id} {rejection.message}.")
         if wants.needs_vision and Task.VISION not in model.tasks:

@@ -5,14 +5,20 @@ Every ancestor counts, because each one bounds all that is below it; versions 1 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from selector.hardware.files import count, read_count, read_text
 
 # Version 1 writes "no limit" as the largest multiple of the page size in a signed 64-bit number.
 V1_UNLIMITED_BYTES = 9223372036854771712
+# Of the hierarchies of version 1, of which there is one for nearly every controller.
+_LIMITING = frozenset({"memory", "cpu"})
+
+_Memberships = list[tuple[frozenset[str], str]]
+_Mount = tuple[int, str, str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,10 @@ def _memory_v2(directory: Path) -> tuple[int, int] | None:
     """``memory.high`` counts like the limit itself: beyond it the kernel reclaims until nothing else gets done."""
     limits = [read_count(directory / name) for name in ("memory.max", "memory.high")]
     limit = min((limit for limit in limits if limit is not None), default=None)
+    if limit is None:
+        return None
     usage = read_count(directory / "memory.current")
-    return _headroom(limit, usage, _stat(directory / "memory.stat", "inactive_file") or 0)
+    return _headroom(limit, usage, _stat(directory / "memory.stat", "inactive_file"))
 
 
 def _memory_v1(group: _Group) -> tuple[int, int] | None:
@@ -65,15 +73,15 @@ def _memory_v1(group: _Group) -> tuple[int, int] | None:
     statistics = group.directory / "memory.stat"
     limits = [read_count(group.directory / "memory.limit_in_bytes"), _stat(statistics, "hierarchical_memory_limit")]
     limit = min((limit for limit in limits if limit is not None and limit < V1_UNLIMITED_BYTES), default=None)
-    usage = read_count(group.directory / "memory.usage_in_bytes")
-    return _headroom(limit, usage, _stat(statistics, "total_inactive_file") or 0)
-
-
-def _headroom(limit: int | None, usage: int | None, inactive_file: int) -> tuple[int, int] | None:
-    """Limit and limit - usage + inactive_file: the kernel drops inactive file pages before it kills anything."""
     if limit is None:
         return None
-    return limit, min(limit, max(0, limit - (usage or 0) + inactive_file))
+    usage = read_count(group.directory / "memory.usage_in_bytes")
+    return _headroom(limit, usage, _stat(statistics, "total_inactive_file"))
+
+
+def _headroom(limit: int, usage: int | None, inactive_file: int | None) -> tuple[int, int]:
+    """Limit and limit - usage + inactive_file: the kernel drops inactive file pages before it kills anything."""
+    return limit, min(limit, max(0, limit - (usage or 0) + (inactive_file or 0)))
 
 
 def _quota_v2(directory: Path) -> float | None:
@@ -96,11 +104,22 @@ def _cores(quota_us: int, period_us: int) -> float | None:
     return quota_us / period_us if quota_us > 0 and period_us > 0 else None
 
 
-def _groups(root: Path) -> Iterator[_Group]:
-    """Every directory from this process's own group up to the mount point, in every hierarchy."""
-    members = _memberships(root)
-    for version, mount_root, mount_point, options in _mounts(root):
+def _groups(root: Path) -> tuple[_Group, ...]:
+    """Every directory from this process's own group up to the mount point, in every hierarchy that can set a limit."""
+    return _groups_of(root, read_text(root / "proc/self/cgroup"), read_text(root / "proc/self/mountinfo"))
+
+
+# The memory is read for every answer, and a process hardly ever comes into another group.
+@lru_cache(maxsize=1)
+def _groups_of(root: Path, cgroup: str, mountinfo: str) -> tuple[_Group, ...]:
+    return tuple(_walk(root, _memberships(cgroup), _mounts(mountinfo)))
+
+
+def _walk(root: Path, members: _Memberships, mounts: Iterable[_Mount]) -> Iterator[_Group]:
+    for version, mount_root, mount_point, options in mounts:
         controllers = frozenset(options) if version == 1 else frozenset()
+        if version == 1 and not controllers & _LIMITING:
+            continue
         path = next((path for names, path in members if (names & controllers if version == 1 else not names)), None)
         if path is None:
             continue
@@ -113,19 +132,19 @@ def _groups(root: Path) -> Iterator[_Group]:
             directory = directory.parent
 
 
-def _memberships(root: Path) -> list[tuple[frozenset[str], str]]:
+def _memberships(cgroup: str) -> _Memberships:
     """Controllers and path of ``proc/self/cgroup``; version 2 has no controllers there ("0::/path")."""
     members = []
-    for line in read_text(root / "proc/self/cgroup").splitlines():
+    for line in cgroup.splitlines():
         fields = line.split(":", 2)
         if len(fields) == 3:
             members.append((frozenset(filter(None, fields[1].split(","))), fields[2]))
     return members
 
 
-def _mounts(root: Path) -> Iterator[tuple[int, str, str, list[str]]]:
+def _mounts(mountinfo: str) -> Iterator[_Mount]:
     """Version, path inside the hierarchy, mount point and controllers of each line of ``proc/self/mountinfo``."""
-    for line in read_text(root / "proc/self/mountinfo").splitlines():
+    for line in mountinfo.splitlines():
         before, separator, after = line.partition(" - ")
         left, right = before.split(), after.split()
         if not separator or len(left) < 5 or len(right) < 3 or right[0] not in ("cgroup", "cgroup2"):

@@ -73,6 +73,14 @@ def eventually(holds: Callable[[], bool]) -> bool:
     return any(holds() or waiting.wait(0.005) for _ in range(int(PATIENCE_S / 0.005)))
 
 
+def test_who_does_not_look_at_the_memory_does_not_wait_for_it(rig: Rig) -> None:
+    here = rig.machine()
+    here.hardware()
+    rig.free_bytes = GIB
+    assert here.without_memory().memory.available_bytes == 8 * GIB
+    assert here.without_memory().execution_providers == CUDA.execution_providers
+
+
 def test_memory_is_read_at_every_look_and_the_rest_once(rig: Rig) -> None:
     here = rig.machine()
     assert here.hardware().memory.available_bytes == 8 * GIB

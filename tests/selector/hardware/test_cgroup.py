@@ -99,6 +99,14 @@ def test_v2_in_a_container_with_its_own_namespace(tmp_path: Path) -> None:
     assert cgroup_limits(tree).memory_available_bytes == 200 * MIB
 
 
+def test_a_process_that_comes_into_another_group_has_its_limits(tmp_path: Path) -> None:
+    groups = {"/before": {"memory.max": f"{100 * MIB}"}, "/after": {"memory.max": f"{300 * MIB}"}}
+    v2(tmp_path, groups, member="/before")
+    assert cgroup_limits(tmp_path).memory_limit_bytes == 100 * MIB
+    write(tmp_path, {"proc/self/cgroup": "0::/after\n"})
+    assert cgroup_limits(tmp_path).memory_limit_bytes == 300 * MIB
+
+
 @pytest.mark.parametrize("member", ["/../../other", "/docker/abc/../x"])
 def test_group_outside_the_mount_falls_back_to_the_mount_point(tmp_path: Path, member: str) -> None:
     tree = v2(tmp_path, {"": {"memory.max": f"{256 * MIB}\n", "memory.current": "0\n"}}, member=member)
