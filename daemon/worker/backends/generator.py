@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime_genai as og
 
 from daemon.worker.sampling import Logits
+from daemon.worker.spinning import spinning_entries
 from registry.errors import GenerationFailed
 from registry.model import ExecutionProvider
 
@@ -208,7 +209,7 @@ def _thread_overlay(settings: Mapping[str, Any], threads: int, *, is_spinning: b
 
 
 def _thread_options(threads: int, is_spinning: bool) -> dict[str, Any]:
-    return {"intra_op_num_threads": threads, "session.intra_op.allow_spinning": str(int(is_spinning))}
+    return {"intra_op_num_threads": threads, **spinning_entries(is_spinning=is_spinning)}
 
 
 def _configured_providers(settings: Mapping[str, Any]) -> set[str]:

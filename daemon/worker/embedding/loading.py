@@ -18,6 +18,7 @@ from daemon.worker.folder import find_object
 from daemon.worker.kinds import EngineKind
 from daemon.worker.providers import full_name
 from daemon.worker.reasons import explained
+from daemon.worker.spinning import spinning_entries
 from registry.layouts.encoder import ENCODER_TOKENIZER_FILE, find_encoder_graph
 from registry.model import Device, ExecutionProvider
 
@@ -67,7 +68,8 @@ def _configured_graph(model: Mapping[str, Any]) -> str | None:
 def _options(load: Load) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = load.threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(load.is_spinning)))
+    for key, value in spinning_entries(is_spinning=load.is_spinning).items():
+        options.add_session_config_entry(key, value)
     # Texts have many lengths, and a plan of the memory would be kept for each.
     options.enable_mem_pattern = False
     return options

@@ -263,3 +263,4 @@ def test_every_part_of_a_model_gets_the_threads_and_only_the_decoder_spins(
         ("decoder", "vision", "embedding"), 3
     )
     assert [part for part, each in options.items() if each["session.intra_op.allow_spinning"] == "1"] == ["decoder"]
+    assert {each["session.force_spinning_stop"] for each in options.values()} == {"1"}

@@ -9,6 +9,7 @@ from typing import Any
 import onnxruntime
 
 from daemon.worker.backends.batched.capability import BatchedDecoder
+from daemon.worker.spinning import spinning_entries
 from registry.files.open_file import OpenFile
 
 _log = logging.getLogger("slmreg.worker")
@@ -64,7 +65,8 @@ def _options(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(is_spinning)))
+    for key, value in spinning_entries(is_spinning=is_spinning).items():
+        options.add_session_config_entry(key, value)
     level = getattr(onnxruntime.GraphOptimizationLevel, str(settings.get("graph_optimization_level")), None)
     if level is not None:
         options.graph_optimization_level = level
