@@ -442,6 +442,23 @@ def test_all_threads_move_to_the_cores_they_are_given_also_while_idle(worker: Wo
 
 
 @needs_cores
+def test_on_a_share_of_the_cores_other_threads_do_not_interrupt_the_one_that_computes(
+    worker: Worker, tiny_model: Path
+) -> None:
+    def others() -> set[int]:
+        tasks = (int(task.name) for task in Path(f"/proc/{worker.process.pid}/task").iterdir())
+        return {os.sched_getscheduler(task) for task in tasks if task != worker.process.pid}
+
+    worker.load(tiny_model, threads=2)
+    assert others() == {os.SCHED_OTHER}
+    worker.send(UseCores([min(os.sched_getaffinity(0))]))
+    wait_until(lambda: others() == {os.SCHED_BATCH})
+    assert os.sched_getscheduler(worker.process.pid) == os.SCHED_OTHER
+    worker.send(UseCores([]))
+    wait_until(lambda: others() == {os.SCHED_OTHER})
+
+
+@needs_cores
 def test_cores_are_changed_in_the_middle_of_an_answer(worker: Worker, tiny_model: Path) -> None:
     one = min(os.sched_getaffinity(0))
     worker.load(tiny_model)
