@@ -88,6 +88,14 @@ def test_the_page_keeps_a_key_in_its_own_memory_and_shows_it_to_this_server_only
     assert "name=" not in field  # a form that were sent would not have it
 
 
+def test_the_front_says_what_answers_and_leads_a_browser_to_the_page(app: FastAPI) -> None:
+    program = call(app, "GET", "/", HOST)
+    assert (program.status_code, program.json()["name"], program.json()["docs"]) == (200, "slmreg", "/docs")
+    assert call(app, "HEAD", "/", HOST).status_code == 200
+    browser = call(app, "GET", "/", HOST | {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (browser.status_code, browser.headers["location"]) == (307, "/docs")
+
+
 def test_the_policy_lets_the_page_ask_this_server_and_nobody_else() -> None:
     assert "default-src 'none'" in POLICY
     assert "frame-ancestors 'none'" in POLICY
