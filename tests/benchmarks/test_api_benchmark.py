@@ -14,5 +14,6 @@ def test_a_run_prints_what_the_daemon_adds() -> None:
     command = [sys.executable, "-m", "benchmarks.api", *options]
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode in (0, 1), done.stderr
-    for name in ("listing", "one token", "8 streams"):
+    names = ("listing", "one token", "8 streams", "stream left", "whole left", "refused at once", "streams meanwhile")
+    for name in names:
         assert name in done.stdout
