@@ -37,8 +37,6 @@ from scripts.model_factory.many import many
 REQUESTS = 200
 SHORT_ANSWERS = 20
 STREAMS = 8
-# Of the streams that run while others are refused.
-REFUSAL_TOKENS = 160
 _FINISHED = re.compile(r"answer\.finished .* ttft_s=([0-9.]+) decode_s=([0-9.]+)")
 
 
@@ -84,7 +82,7 @@ def _measured(home: Path, options: argparse.Namespace) -> list[Figure]:
             short_answers(served, prompts, log, options.rounds),
             many_streams(daemon, served, prompts, options.rounds, options.tokens),
             *(leaving(served, daemon.url, prompts, options.rounds, is_streamed=each) for each in (True, False)),
-            *refusals(served, daemon.url, prompts, STREAMS, max(options.tokens, REFUSAL_TOKENS)),
+            *refusals(served, daemon.url, prompts, STREAMS),
         ]
 
 

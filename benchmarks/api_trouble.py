@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
+from threading import Event
 
 from benchmarks.serving.figures import Figure, median
 from benchmarks.serving.measures import FIRST, user
@@ -18,7 +19,6 @@ from benchmarks.serving.served import (
     RECEIVED_BYTES,
     TIMEOUT_S,
     Served,
-    Stream,
     chat,
     chat_request,
     connected,
@@ -27,10 +27,10 @@ from benchmarks.serving.served import (
 
 CONNECTIONS = 200
 # Of an answer that nobody waits for to the end.
-LONG_TOKENS = 1000
+LONG_TOKENS = 4000
 POLL_S = 0.005
-# All streams have their first token after the one, and their speed is taken for the other.
-BEGIN_S, BEFORE_S = 3.0, 1.5
+# The speed of the streams is taken for so long before anybody is refused.
+BEFORE_S = 1.5
 _RETRY_LATER = re.compile(rb"HTTP/1\.1 429 .*\r\nretry-after: \d+\r\n", re.DOTALL | re.IGNORECASE)
 
 
@@ -58,27 +58,35 @@ def _freed_s(served: Served) -> float:
     return time.perf_counter()
 
 
-def refusals(served: Served, url: str, prompts: Prompts, streams: int, tokens: int) -> list[Figure]:
+def refusals(served: Served, url: str, prompts: Prompts, streams: int) -> list[Figure]:
     """Streams that take all there is, and then as many connections more as make ``CONNECTIONS``.
 
     They ask one after the other first, and then all at once. What that does to the streams is their speed meanwhile
     against that before.
     """
-    request = chat_request(url, chat(FIRST, [user(prompts.fresh(16))], 1))
-    asked = [[user(prompts.fresh(16))] for _ in range(streams)]
     count = CONNECTIONS - streams
+    request = chat_request(url, chat(FIRST, [user(prompts.fresh(16))], 1))
+    asked = [chat_request(url, chat(FIRST, [user(prompts.fresh(16))], LONG_TOKENS)) for _ in range(streams)]
+    pieces: list[list[float]] = [[] for _ in asked]
+    is_over = Event()
     with ThreadPoolExecutor(streams) as pool:
-        running = [pool.submit(served.stream, FIRST, messages, tokens) for messages in asked]
-        while served.session(FIRST)["active"] < streams:
-            time.sleep(POLL_S)
-        time.sleep(BEGIN_S + BEFORE_S)
-        times_s = [time.perf_counter()]
-        in_turn_ms = [each for _ in range(count) for each in _refused_ms(url, request, 1)]
-        times_s.append(time.perf_counter())
-        at_once_ms = _refused_ms(url, request, count)
-        times_s.append(time.perf_counter())
-        accepted = [each.result() for each in running]
-    before, during, burst = _rates(accepted, [times_s[0] - BEFORE_S, *times_s])
+        running = [pool.submit(_follow, url, *each, is_over) for each in zip(asked, pieces, strict=True)]
+        try:
+            while not all(pieces) and not any(each.done() for each in running):
+                time.sleep(POLL_S)
+            times_s = [time.perf_counter()]
+            time.sleep(BEFORE_S)
+            times_s.append(time.perf_counter())
+            in_turn_ms = [each for _ in range(count) for each in _refused_ms(url, request, 1)]
+            times_s.append(time.perf_counter())
+            at_once_ms = _refused_ms(url, request, count)
+            times_s.append(time.perf_counter())
+        finally:
+            is_over.set()
+        for each in running:
+            each.result()
+    at_s = [each for stream in pieces for each in stream]
+    before, during, burst = (_rate(at_s, begin_s, end_s) for begin_s, end_s in pairwise(times_s))
     return [
         Figure("refused in turn", _p95(in_turn_ms), "ms p95", 50, f"{count} more; median {median(in_turn_ms):.1f} ms"),
         Figure("refused at once", _p95(at_once_ms), "ms p95", 50, f"{count} more; median {median(at_once_ms):.0f} ms"),
@@ -93,12 +101,19 @@ def refusals(served: Served, url: str, prompts: Prompts, streams: int, tokens: i
     ]
 
 
-def _rates(streams: Sequence[Stream], times_s: Sequence[float]) -> list[float]:
-    """Tokens per second of all between each two of these times."""
-    if min(stream.pieces_s[-1] for stream in streams) < times_s[-1]:
-        raise SystemExit("a stream ended before everybody was refused; choose more --tokens")
-    pieces_s = [at_s for stream in streams for at_s in stream.pieces_s]
-    return [sum(begin <= at_s < end for at_s in pieces_s) / (end - begin) for begin, end in pairwise(times_s)]
+def _follow(url: str, request: bytes, pieces_s: list[float], is_over: Event) -> None:
+    """Note when each piece of a stream came, until ``is_over``. Raises SystemExit where it ends before."""
+    with connected(url) as connection:
+        connection.sendall(request)
+        while not is_over.is_set():
+            part = connection.recv(RECEIVED_BYTES)
+            if not part or b"[DONE]" in part or b'"error"' in part:
+                raise SystemExit(f"a stream ended before everybody was refused: {part[-300:]!r}")
+            pieces_s += [time.perf_counter()] * part.count(b"data: {")
+
+
+def _rate(at_s: Sequence[float], begin_s: float, end_s: float) -> float:
+    return sum(begin_s <= each < end_s for each in at_s) / (end_s - begin_s)
 
 
 def _refused_ms(url: str, request: bytes, count: int) -> list[float]:
