@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, field_validator, model_validator
 
 from daemon import lenience
 from daemon.api.chat import ChatRequest
@@ -45,6 +45,13 @@ _NAMES = {
     "response_format": "text.format",
 }
 _ITEMS = TypeAdapter(list[Item])
+
+
+# Told apart by what is given, so that what is wrong with an item is said, and not that it is no text.
+Input = Annotated[
+    Annotated[str, Tag("[text]")] | Annotated[list[Item], Tag("[items]")],
+    Discriminator(lambda given: "[text]" if isinstance(given, str) else "[items]"),
+]
 
 
 class TextFormat(Strict):
@@ -103,7 +110,7 @@ class ResponsesRequest(RequestBody):
     hints_inside = HINTS_INSIDE
 
     model: str = Field("auto", min_length=1, max_length=512)
-    input: str | list[Item]
+    input: Input
     instructions: str | None = None
     previous_response_id: str | None = Field(None, max_length=128)
     store: bool = True
