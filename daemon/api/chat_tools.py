@@ -74,6 +74,17 @@ class ToolFields(Strict):
         return [] if self.tool_choice == "none" else self.tools
 
     @property
+    def _choice(self) -> str:
+        """In a word."""
+        match self.tool_choice:
+            case NamedTool():
+                return "function"
+            case AmongTools(allowed_tools=allowed):
+                return allowed.mode
+            case str(word):
+                return word
+
+    @property
     def _chosen_names(self) -> list[str]:
         """Those that the choice names."""
         match self.tool_choice:
@@ -86,18 +97,11 @@ class ToolFields(Strict):
 
     def tool_fields(self) -> dict[str, Any]:
         """Those of ``Generate``. Raises InvalidRequest for a choice among tools that are not there."""
-        match self.tool_choice:
-            case NamedTool(function=function):
-                choice, name = "function", function.name
-            case AmongTools(allowed_tools=allowed):
-                choice, name = allowed.mode, None
-            case str(word):
-                choice, name = word, None
         self._check_choice()
         return {
             "tools": [tool.model_dump(exclude_none=True) for tool in self.offered_tools],
-            "tool_choice": choice,
-            "tool_name": name,
+            "tool_choice": self._choice,
+            "tool_name": self.tool_choice.function.name if isinstance(self.tool_choice, NamedTool) else None,
             "has_parallel_calls": self.parallel_tool_calls,
         }
 

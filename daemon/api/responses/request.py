@@ -38,7 +38,7 @@ HINTS_INSIDE = {("text", "verbosity"): ("medium",), ("reasoning", "summary"): ("
 # Asked for by clients that keep the conversation themselves; what the model thought before is left out of it anyway.
 ENCRYPTED = "reasoning.encrypted_content"
 # What the fields of a chat are called here.
-_NAMES = {
+NAMES = {
     "max_tokens": "max_output_tokens",
     "messages": "input",
     "reasoning_effort": "reasoning.effort",
@@ -214,5 +214,5 @@ def _chat_tool(tool: FunctionTool) -> dict[str, Any]:
 def _in_our_words(error: ValidationError) -> InvalidRequest:
     problem = error.errors()[0]
     first, *rest = map(str, problem["loc"] or ("input",))
-    param = ".".join((_NAMES.get(first, first), *rest))
+    param = ".".join((NAMES.get(first, first), *rest))
     return InvalidRequest(f"{param}: {str(problem['msg']).removeprefix('Value error, ')}.", param=param)

@@ -303,6 +303,7 @@ async def test_input_may_be_every_kind_of_item(tmp_path: Path) -> None:
             "invalid_request",
         ),
         ({"input": 5}, "input", "invalid_request"),
+        ({"input": [{"role": "user", "content": "hi"}] * 11}, "input", "invalid_request"),
         ({"input": []}, "input", "invalid_request"),
         ({"tool_choice": "required"}, "tool_choice", "invalid_request"),
         ({"text": {"format": {"type": "json_schema"}}}, "text.format", "invalid_request"),
