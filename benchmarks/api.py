@@ -1,4 +1,5 @@
-"""What the daemon itself costs: listing many models, one short answer, and passing on the tokens of many streams.
+"""What the daemon itself costs: listing many models, one short answer, and passing on the tokens of many streams; and
+how soon it acts on clients that leave, and on more of them than it takes.
 
     python -m benchmarks.api [--preset bench-0.5b] [--models 1000] [--rounds 5] [--tokens 64]
 
@@ -23,6 +24,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from benchmarks.api_trouble import leaving, refusals
 from benchmarks.serving.figures import Figure, median
 from benchmarks.serving.measures import FIRST, user
 from benchmarks.serving.prompts import Prompts
@@ -63,6 +65,7 @@ def _measured(home: Path, options: argparse.Namespace) -> list[Figure]:
         "SLMREG_HF_CACHE": "",
         "SLMREG_WARM_TASKS": "none",
         "SLMREG_MAX_CONCURRENT": str(STREAMS),
+        "SLMREG_MAX_QUEUE": str(STREAMS),
     }
     with Registry.open(home / "registry.db") as registry:
         registry.add_root(home / "models")
@@ -78,6 +81,8 @@ def _measured(home: Path, options: argparse.Namespace) -> list[Figure]:
             listing(daemon, options.rounds),
             short_answers(served, prompts, log, options.rounds),
             many_streams(daemon, served, prompts, options.rounds, options.tokens),
+            *(leaving(served, daemon.url, prompts, options.rounds, is_streamed=each) for each in (True, False)),
+            *refusals(served, daemon.url, prompts, STREAMS),
         ]
 
 

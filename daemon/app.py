@@ -33,6 +33,7 @@ from daemon.api.embeddings import embeddings_router
 from daemon.api.errors import install_error_handlers
 from daemon.api.events import events_router
 from daemon.api.foundry import foundry_router, foundry_sessions_router
+from daemon.api.front import front_router
 from daemon.api.health import health_router
 from daemon.api.metrics import logs_router, metrics_router
 from daemon.api.ollama.routers import ollama_router
@@ -394,6 +395,7 @@ def _routers(daemon: Daemon, paths: Paths, logs: Logs) -> Iterator[APIRouter]:
     yield foundry_router(daemon.catalog)
     yield foundry_sessions_router(daemon.catalog, daemon.loads, daemon.pool)
     yield health_router(lambda: daemon.upkeep.is_ready)
+    yield front_router()
 
 
 def _bounds(settings: Settings) -> Bounds:

@@ -81,7 +81,7 @@ class Served:
         left_s = time.perf_counter()
         while self.session(model)["active"]:
             time.sleep(POLL_S)
-        return max(time.perf_counter(), _last_at_work_s(pid)) - left_s
+        return max(time.perf_counter(), last_at_work_s(pid)) - left_s
 
     def sessions(self) -> list[dict[str, Any]]:
         sessions: list[dict[str, Any]] = self._client.get("/slmreg/sessions").json()
@@ -137,18 +137,29 @@ def received(url: str, body: Mapping[str, Any]) -> tuple[float, list[tuple[float
     Through a bare socket, and parsed when all is there: a client library takes more of the cores for each token
     than the daemon, and they are the model's. Connected before the clock starts, as a client keeps its connection.
     """
-    data = json.dumps(body).encode()
-    at = httpx.URL(url)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {at.host}:{at.port}\r\nConnection: close\r\n"
-    head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    request = chat_request(url, body)
     arrivals: list[tuple[float, bytes]] = []
-    with socket.create_connection((at.host, at.port or 80), TIMEOUT_S) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with connected(url) as connection:
         started_s = time.perf_counter()
-        connection.sendall(head.encode() + data)
+        connection.sendall(request)
         while part := connection.recv(RECEIVED_BYTES):
             arrivals.append((time.perf_counter(), part))
     return started_s, arrivals
+
+
+def connected(url: str) -> socket.socket:
+    at = httpx.URL(url)
+    connection = socket.create_connection((at.host, at.port or 80), TIMEOUT_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def chat_request(url: str, body: Mapping[str, Any]) -> bytes:
+    """The request for a chat, after whose answer the connection is closed."""
+    data, at = json.dumps(body).encode(), httpx.URL(url)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {at.host}:{at.port}\r\nConnection: close\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    return head.encode() + data
 
 
 def chat(model: str, messages: Sequence[Message], tokens: int) -> dict[str, Any]:
@@ -184,7 +195,7 @@ def parsed(started_s: float, arrivals: Sequence[tuple[float, bytes]]) -> Stream:
     return Stream(started_s, pieces_s, text, usage["prompt_tokens"], usage["completion_tokens"], cached)
 
 
-def _last_at_work_s(pid: int, rest_s: float = 0.3) -> float:
+def last_at_work_s(pid: int, rest_s: float = 0.3) -> float:
     """When a process was last seen to use a core, before it used none for ``rest_s``."""
     process = psutil.Process(pid)
     used, at_s = _used_s(process), time.perf_counter()
@@ -198,7 +209,7 @@ def _last_at_work_s(pid: int, rest_s: float = 0.3) -> float:
 def _is_at_rest(pid: int) -> bool:
     try:
         before_s = time.perf_counter()
-        return _last_at_work_s(pid) - before_s < POLL_S / 2
+        return last_at_work_s(pid) - before_s < POLL_S / 2
     except psutil.Error:
         return False
 

@@ -36,6 +36,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 # Of these, what changes nothing in an answer.
 HINTS = frozenset({"context_management", "diagnostics", "speed", "user_profile_id"})
+# The same inside of another: how much is spent on an answer, and whether what the model thought is shown.
+HINTS_INSIDE = {("output_config", "effort"): ("high",), ("thinking", "display"): ("summarized",)}
 _LEAST_BUDGET = 1024  # Anthropic's
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
@@ -112,6 +114,7 @@ class PromptFields(RequestBody):
 
     refused = NEUTRAL
     hints = HINTS
+    hints_inside = HINTS_INSIDE
 
     model: str = Field("auto", min_length=1, max_length=512)
     messages: list[Turn] = Field(min_length=1)

@@ -61,17 +61,18 @@ class ImageUrl(Strict):
 
 
 class ContentPart(Strict):
-    """A text or a picture: the one that ``type`` says."""
+    """A text, a picture, or what an assistant said instead of an answer: the one that ``type`` says."""
 
-    type: Literal["text", "image_url"]
+    type: Literal["text", "image_url", "refusal"]
     text: str | None = None
     image_url: ImageUrl | None = None
+    refusal: str | None = None
 
     @model_validator(mode="after")
     def _is_what_it_says(self) -> ContentPart:
-        other = "image_url" if self.type == "text" else "text"
-        if getattr(self, self.type) is None or getattr(self, other) is not None:
-            raise ValueError(f"a part of type {self.type} has {self.type!r} and not {other!r}")
+        given = [name for name in ("text", "image_url", "refusal") if getattr(self, name) is not None]
+        if given != [self.type]:
+            raise ValueError(f"a part of type {self.type} has {self.type!r} and nothing else")
         return self
 
 
@@ -90,18 +91,25 @@ class ChatMessage(BaseModel):
     def _says_something(self) -> ChatMessage:
         if self.content is None and not (self.role == "assistant" and self.tool_calls):
             raise ValueError(f"a message of role {self.role} needs content")
+        if self.role != "assistant" and any(part.type == "refusal" for part in self._parts):
+            raise ValueError(f"only messages of the assistant can refuse, and this one's role is {self.role}")
         if self.images and self.role != "user":
             raise ValueError(f"only messages of the user can have pictures, and this one's role is {self.role}")
         return self
 
     @property
     def text(self) -> str:
-        parts = self.content
-        return "".join(part.text or "" for part in parts) if isinstance(parts, list) else (parts or "")
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text or part.refusal or "" for part in self._parts)
 
     @property
     def images(self) -> int:
-        return sum(part.type == "image_url" for part in self.content) if isinstance(self.content, list) else 0
+        return sum(part.type == "image_url" for part in self._parts)
+
+    @property
+    def _parts(self) -> list[ContentPart]:
+        return self.content if isinstance(self.content, list) else []
 
     def as_dict(self) -> dict[str, Any]:
         """For the chat template, which knows no ``developer`` role, and content parts only where pictures are."""

@@ -1,7 +1,9 @@
 """The documentation of the routes, for programs (``/openapi.json``) and for people (``/docs``), all from the package.
 
 The page is our own, three files without a build: what loads its scripts from elsewhere shows nothing on a machine
-without a network, and somebody else's pages are megabytes to keep up to date.
+without a network, and somebody else's pages are megabytes to keep up to date. A browser that opens a page cannot send
+an API key, so these files take none: they are the package's, the same for everybody. The document that they show takes
+one, which the page asks for.
 """
 
 from __future__ import annotations

@@ -41,20 +41,22 @@ class RequestBody(Strict):
     """The whole body of a request for something, in an API that others made. A null says nothing, as there.
 
     ``refused``: the parameters that nothing here can honour, with the values that ask for nothing. ``hints``: those of
-    them that may be left out where the settings allow it, as unknown ones may.
+    them that may be left out where the settings allow it, as unknown ones may. ``hints_inside``: the same of hints that
+    stand in another parameter, by both names.
     """
 
     model_config = ConfigDict(json_schema_extra=with_nulls)
 
     refused: ClassVar[Mapping[str, Sequence[Any]]] = {}
     hints: ClassVar[frozenset[str]] = frozenset()
+    hints_inside: ClassVar[Mapping[tuple[str, str], Sequence[Any]]] = {}
 
     @model_validator(mode="before")
     @classmethod
     def _what_can_be_honoured(cls, body: Any) -> Any:
         if not isinstance(body, dict):
             return body
-        kept = without_neutral(body, cls.refused, cls.hints)
+        kept = _without_hints_inside(without_neutral(body, cls.refused, cls.hints), cls.hints_inside)
         known = set(_names_of(cls))
         return {name: value for name, value in kept.items() if name in known or not lenience.leave_out(name)}
 
@@ -70,10 +72,25 @@ def without_neutral(
     kept = {key: value for key, value in body.items() if value is not None}
     for name in neutral.keys() & kept.keys():
         if kept.pop(name) not in neutral[name] and not (name in hints and lenience.leave_out(name)):
-            raise UnsupportedParameter(
-                f"The parameter {name!r} is not supported with this value. Leave it out.", param=name
-            )
+            raise _unsupported_value(name)
     return kept
+
+
+def _without_hints_inside(body: dict[str, Any], hints: Mapping[tuple[str, str], Sequence[Any]]) -> dict[str, Any]:
+    """``body`` without those hints, of which the values that ask for nothing are given. Raises UnsupportedParameter."""
+    for (outer, inner), neutral in hints.items():
+        within = body.get(outer)
+        if not isinstance(within, Mapping) or within.get(inner) is None:
+            continue
+        name = f"{outer}.{inner}"
+        if within[inner] not in neutral and not lenience.leave_out(name):
+            raise _unsupported_value(name)
+        body = {**body, outer: {key: value for key, value in within.items() if key != inner}}
+    return body
+
+
+def _unsupported_value(name: str) -> UnsupportedParameter:
+    return UnsupportedParameter(f"The parameter {name!r} is not supported with this value. Leave it out.", param=name)
 
 
 def _names_of(body: type[BaseModel]) -> Iterator[str]:

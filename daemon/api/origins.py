@@ -15,7 +15,7 @@ from daemon.access_settings import is_loopback
 
 _MAX_CHARACTERS = 300
 _REMEMBERED = 256
-_METHODS = "GET, POST, DELETE, OPTIONS"
+_METHODS = "GET, POST, PUT, DELETE, OPTIONS"
 _PREFLIGHT_MAX_AGE_S = 600
 _EXPOSED = "x-request-id, x-slmreg-model, x-slmreg-task, x-slmreg-selection, x-slmreg-ignored, retry-after"
 
@@ -61,6 +61,12 @@ class OriginList:
             return parts.scheme in ("http", "https") and is_loopback(parts.hostname or "")
         except ValueError:
             return False
+
+
+def is_of_host(origin: str, host: str) -> bool:
+    """Whether a page came from where it now asks: ours, if ``host`` is one of ours."""
+    scheme, separator, place = origin.lower().partition("://")
+    return separator != "" and scheme in ("http", "https") and place != "" and place == host.lower()
 
 
 def shared_with(origin: str) -> RawHeaders:

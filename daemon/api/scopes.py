@@ -18,13 +18,18 @@ from registry.model import KeyScope
 # Where the guard leaves who asks, in what the request says of itself.
 _CALLER = "slmreg.caller"
 
-# Without a key even where keys are required: they say nothing but that the process lives, and is ready.
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+# Without a key even where keys are required: what says nothing but that the process lives and is ready, and the page
+# that asks people for their key, as the package has it. A browser has no key to send before there is that page.
+OPEN = """
+    GET    /healthz
+    GET    /readyz
+    GET    /docs
+    GET    /docs/docs.css
+    GET    /docs/docs.js
+"""
 
 # Asking, and reading what is here.
 USE = """
-    GET    /healthz
-    GET    /readyz
     POST   /v1/chat/completions
     POST   /v1/completions
     POST   /v1/responses
@@ -77,9 +82,6 @@ USE = """
     GET    /slmreg/presets/{name:path}
     GET    /openapi.json
     GET    /metrics
-    GET    /docs
-    GET    /docs/docs.css
-    GET    /docs/docs.js
     GET    /
 """
 
@@ -123,13 +125,19 @@ def is_admin(scope: Scope) -> bool:
     return isinstance(caller, Caller) and caller.scope is KeyScope.ADMIN
 
 
+def is_open(method: str, path: str) -> bool:
+    """Whether it takes no key, whatever else it takes."""
+    row = _find(method, path)
+    return row is not None and row.is_open
+
+
 def scope_of(method: str, path: str) -> KeyScope:
     """What it takes; ADMIN for what nobody has thought about."""
     return listed_scope(method, path) or KeyScope.ADMIN
 
 
 def listed_scope(method: str, path: str) -> KeyScope | None:
-    """What the table says, None if it says nothing. HEAD is GET without the body."""
+    """What the table says, None if it says nothing; USE for what is open, too. HEAD is GET without the body."""
     row = _find(method, path)
     return row.scope if row is not None else None
 
@@ -145,6 +153,7 @@ class _Row:
     method: str
     path: str
     scope: KeyScope
+    is_open: bool
     form: re.Pattern[str]
 
 
@@ -156,10 +165,10 @@ def _find(method: str, path: str) -> _Row | None:
 
 
 def _rows() -> Iterator[_Row]:
-    for table, scope in ((USE, KeyScope.USE), (ADMIN, KeyScope.ADMIN)):
+    for table, scope in ((OPEN, KeyScope.USE), (USE, KeyScope.USE), (ADMIN, KeyScope.ADMIN)):
         for line in table.strip().splitlines():
             method, path = line.split()
-            yield _Row(method, path, scope, _form(path))
+            yield _Row(method, path, scope, table is OPEN, _form(path))
 
 
 def _form(path: str) -> re.Pattern[str]:

@@ -2,8 +2,9 @@
 
 In this order: the request gets its id; the Host must be one of ours (against DNS rebinding); the Origin, if there is
 one, must be welcome (against cross-site requests), and a preflight is answered; where keys are required one must be
-shown, with the scope that the route takes; a body must say that it is JSON (text/plain would skip the browser's
-preflight), be no larger than the limit and unambiguous; one client has only so many requests at the same time.
+shown, with the scope that the route takes, but for the few routes that are open; a body must say that it is JSON
+(text/plain would skip the browser's preflight), be no larger than the limit and unambiguous; one client has only so
+many requests at the same time.
 
 Invariant: this wraps every route, also those that do not exist, and what nobody has thought about takes an admin's key.
 """
@@ -25,8 +26,8 @@ from daemon.access import Access, Caller
 from daemon.api.errors import plain_error
 from daemon.api.headers import IGNORED_HEADER
 from daemon.api.json_bodies import JsonLimits, UnusableJson
-from daemon.api.origins import HostList, OriginList, preflight_headers, shared_with
-from daemon.api.scopes import OPEN_PATHS, remember_caller, scope_of
+from daemon.api.origins import HostList, OriginList, is_of_host, preflight_headers, shared_with
+from daemon.api.scopes import is_open, remember_caller, scope_of
 from daemon.api.undeclared import as_declared
 from daemon.config.present import Derived
 from daemon.settings import Settings
@@ -35,6 +36,8 @@ from registry.model import KeyScope
 log = logging.getLogger("slmreg.api")
 
 RETRY_AFTER_S = "1"
+# Whoever watches over the daemon asks these also while everything else is too much.
+_UNCOUNTED = frozenset({"/healthz", "/readyz"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,9 @@ class Guard:
         scope = as_declared(scope)
         headers = Headers(scope=scope)
         origin = headers.get("origin")
-        is_welcome = origin is not None and self._origins().allows(origin)
+        is_welcome = origin is not None and (
+            self._origins().allows(origin) or is_of_host(origin, headers.get("host", ""))
+        )
         left_out = lenience.begin(is_allowed=self._settings().ignore_unsupported)
         answer = _Answering(
             send, request_id.begin(headers.get("x-request-id")), origin if is_welcome else None, left_out
@@ -98,7 +103,7 @@ class Guard:
             await _refuse(refusal, scope, receive, send)
             return
         client = (caller.key if caller is not None else None) or _address(scope)
-        if self._running[client] >= self._settings().max_client_requests and scope["path"] not in OPEN_PATHS:
+        if self._running[client] >= self._settings().max_client_requests and scope["path"] not in _UNCOUNTED:
             await _refuse(self._too_many(), scope, receive, send)
             return
         self._running[client] += 1
@@ -129,7 +134,7 @@ class Guard:
         return None
 
     def _unauthorised(self, scope: Scope, caller: Caller | None) -> Refusal | None:
-        if scope["path"] in OPEN_PATHS:
+        if is_open(scope["method"], scope["path"]):
             return None
         if caller is None:
             return Refusal(
@@ -140,7 +145,10 @@ class Guard:
                 {"WWW-Authenticate": "Bearer"},
             )
         if caller.scope is not KeyScope.ADMIN and caller.scope is not scope_of(scope["method"], scope["path"]):
-            message = f"The key {caller.key!r} may not do this: it takes one with the scope admin."
+            message = (
+                f"The key {caller.key!r} may not do this: it takes one with the scope admin. "
+                "`slmreg key create NAME --scope admin` makes one."
+            )
             return Refusal(403, "insufficient_scope", message)
         return None
 

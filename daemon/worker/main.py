@@ -99,7 +99,7 @@ def main() -> int:
         engine = _load(first, cores, output)
         pages = of_this_process()
         while engine:
-            _turn(engine, cores, pages, inbox, output)
+            turn(engine, cores, pages, inbox, output)
     except OSError:  # nobody reads the answers any more
         return EXIT_OK
     return EXIT_LOAD_FAILED
@@ -155,22 +155,23 @@ def _code_of(error: Exception, reason: str) -> LoadCode:
     return LoadCode.PROVIDER_MISSING if isinstance(error, ImportError) else LoadCode.FAILED
 
 
-def _turn(engine: ServedModel, cores: Cores, pages: LargePages, inbox: _Inbox, output: Output) -> None:
+def turn(engine: ServedModel, cores: Cores, pages: LargePages, inbox: _Inbox, output: Output) -> None:
     """Take in what has arrived, waiting for something if there is nothing to do, and advance by one step.
 
     The signs of life come from here and not from a thread of their own: that would go on while this loop hangs.
     """
     output.keep_pulse(engine)
     pages.go_on()
+    has_worked = not engine.is_idle
     if engine.is_idle:
         with contextlib.suppress(queue.Empty):
             wait_s = min(output.pulse_left_s, pages.wait_s)
             output.send(_answered(engine, cores, inbox.get(timeout=wait_s)))
     while not inbox.empty():
         output.send(_answered(engine, cores, inbox.get()))
-    was_idle = engine.is_idle
+    has_worked = has_worked or not engine.is_idle  # a cancel may have ended the last request, as a step may
     events = engine.step()
-    if engine.is_idle and not was_idle:
+    if engine.is_idle and has_worked:
         events = [*events, engine.pulse()]  # or its rows would seem in use for a while
     output.send(events)
 

@@ -2,6 +2,16 @@
 "use strict";
 
 const DEEPEST = 6;
+const NO_KEY = "This daemon wants an API key. `slmreg key create NAME` makes one.";
+const WRONG_KEY = "The daemon does not know this key: it is mistyped or revoked. `slmreg key list` names all.";
+const NOT_A_KEY = "A key is one word of plain letters, digits and signs.";
+
+// In this variable alone, and in nothing that outlives the page. It goes to this server only, in a header.
+let key = "";
+
+function at(id) {
+  return document.getElementById(id);
+}
 
 function element(name, attributes = {}, ...children) {
   const made = Object.assign(document.createElement(name), attributes);
@@ -73,13 +83,12 @@ async function send(method, path, operation, inputs, body, out) {
     if (parameter.in === "query") query.set(parameter.name, input.value);
     if (parameter.in === "header") headers[parameter.name] = input.value;
   }
-  const key = document.getElementById("key").value;
-  if (key) headers.authorization = `Bearer ${key}`;
   if (body) headers["content-type"] = "application/json";
   const asked = query.size ? `${url}?${query}` : url;
   out.textContent = "...";
   try {
-    const response = await fetch(asked, { method, headers, body: body ? body.value : undefined });
+    const response = await ask(asked, { method, headers, body: body ? body.value : undefined });
+    if (response.status === 401) wantKey(key ? WRONG_KEY : NO_KEY);
     const said = [...response.headers].filter(([name]) => name.startsWith("x-")).map((pair) => pair.join(": "));
     out.textContent = [`${response.status} ${response.statusText}`, ...said, "", ""].join("\n");
     await follow(response, out);
@@ -137,8 +146,8 @@ function route(spec, path, method, operation) {
 }
 
 function show(spec) {
-  document.getElementById("version").textContent = spec.info.version;
-  document.getElementById("description").textContent = spec.info.description;
+  at("version").textContent = spec.info.version;
+  at("description").textContent = spec.info.description;
   const sections = new Map();
   for (const [path, operations] of Object.entries(spec.paths)) {
     for (const [method, operation] of Object.entries(operations)) {
@@ -147,18 +156,65 @@ function show(spec) {
       sections.get(api).push(route(spec, path, method, operation));
     }
   }
-  for (const [api, routes] of sections) {
-    const id = `api-${api.replace(/\W+/g, "-")}`;
-    document.getElementById("apis").append(element("a", { href: `#${id}` }, api));
-    document.getElementById("routes").append(element("section", { id }, element("h2", {}, api), ...routes));
-  }
+  const ids = [...sections.keys()].map((api) => [api, `api-${api.replace(/\W+/g, "-")}`]);
+  at("apis").replaceChildren(...ids.map(([api, id]) => element("a", { href: `#${id}` }, api)));
+  at("routes").replaceChildren(...ids.map(([api, id]) =>
+    element("section", { id }, element("h2", {}, api), ...sections.get(api))));
 }
 
-document.getElementById("find").addEventListener("input", (event) => {
+function ask(url, request = {}) {
+  const headers = key ? { ...request.headers, authorization: `Bearer ${key}` } : request.headers;
+  const here = { mode: "same-origin", credentials: "omit", redirect: "error", cache: "no-store" };
+  return fetch(url, { ...request, ...here, headers });
+}
+
+function wantKey(why) {
+  key = "";
+  at("said").textContent = why;
+  if (!at("routes").hasChildNodes()) at("description").textContent = "";
+  at("kept").hidden = true;
+  at("ask").hidden = false;
+  at("unsafe").hidden = window.isSecureContext;
+  at("key").focus();
+}
+
+function haveKey() {
+  at("said").textContent = "";
+  at("ask").hidden = true;
+  at("kept").hidden = key === "";
+}
+
+async function load() {
+  const response = await ask("/openapi.json");
+  if (response.status === 401) return wantKey(key ? WRONG_KEY : NO_KEY);
+  const answer = await response.json();
+  if (!response.ok) return wantKey(answer.error.message);
+  if (!at("routes").hasChildNodes()) show(answer);
+  return haveKey();
+}
+
+function tryToLoad() {
+  return load().catch((error) => {
+    at("said").textContent = `/openapi.json cannot be read: ${error}`;
+  });
+}
+
+at("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const given = at("key").value.trim();
+  at("key").value = "";
+  if (!/^[!-~]+$/.test(given)) return wantKey(NOT_A_KEY);
+  key = given;
+  return tryToLoad();
+});
+at("forget").addEventListener("click", () => wantKey("The key is forgotten."));
+// A browser may keep a page that was left, to show it again.
+window.addEventListener("pagehide", () => {
+  at("key").value = "";
+  if (key) wantKey(NO_KEY);
+});
+at("find").addEventListener("input", (event) => {
   const words = event.target.value.toLowerCase();
   for (const each of document.querySelectorAll("details.route")) each.hidden = !each.dataset.words.includes(words);
 });
-
-fetch("/openapi.json").then((response) => response.json()).then(show).catch((error) => {
-  document.getElementById("description").textContent = `/openapi.json cannot be read: ${error}`;
-});
+tryToLoad();

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 Message = dict[str, Any]
 
@@ -47,7 +47,7 @@ class RefusalPart(_Item):
 class MessageItem(_Item):
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | list[TextPart | ImagePart | RefusalPart]
+    content: str | list[Annotated[TextPart | ImagePart | RefusalPart, Field(discriminator="type")]]
 
     def as_message(self) -> Message:
         content = self.content

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, field_validator, model_validator
 
+from daemon import lenience
 from daemon.api.chat import ChatRequest
 from daemon.api.chat_sampling import MAX_TOKEN_ID, MAX_TOP_LOGPROBS
 from daemon.api.chat_tools import MAX_TOOLS
@@ -32,14 +33,25 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 # Of these, what changes nothing here: no tools run on this side, and a conversation that is too long is always refused.
 HINTS = frozenset({"context_management", "max_tool_calls", "truncation"})
+# The same inside of others: how wordy, and in which form what the model thought is told, which is always in full.
+HINTS_INSIDE = {("text", "verbosity"): ("medium",), ("reasoning", "summary"): ("auto",)}
+# Asked for by clients that keep the conversation themselves; what the model thought before is left out of it anyway.
+ENCRYPTED = "reasoning.encrypted_content"
 # What the fields of a chat are called here.
-_NAMES = {
+NAMES = {
     "max_tokens": "max_output_tokens",
     "messages": "input",
     "reasoning_effort": "reasoning.effort",
     "response_format": "text.format",
 }
 _ITEMS = TypeAdapter(list[Item])
+
+
+# Told apart by what is given, so that what is wrong with an item is said, and not that it is no text.
+Input = Annotated[
+    Annotated[str, Tag("[text]")] | Annotated[list[Item], Tag("[items]")],
+    Discriminator(lambda given: "[text]" if isinstance(given, str) else "[items]"),
+]
 
 
 class TextFormat(Strict):
@@ -80,6 +92,12 @@ class ChosenFunction(Strict):
     name: str
 
 
+class ChosenAmong(Strict):
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: list[ChosenFunction] = Field(min_length=1, max_length=MAX_TOOLS)
+
+
 class EventOptions(Strict):
     include_obfuscation: Literal[False] = False
 
@@ -89,9 +107,10 @@ class ResponsesRequest(RequestBody):
 
     refused = NEUTRAL
     hints = HINTS
+    hints_inside = HINTS_INSIDE
 
     model: str = Field("auto", min_length=1, max_length=512)
-    input: str | list[Item]
+    input: Input
     instructions: str | None = None
     previous_response_id: str | None = Field(None, max_length=128)
     store: bool = True
@@ -108,7 +127,7 @@ class ResponsesRequest(RequestBody):
     text: TextOptions = TextOptions()
     reasoning: Reasoning = Reasoning()
     tools: list[FunctionTool] = Field(default_factory=list, max_length=MAX_TOOLS)
-    tool_choice: Literal["auto", "none", "required"] | ChosenFunction = "auto"
+    tool_choice: Literal["auto", "none", "required"] | ChosenFunction | ChosenAmong = "auto"
     parallel_tool_calls: bool = True
     task: str | None = Field(None, max_length=64)
     policy: Annotated[Policy, Field(strict=False)] | None = None
@@ -121,6 +140,13 @@ class ResponsesRequest(RequestBody):
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     service_tier: str | None = None
+
+    @field_validator("include", mode="before")
+    @classmethod
+    def _nothing_encrypted(cls, include: Any) -> Any:
+        if isinstance(include, list) and ENCRYPTED in include and lenience.leave_out(f"include.{ENCRYPTED}"):
+            return [each for each in include if each != ENCRYPTED]
+        return include
 
     @model_validator(mode="before")
     @classmethod
@@ -168,8 +194,17 @@ class ResponsesRequest(RequestBody):
         return chat.model_copy(update={"keep_alive": self.keep_alive})
 
     def _chat_tool_choice(self) -> Any:
-        choice = self.tool_choice
-        return choice if isinstance(choice, str) else {"type": "function", "function": {"name": choice.name}}
+        match self.tool_choice:
+            case ChosenFunction():
+                return _chat_choice(self.tool_choice)
+            case ChosenAmong(mode=mode, tools=tools):
+                return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [*map(_chat_choice, tools)]}}
+            case str(word):
+                return word
+
+
+def _chat_choice(chosen: ChosenFunction) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": chosen.name}}
 
 
 def _chat_tool(tool: FunctionTool) -> dict[str, Any]:
@@ -179,5 +214,5 @@ def _chat_tool(tool: FunctionTool) -> dict[str, Any]:
 def _in_our_words(error: ValidationError) -> InvalidRequest:
     problem = error.errors()[0]
     first, *rest = map(str, problem["loc"] or ("input",))
-    param = ".".join((_NAMES.get(first, first), *rest))
+    param = ".".join((NAMES.get(first, first), *rest))
     return InvalidRequest(f"{param}: {str(problem['msg']).removeprefix('Value error, ')}.", param=param)

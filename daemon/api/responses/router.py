@@ -13,8 +13,9 @@ from fastapi.responses import Response
 
 from daemon.answers import Answers
 from daemon.api.headers import wishes_in
+from daemon.api.naming import in_the_names_of
 from daemon.api.responses.items import Item
-from daemon.api.responses.request import ResponsesRequest
+from daemon.api.responses.request import NAMES, ResponsesRequest
 from daemon.api.responses.response import ResponseInMaking
 from daemon.api.serving import respond
 from daemon.conversations import Conversations, Kept
@@ -31,14 +32,15 @@ def responses_router(answers: Answers, conversations: Conversations, *, max_mess
     async def create_response(body: ResponsesRequest, request: Request) -> Response:
         """Answer, going on from ``previous_response_id`` where one is given; whole or as server-sent events."""
         before = await asyncio.to_thread(_conversation, conversations, body.previous_response_id, max_messages())
-        chat = body.as_chat(before)
-        generate = chat.as_generate(max_messages=max_messages())
-        wishes = wishes_in(request.headers)
-        starting = answers.start(body.model, generate, chat.wants(wishes), chat.terms(wishes))
-        keep = partial(_keep, conversations, body)
-        return await respond(
-            request, starting, lambda answer: ResponseInMaking(answer, body, keep), is_stream=body.stream
-        )
+        with in_the_names_of(NAMES):
+            chat = body.as_chat(before)
+            generate = chat.as_generate(max_messages=max_messages())
+            wishes = wishes_in(request.headers)
+            starting = answers.start(body.model, generate, chat.wants(wishes), chat.terms(wishes))
+            keep = partial(_keep, conversations, body)
+            return await respond(
+                request, starting, lambda answer: ResponseInMaking(answer, body, keep), is_stream=body.stream
+            )
 
     @router.get("/{response_id}", response_model=None)
     def get_response(response_id: str, *, stream: bool = False) -> Json:

@@ -40,6 +40,9 @@ PART = Part(
             )
         ),
         "GET /metrics": Described(answer=None, stream=METRICS, says="as Prometheus reads them; see docs/metrics.md"),
+        "GET /": Described(
+            answer=record({"name": TEXT, "version": TEXT, "status": among("running"), "docs": TEXT, "openapi": TEXT})
+        ),
         "GET /healthz": Described(answer=record({"status": among("ok")}), example={"status": "ok"}),
         "GET /readyz": Described(
             answer=record({"status": among("ready", "starting")}), example={"status": "ready"}, errors=(503,)

@@ -20,6 +20,14 @@ def asked(*parts: dict[str, Any], role: str = "user") -> list[dict[str, Any]]:
     return question(messages=[{"role": role, "content": list(parts)}]).messages
 
 
+def test_an_assistant_that_refused_said_so() -> None:
+    refusal = {"type": "refusal", "refusal": "I would rather not."}
+    assert asked(refusal, role="assistant") == [{"role": "assistant", "content": "I would rather not."}]
+    for parts, role in (([refusal], "user"), ([{**refusal, "text": "and more"}], "assistant")):
+        with pytest.raises(ValidationError, match="refus"):
+            asked(*parts, role=role)
+
+
 def test_content_parts_become_text_and_developer_becomes_system() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     assert asked(*parts, role="developer") == [{"role": "system", "content": "ab"}]

@@ -11,6 +11,11 @@ from tests.daemon.api.chats import a_tool, question
 TOOLS = [a_tool("f"), a_tool("g", strict=True, parameters={"type": "object"})]
 
 
+def among(mode: str, *names: str) -> dict[str, Any]:
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
 def test_tools_are_offered_as_they_are() -> None:
     asked = question(tools=TOOLS)
     assert asked.tools == TOOLS
@@ -32,6 +37,13 @@ def test_the_choice_among_them_reaches_the_worker(choice: Any, told: tuple[str, 
     assert not asked.has_parallel_calls
 
 
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_some_of_the_tools_can_be_allowed_and_no_other_is_offered(mode: str) -> None:
+    asked = question(tools=TOOLS, tool_choice=among(mode, "g"))
+    assert asked.tools == [TOOLS[1]]
+    assert (asked.tool_choice, asked.tool_name) == (mode, None)
+
+
 def test_tool_choice_none_offers_no_tools() -> None:
     asked = question(tools=TOOLS, tool_choice="none")
     assert (asked.tools, asked.tool_choice) == ([], "none")
@@ -46,6 +58,7 @@ def test_tool_choice_none_offers_no_tools() -> None:
             {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "h"}}},
             r"'h', which is not among the 'tools' \(f, g\)",
         ),
+        ({"tools": TOOLS, "tool_choice": among("auto", "f", "h")}, r"'h', which is not among the 'tools' \(f, g\)"),
     ],
 )
 def test_a_choice_of_what_is_not_offered_is_refused(fields: dict[str, Any], reason: str) -> None:
@@ -57,7 +70,7 @@ def test_a_choice_of_what_is_not_offered_is_refused(fields: dict[str, Any], reas
 @pytest.mark.parametrize(
     "choice",
     [
-        {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}},
+        {"type": "allowed_tools", "allowed_tools": {"mode": "auto"}},
         {"type": "custom", "custom": {"name": "f"}},
         {"type": "function"},
         {"type": "function", "function": {"name": 5}},
@@ -79,6 +92,8 @@ def test_choices_that_are_not_ours_are_refused_by_name(choice: Any) -> None:
         {"tools": [a_tool("")]},
         {"tools": [a_tool("x" * 129)]},
         {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "f", "more": 1}}},
+        {"tools": TOOLS, "tool_choice": among("auto")},
+        {"tools": TOOLS, "tool_choice": among("none", "f")},
         {"parallel_tool_calls": "no"},
     ],
 )

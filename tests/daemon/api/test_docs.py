@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from fastapi import FastAPI
 
 from daemon.api.docs import POLICY
 from daemon.api.spec.document import PARTS, ROUTES
-from tests.daemon.api.guarded import HOST, call, guarded
+from tests.daemon.api.guarded import HOST, USE_KEY, call, guarded
 
+FILES = Path(__file__).parents[3] / "daemon" / "api" / "pages"
 PAGES = {"/docs": "text/html", "/docs/docs.css": "text/css", "/docs/docs.js": "text/javascript"}
 
 
@@ -64,8 +66,39 @@ def test_the_page_comes_from_this_server_and_from_nowhere_else(app: FastAPI) -> 
         assert not re.search(r"https?:|//[a-z0-9-]+\.[a-z]|@import|url\(|innerHTML|eval\(", text)
 
 
+def test_the_page_needs_no_key_and_is_the_packages_own_whoever_asks(tmp_path: Path) -> None:
+    with guarded(tmp_path, has_keys=True) as locked:
+        for path in PAGES:
+            response = call(locked, "GET", path, HOST)
+            assert response.content == (FILES / ("docs.html" if path == "/docs" else Path(path).name)).read_bytes()
+            assert response.headers["content-security-policy"] == POLICY
+        assert call(locked, "GET", "/openapi.json", HOST).status_code == 401
+        shown = {"authorization": f"Bearer {USE_KEY}"}
+        assert call(locked, "GET", "/openapi.json", HOST | shown).status_code == 200
+
+
+def test_the_page_keeps_a_key_in_its_own_memory_and_shows_it_to_this_server_only() -> None:
+    script = (FILES / "docs.js").read_text(encoding="utf-8")
+    assert not re.search(r"cookie|Storage|indexedDB|caches\b|history\.|location\b|postMessage|window\.name", script)
+    assert script.count("fetch(") == 1  # whose request is not followed anywhere else
+    assert 'mode: "same-origin", credentials: "omit", redirect: "error", cache: "no-store"' in script
+    page = (FILES / "docs.html").read_text(encoding="utf-8")
+    (field,) = re.findall(r"<input[^>]*id=\"key\"[^>]*>", page)
+    assert 'type="password"' in field
+    assert "name=" not in field  # a form that were sent would not have it
+
+
+def test_the_front_says_what_answers_and_leads_a_browser_to_the_page(app: FastAPI) -> None:
+    program = call(app, "GET", "/", HOST)
+    assert (program.status_code, program.json()["name"], program.json()["docs"]) == (200, "slmreg", "/docs")
+    assert call(app, "HEAD", "/", HOST).status_code == 200
+    browser = call(app, "GET", "/", HOST | {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (browser.status_code, browser.headers["location"]) == (307, "/docs")
+
+
 def test_the_policy_lets_the_page_ask_this_server_and_nobody_else() -> None:
     assert "default-src 'none'" in POLICY
+    assert "frame-ancestors 'none'" in POLICY
     assert set(re.findall(r"'[^']*'|https?:\S*|\*", POLICY)) == {"'none'", "'self'"}
 
 

@@ -92,6 +92,38 @@ def test_hints_and_unknown_parameters_are_left_out_and_named(
     assert ignored(post(lenient, path, body)) == set()
 
 
+@pytest.mark.parametrize(
+    ("path", "outer", "inner", "value"),
+    [
+        ("/v1/responses", "text", "verbosity", "low"),
+        ("/v1/responses", "reasoning", "summary", "detailed"),
+        ("/v1/messages", "output_config", "effort", "medium"),
+        ("/v1/messages", "thinking", "display", "omitted"),
+    ],
+)
+def test_a_hint_inside_of_another_parameter_is_left_out_by_both_names(
+    lenient: FastAPI, strict: FastAPI, path: str, outer: str, inner: str, value: str
+) -> None:
+    body = {**CHAT, "max_tokens": 5} if path == "/v1/messages" else {"model": "none", "input": "hi"}
+    within = {inner: value, **({"type": "adaptive"} if outer == "thinking" else {})}
+    refusal = post(strict, path, {**body, outer: within})
+    assert (refusal.status_code, f"{outer}.{inner}" in refusal.text) == (400, True)
+    asked = post(lenient, path, {**body, outer: within})
+    assert (refused(asked)[0], ignored(asked)) == (404, {f"{outer}.{inner}"})
+    for nothing in ({outer: {**within, inner: None}}, {outer: {**within, "colour": 1}}):
+        status = post(lenient, path, {**body, **nothing}).status_code
+        assert status == (404 if within.keys() == nothing[outer].keys() else 400)
+
+
+def test_what_is_to_be_encrypted_is_not_and_said_not_to_be(lenient: FastAPI, strict: FastAPI) -> None:
+    body = {"model": "none", "input": "hi", "include": ["reasoning.encrypted_content", "message.output_text.logprobs"]}
+    assert post(strict, "/v1/responses", body).status_code == 400
+    asked = post(lenient, "/v1/responses", body)
+    assert (refused(asked)[0], ignored(asked)) == (404, {"include.reasoning.encrypted_content"})
+    other = post(lenient, "/v1/responses", {**body, "include": ["file_search_call.results"]})
+    assert other.status_code == 400
+
+
 @pytest.mark.parametrize(("path", "body", "param"), MEANT, ids=lambda value: value if isinstance(value, str) else "")
 def test_what_says_what_is_wanted_is_refused_all_the_same(
     lenient: FastAPI, path: str, body: dict[str, Any], param: str

@@ -39,6 +39,10 @@ CALLS: list[Event] = [
 WEATHER: dict[str, Any] = {"type": "function", "name": "get_weather", "parameters": {"type": "object"}}
 
 
+def among(mode: str, *names: str) -> dict[str, Any]:
+    return {"type": "allowed_tools", "mode": mode, "tools": [{"type": "function", "name": name} for name in names]}
+
+
 @dataclass
 class Responses:
     bench: Bench
@@ -98,6 +102,17 @@ async def test_an_answer_has_its_reasoning_and_text_as_items(tmp_path: Path) -> 
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": "hi"},
         ]
+
+
+@on_loop
+async def test_only_the_allowed_tools_are_offered(tmp_path: Path) -> None:
+    async with responses(tmp_path, *CALLS) as api:
+        tools = [{**WEATHER, "name": "get_time"}, WEATHER]
+        choice = among("required", "get_weather")
+        answer = await api.client.responses.create(model="a", input="hi", tools=tools, tool_choice=choice)
+        assert [tool["function"]["name"] for tool in api.asked.tools] == ["get_weather"]
+        assert api.asked.tool_choice == "required"
+        assert answer.tool_choice.to_dict() == choice
 
 
 @on_loop
@@ -281,13 +296,22 @@ async def test_input_may_be_every_kind_of_item(tmp_path: Path) -> None:
         ({"tools": [{"type": "web_search"}]}, "tools", "unsupported_parameter"),
         ({"no_such": 1}, "no_such", "unsupported_parameter"),
         ({"include": ["file_search_call.results"]}, "include.0", "invalid_request"),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, "input", "invalid_request"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0", "invalid_request"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]},
+            "input.0",
+            "invalid_request",
+        ),
+        ({"input": 5}, "input", "invalid_request"),
+        ({"input": [{"role": "user", "content": "hi"}] * 11}, "input", "invalid_request"),
         ({"input": []}, "input", "invalid_request"),
         ({"tool_choice": "required"}, "tool_choice", "invalid_request"),
         ({"text": {"format": {"type": "json_schema"}}}, "text.format", "invalid_request"),
         ({"max_output_tokens": 0}, "max_output_tokens", "invalid_request"),
         ({"previous_response_id": "resp_none"}, "previous_response_id", "response_not_found"),
-        ({"reasoning": {"summary": "detailed"}}, "reasoning.summary", "invalid_request"),
+        ({"reasoning": {"summary": "detailed"}}, "reasoning.summary", "unsupported_parameter"),
+        ({"tools": [WEATHER], "tool_choice": among("auto", "get_time")}, "tool_choice", "invalid_request"),
+        ({"tools": [WEATHER], "tool_choice": among("auto")}, "tool_choice", "invalid_request"),
     ],
 )
 @on_loop

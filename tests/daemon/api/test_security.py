@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from daemon.api.scopes import OPEN_PATHS, listed_scope
+from daemon.api.scopes import listed_scope
 from daemon.app import create_app
 from daemon.config.layers import Effective
 from daemon.config.present import PresentSettings
@@ -32,6 +32,14 @@ from tests.fakes import FakeLauncher
 
 MAX_BODY_BYTES = 8192
 FORMS = ("/v1/audio/transcriptions", "/v1/audio/translations")
+# All that anybody may read without a key, whatever there is; what is not in here has to be refused.
+OPEN = {
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/docs"),
+    ("GET", "/docs/docs.css"),
+    ("GET", "/docs/docs.js"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +120,24 @@ def test_hosts_and_origins_of_the_settings_are_welcome_too(tmp_path: Path) -> No
             assert call(app, "GET", "/healthz", {"host": host, "origin": origin}).status_code == 403
 
 
+def test_a_page_of_ours_may_use_us_under_every_name_that_we_have(tmp_path: Path) -> None:
+    with guarded(tmp_path, host="0.0.0.0", allowed_hosts=("my-machine.local",)) as app:  # noqa: S104
+        for place in ("192.168.0.4:7567", "[fe80::1]:7567", "my-machine.local"):
+            for origin in (f"http://{place}", f"https://{place}".upper()):
+                assert call(app, "GET", "/healthz", {"host": place, "origin": origin}).status_code == 200, origin
+            for origin in (
+                f"ftp://{place}",
+                place,
+                f"http://{place}:80",
+                f"http://x@{place}",
+                "http://192.168.0.5:7567",
+            ):
+                foreign = call(app, "GET", "/healthz", {"host": place, "origin": origin})
+                assert refused(foreign) == (403, "origin_not_allowed"), origin
+        rebound = {"host": "rebound.example", "origin": "http://rebound.example"}
+        assert refused(call(app, "GET", "/healthz", rebound)) == (403, "host_not_allowed")
+
+
 def test_a_public_address_takes_literal_addresses_and_no_names_and_always_a_key(tmp_path: Path) -> None:
     with guarded(tmp_path, host="0.0.0.0") as app:  # noqa: S104
         assert call(app, "GET", "/healthz", {"host": "192.168.0.4:7567"}).status_code == 200
@@ -124,9 +150,7 @@ def test_a_public_address_takes_literal_addresses_and_no_names_and_always_a_key(
 
 def test_every_route_says_what_it_takes(app: FastAPI) -> None:
     """A new route without a row in the table of ``daemon.api.scopes`` needs an admin's key, which few have."""
-    unlisted = [
-        (method, path) for method, path in routes(app) if path not in OPEN_PATHS and listed_scope(method, path) is None
-    ]
+    unlisted = [(method, path) for method, path in routes(app) if listed_scope(method, path) is None]
     assert unlisted == [("POST", "/no/such/route")]
 
 
@@ -159,7 +183,7 @@ def test_without_keys_nobody_needs_one(app: FastAPI) -> None:
 def test_as_soon_as_there_are_keys_every_route_takes_one(locked: FastAPI, shown: dict[str, str]) -> None:
     for method, path in routes(locked):
         response = call(locked, method, path, HOST | shown)
-        if path in OPEN_PATHS:
+        if (method, path) in OPEN:
             assert response.status_code in (200, 503)
         else:
             assert refused(response) == (401, "invalid_api_key"), path
@@ -176,12 +200,21 @@ def test_a_key_is_good_for_what_its_scope_says_on_every_route(locked: FastAPI, a
         if path == "/slmreg/events":
             continue  # it does not end
         used = call(locked, method, path, headers | as_header(USE_KEY), **body)
-        if takes is KeyScope.USE or path in OPEN_PATHS:
+        if takes is KeyScope.USE:
             assert used.status_code not in (401, 403), path
         else:
             assert refused(used) == (403, "insufficient_scope"), path
         for key in (ADMIN_KEY, COMMAND_LINE_KEY):
             assert call(locked, method, path, headers | as_header(key), **body).status_code not in (401, 403), path
+
+
+def test_what_is_open_is_open_to_reading_alone(locked: FastAPI) -> None:
+    assert set(routes(locked)) >= OPEN
+    for _method, path in OPEN:
+        for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"):
+            assert refused(call(locked, method, path, HOST)) == (401, "invalid_api_key"), (method, path)
+        for beside in (f"{path}/", f"{path}/x", path.upper(), f"{path}%2f..", f"{path};x"):
+            assert refused(call(locked, "GET", beside, HOST)) == (401, "invalid_api_key"), beside
 
 
 def test_a_key_can_be_required_before_there_is_one(tmp_path: Path) -> None:
@@ -318,7 +351,7 @@ def test_what_the_guard_refuses_is_in_the_form_of_the_api_that_was_asked(locked:
 def test_one_client_has_only_so_many_requests_at_the_same_time(tmp_path: Path) -> None:
     """The first ones stay open: they follow the events."""
 
-    async def follow(app: FastAPI, client: str, ends: asyncio.Event) -> int:
+    async def follow(app: FastAPI, client: str, ends: asyncio.Event, path: str = "/slmreg/events") -> int:
         started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         async def receive() -> dict[str, Any]:
@@ -330,7 +363,7 @@ def test_one_client_has_only_so_many_requests_at_the_same_time(tmp_path: Path) -
                 started.set_result(message["status"])
 
         scope = {
-            **{"type": "http", "method": "GET", "path": "/slmreg/events", "raw_path": b"/slmreg/events"},
+            **{"type": "http", "method": "GET", "path": path, "raw_path": path.encode()},
             **{"query_string": b"", "headers": [(b"host", b"localhost")], "client": (client, 1), "app": app},
         }
         running.append(asyncio.create_task(app(scope, receive, send)))
@@ -340,6 +373,8 @@ def test_one_client_has_only_so_many_requests_at_the_same_time(tmp_path: Path) -
         ends, later = asyncio.Event(), asyncio.Event()
         assert [await follow(app, "10.0.0.1", ends) for _ in range(3)] == [200, 200, 429]
         assert await follow(app, "10.0.0.2", ends) == 200
+        assert await follow(app, "10.0.0.1", ends, "/docs") == 429
+        assert await follow(app, "10.0.0.1", ends, "/healthz") == 200
         ends.set()
         await asyncio.gather(*running)
         assert await follow(app, "10.0.0.1", later) == 200
