@@ -75,3 +75,28 @@ def test_fastapi_does_without_pydantic_1() -> None:
 
     assert run("without") == ["1", "False"]
     assert run() == ["1", "True"]  # else there is nothing left to leave out
+
+
+def test_models_are_built_when_they_are_first_asked_for() -> None:
+    code = (
+        "import sys\n"
+        "from daemon.heap import build_models_late\n"
+        "if sys.argv[1:]: build_models_late()\n"
+        "from fastapi import FastAPI\n"
+        "from fastapi.openapi.models import OpenAPI\n"
+        "from daemon.api.chat import ChatRequest\n"
+        "app = FastAPI()\n"
+        "@app.post('/')\n"
+        "def handle(body: ChatRequest) -> None: ...\n"
+        "print(OpenAPI.__pydantic_complete__, ChatRequest.__pydantic_complete__)\n"
+        "asked = ChatRequest.model_validate({'model': 'm', 'messages': [{'role': 'user', 'content': 'Hi'}]})\n"
+        "print(asked.messages[0].content, ChatRequest.__pydantic_complete__)\n"
+    )
+
+    def run(*arguments: str) -> list[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+
+    assert run("late") == ["False False", "Hi True"]
+    assert run() == ["True True", "Hi True"]  # else there is nothing left to put off
