@@ -44,7 +44,7 @@ OWNERS = {
     "tokenizers": ("daemon/worker/",),
     "jinja2": ("daemon/worker/",),
     "llguidance": ("daemon/worker/",),
-    "fastapi": ("daemon/api/", "daemon/app.py"),
+    "fastapi": ("daemon/api/", "daemon/app.py", "daemon/heap.py"),
     "starlette": ("daemon/api/",),
     "uvicorn": ("daemon/cli/",),
     "prometheus_client": ("daemon/metrics/exposition.py",),

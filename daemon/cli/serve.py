@@ -76,12 +76,13 @@ def _serve(
     supervisor: Supervisor,
     logs: Logs,
 ) -> None:
-    from daemon.heap import keep_heap_small, leave_out_pydantic_v1
+    from daemon.heap import import_fastapi, keep_heap_small, leave_out_pydantic_v1
     from registry.index.apart import migrated_apart
 
     keep_heap_small()
     leave_out_pydantic_v1()
     with migrated_apart(paths.database):  # what follows takes as long
+        import_fastapi()
         import uvicorn
 
         from daemon.app import create_app

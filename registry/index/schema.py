@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import DatabaseError
+from registry.index.docless import without_docstrings
 from registry.index.migrations import HEAD
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def schema_version(reader: sqlite3.Connection, path: Path) -> str | None:
 
 def open_engine(path: Path, *pragmas: str) -> Engine:
     """Each transaction of it is the only one that can write, from its beginning on."""
+    _import_sqlalchemy()
     from sqlalchemy import URL, NullPool, create_engine, event
 
     engine = create_engine(
@@ -115,10 +117,9 @@ def _migrate(path: Path) -> None:
 
     Foreign keys are not enforced meanwhile, since tables are made anew, but checked at the end.
     """
+    _import_sqlalchemy()  # with the tables, which env.py hands to Alembic
     from alembic import command
     from alembic.config import Config
-
-    import registry.index.tables  # noqa: F401 - registers the tables that env.py hands to Alembic
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
@@ -128,3 +129,11 @@ def _migrate(path: Path) -> None:
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchone()
         if broken is not None:
             raise DatabaseError(f"The registry {path} cannot be migrated: a row of {broken[0]} leads nowhere.")
+
+
+def _import_sqlalchemy() -> None:
+    """What whoever writes needs of it."""
+    with without_docstrings("sqlalchemy", "sqlmodel"):
+        import sqlalchemy.dialects.sqlite  # noqa: F401
+
+        import registry.index.tables  # noqa: F401

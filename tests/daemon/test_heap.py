@@ -75,3 +75,23 @@ def test_fastapi_does_without_pydantic_1() -> None:
 
     assert run("without") == ["1", "False"]
     assert run() == ["1", "True"]  # else there is nothing left to leave out
+
+
+def test_fastapis_own_models_are_built_when_they_are_first_asked_for_and_those_of_routes_at_once() -> None:
+    code = (
+        "import sys\n"
+        "from daemon.heap import import_fastapi\n"
+        "if sys.argv[1:]: import_fastapi()\n"
+        "from fastapi.openapi.models import OpenAPI\n"
+        "from daemon.api.chat import ChatRequest\n"
+        "print(OpenAPI.__pydantic_complete__, ChatRequest.__pydantic_complete__)\n"
+        "print(OpenAPI.model_validate({'openapi': '3.1.0', 'info': {'title': 'T', 'version': '1'}}).info.title)\n"
+    )
+
+    def run(*arguments: str) -> list[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+
+    assert run("late") == ["False True", "T"]
+    assert run() == ["True True", "T"]  # else there is nothing left to put off
