@@ -1,7 +1,8 @@
 """Runs ``slmreg serve`` as a service of Windows, in this very interpreter. Started by the service control manager alone.
 
-Its one argument is the file that the service was installed with (``daemon.service.windows_service``). The main thread
-is the daemon's, as with ``slmreg serve``: signals arrive there. The manager's thread waits in ``SvcRun`` meanwhile.
+Its one argument is the file that the service was installed with (``daemon.service.windows_service``); what is printed
+goes into the .log beside it. The main thread is the daemon's, as with ``slmreg serve``: signals arrive there. The
+manager's thread waits in ``SvcRun`` meanwhile.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from daemon.service.controls import ControlManager, HostedService, Status
 from daemon.service.deployment import NAME, Record
 from daemon.service.hosted import output_in
 
-# The manager itself gives a process 30 s to say that it is a service.
-CONNECT_TIMEOUT_S = 30.0
+CONNECT_POLL_S = 0.1
 LEAVE_TIMEOUT_S = 10.0
 FAILED = 1
 
 
-def serve_as_service(installed: Path, log: Path) -> int:
+def serve_as_service(installed: Path) -> int:
     """Does not return before the daemon has ended: with its exit code."""
     service = HostedService(stop=lambda: _thread.interrupt_main(signal.SIGTERM))
-    with output_in(log):
+    with output_in(installed.with_suffix(".log")):
         dispatcher = threading.Thread(target=_dispatch, args=(service,), name="service control", daemon=True)
         dispatcher.start()
-        if not service.wait_for_start(CONNECT_TIMEOUT_S):
-            return FAILED
+        while not service.wait_for_start(CONNECT_POLL_S):
+            if not dispatcher.is_alive():  # started by somebody else; why not has been printed
+                return FAILED
         exit_code = FAILED
         try:
             exit_code = _serve(installed, service)
@@ -95,4 +96,4 @@ def _serve(installed: Path, service: HostedService) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(serve_as_service(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(serve_as_service(Path(sys.argv[1])))
