@@ -1,6 +1,6 @@
 """A service of Windows' service control manager: what it reports, and what it does when it is told something.
 
-The thread of the manager's own (``run``), the one that it calls controls on, and the event loop of the daemon meet here.
+The manager's own thread (``run``), the one that it calls controls on, and the event loop of the daemon meet here.
 Invariant: the status only goes forward, and the daemon is asked to stop once, however often the manager says so.
 """
 

@@ -39,7 +39,7 @@ _VERSION = re.compile(r"systemd (\d+)")
 
 
 class ServiceSystem(Protocol):
-    """``Systemd``, ``Launchd``, ``TaskScheduler`` or ``ServiceControl``: plans, and how to read what the system says."""
+    """Plans for one (``Systemd``, ``Launchd``, ``TaskScheduler``, ``ServiceControl``), and how to read what it says."""
 
     @property
     def record_file(self) -> Path: ...

@@ -1,4 +1,4 @@
-"""Runs ``slmreg serve`` as a service of Windows, in this very interpreter. Started by the service control manager alone.
+"""Runs ``slmreg serve`` as a service of Windows, in this very interpreter, which the service control manager started.
 
 Its one argument is the file that the service was installed with (``daemon.service.windows_service``); what is printed
 goes into the .log beside it. The main thread is the daemon's, as with ``slmreg serve``: signals arrive there. The
