@@ -49,7 +49,7 @@ def serve_as_service(installed: Path) -> int:
 def _dispatch(service: HostedService) -> None:
     servicemanager.Initialize()
     servicemanager.PrepareToHostSingle(_class_for(service))
-    servicemanager.StartServiceCtrlDispatcher()
+    servicemanager.StartServiceCtrlDispatcher()  # type: ignore[no-untyped-call]
 
 
 def _class_for(service: HostedService) -> type[win32serviceutil.ServiceFramework]:

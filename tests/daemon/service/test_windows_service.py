@@ -118,9 +118,8 @@ def test_the_task_of_an_earlier_version_makes_room_and_its_settings_stay(
     new = next(step for step in system.install(deployment).steps if isinstance(step, WriteFile))
     new.path.write_bytes(new.content)
     (folder / "task.xml").unlink()
-    assert (
-        read_record(service_system(Scope.SYSTEM, {"PROGRAMDATA": str(tmp_path)}, platform="win32")) == deployment.record
-    )
+    after = service_system(Scope.SYSTEM, {"PROGRAMDATA": str(tmp_path)}, platform="win32")
+    assert read_record(after) == deployment.record
 
 
 def test_a_task_of_a_user_is_not_taken_for_an_earlier_service(deployment: Deployment) -> None:
