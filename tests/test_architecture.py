@@ -52,6 +52,7 @@ OWNERS = {
     "rich": ("daemon/cli/",),
     "tomlkit": ("daemon/config/file.py",),
     "httpx": ("daemon/cli/",),
+    **dict.fromkeys(("servicemanager", "win32service", "win32serviceutil"), ("daemon/service/windows_host.py",)),
 }
 
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

@@ -34,7 +34,10 @@ STOP_MARGIN_S = 10
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one [default: 7567].")
 @click.option("--socket", "unix_socket", metavar="PATH", help="Unix socket to listen on as well, for its owner alone.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
-def serve(host: str | None, port: int | None, unix_socket: str | None, log_level: str | None) -> None:
+@click.pass_obj
+def serve(
+    manager: Supervisor | None, host: str | None, port: int | None, unix_socket: str | None, log_level: str | None
+) -> None:
     """Run the daemon on http://127.0.0.1:7567.
 
     It indexes models, watches for new ones, and answers.
@@ -43,7 +46,7 @@ def serve(host: str | None, port: int | None, unix_socket: str | None, log_level
     Example: slmreg serve --port 7567
     """
     stop = StopRequest.listen()
-    supervisor = Supervisor.take_from(os.environ, os.getpid())
+    supervisor = manager or Supervisor.take_from(os.environ, os.getpid())
     passed = take_passed_sockets(os.environ, os.getpid())
     paths = home_paths()
     flags = {"host": host, "port": port, "socket": unix_socket, "log_level": log_level}
@@ -106,6 +109,7 @@ def _serve(
     running = RunningDaemon(os.getpid(), url, __version__, key, by_socket)
     life = Life(app.state.begin_stop, app.state.stopped, app.state.ready)
     reload_on_hangup(settings.reload)
+    supervisor.reload_with(settings.reload)
     with announced(paths.run_file, running), announced_to_all(os.environ, running):
         say(f"slmreg {__version__} on {running.url} - Ctrl-C stops it")
         # uvicorn stops gracefully and then raises the signal again for whoever was there before it: that is ``stop``,

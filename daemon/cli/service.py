@@ -35,7 +35,7 @@ def service() -> None:
     """Have the system start slmreg, and start it again when it fails.
 
     A systemd user unit on Linux, a launch agent on macOS, a scheduled task on Windows; with --system one of the whole
-    machine. Exit code 3 where there is no such thing, with what to do instead.
+    machine, on Windows a service. Exit code 3 where there is no such thing, with what to do instead.
 
     \b
     Example: slmreg service install
@@ -157,7 +157,7 @@ def status(ctx: click.Context, is_system: bool, as_json: bool) -> None:
     """
     work = ServiceWork.of(ctx, is_system=is_system, dry_run=False)
     state, running = work.state(), work.running()
-    is_active = state.is_active or (sys.platform == "win32" and state.is_installed and running is not None)
+    is_active = running is not None if state.is_active is None else state.is_active
     facts = {
         "installed": state.is_installed,
         "enabled": state.is_enabled,

@@ -118,7 +118,7 @@ class ServiceWork:
         if running is None:
             return
         state = self.state()
-        if not state.is_active and not (sys.platform == "win32" and state.is_installed):
+        if not state.is_active and not (state.is_active is None and state.is_installed):
             raise DaemonAlreadyRunning(
                 f"slmreg already runs at {running.url} (pid {running.pid}), and not as this service. Stop it first."
             )

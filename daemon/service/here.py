@@ -21,6 +21,7 @@ from daemon.service.state import ServiceState
 from daemon.service.systemd import SYSTEM_HOME, SYSTEM_UNITS, Systemd
 from daemon.service.units import BACKOFF_SINCE
 from daemon.service.windows import TaskScheduler
+from daemon.service.windows_service import ServiceControl
 from daemon.settings import Paths, Settings
 from registry.errors import NoServiceSystem, ServiceError
 
@@ -38,7 +39,7 @@ _VERSION = re.compile(r"systemd (\d+)")
 
 
 class ServiceSystem(Protocol):
-    """``Systemd``, ``Launchd`` or ``TaskScheduler``: plans, and how to read what the system says."""
+    """Plans for one (``Systemd``, ``Launchd``, ``TaskScheduler``, ``ServiceControl``), and how to read what it says."""
 
     @property
     def record_file(self) -> Path: ...
@@ -68,11 +69,22 @@ def service_system(scope: Scope, environment: Mapping[str, str], *, platform: st
         user = environment.get("SUDO_USER") or getpass.getuser()
         return Launchd(scope, agents if is_user else SYSTEM_AGENTS, logs if is_user else SYSTEM_LOGS, uid, user)
     if platform == "win32":
-        base = environment.get("LOCALAPPDATA" if is_user else "PROGRAMDATA") or str(home)
-        domain = environment.get("USERDOMAIN")
-        user = f"{domain}\\{getpass.getuser()}" if domain else getpass.getuser()
-        return TaskScheduler(scope, Path(base) / "slmreg" / "service", user)
+        return _of_windows(environment, home, is_user=is_user)
     raise NoServiceSystem(f"slmreg knows no services on {platform}.\n{alternatives()}")
+
+
+def _of_windows(environment: Mapping[str, str], home: Path, *, is_user: bool) -> ServiceSystem:
+    folder = Path(environment.get("LOCALAPPDATA" if is_user else "PROGRAMDATA") or home) / "slmreg" / "service"
+    if is_user:
+        domain = environment.get("USERDOMAIN")
+        return TaskScheduler(folder, f"{domain}\\{getpass.getuser()}" if domain else getpass.getuser())
+    task = folder / "task.xml"
+    former_task = task if _is_file(task) else None
+    if sys.prefix == sys.base_prefix:
+        return ServiceControl(folder, str(windowless(Path(sys.executable))), None, former_task)
+    # Where there is a virtual environment, Python knows what it was made from.
+    base = Path(getattr(sys, "_base_executable", sys.executable))
+    return ServiceControl(folder, str(windowless(base)), str(windowless(Path(sys.executable))), former_task)
 
 
 def require_running(scope: Scope, environment: Mapping[str, str], *, runs: Path = SYSTEMD_RUNS) -> None:
@@ -127,9 +139,13 @@ def alternatives() -> str:
 
 def program() -> tuple[str, ...]:
     """What starts ``slmreg`` of this very installation: the interpreter, which a moved PATH does not change."""
-    python = Path(sys.executable)
-    windowless = python.with_name("pythonw.exe")
-    return (str(windowless if os.name == "nt" and windowless.exists() else python), "-P", "-m", "daemon.cli")
+    return (str(windowless(Path(sys.executable))), "-P", "-m", "daemon.cli")
+
+
+def windowless(python: Path) -> Path:
+    """On Windows the interpreter beside this one that opens no window, where there is one."""
+    beside = python.with_name("pythonw.exe")
+    return beside if os.name == "nt" and beside.exists() else python
 
 
 def planned_record(
@@ -186,7 +202,15 @@ def installed_services(environment: Mapping[str, str], *, platform: str = sys.pl
     for scope in Scope:
         with suppress(NoServiceSystem):
             files.append(service_system(scope, environment, platform=platform).record_file)
-    return tuple(file for file in files if file.is_file())
+    return tuple(filter(_is_file, files))
+
+
+def _is_file(path: Path) -> bool:
+    """False also where one may not look."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def has_user_namespaces(kernel: Path = Path("/proc/sys")) -> bool:

@@ -44,6 +44,9 @@ class Supervisor:
             sender.setblocking(False)  # a manager that does not read must not hold up answers
             sender.sendto(message.encode(), address)
 
+    def reload_with(self, reload: Callable[[], object]) -> None:
+        """``reload`` reads the settings anew when the manager asks for it. systemd does so by SIGHUP, not here."""
+
     async def follow_start(self, ready: Callable[[], Awaitable[object]]) -> None:
         """Until it is cancelled: that it starts, that it is ready as soon as ``ready`` returns, and that it lives.
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ServiceState:
-    """``is_active``: it runs, or starts with the first request; ``words`` are the service system's own."""
+    """``is_active``: it runs, or starts with the first request; None where the service system does not tell, but the
+    daemon itself does. ``words`` are the service system's own.
+    """
 
     is_installed: bool
     is_enabled: bool
-    is_active: bool
+    is_active: bool | None
     pid: int | None
     words: str

@@ -1,9 +1,4 @@
-"""The scheduled task for Windows, and what schtasks has to do with it.
-
-By default it starts when its user logs on. With ``--system`` it starts with the machine, as LocalService, with nobody
-logged on. A service of the service control manager would be the other way. It asks of a program to speak that manager's
-protocol, which for Python means a compiled extension (pywin32) or a wrapper of others, in every installation, and the
-result has no more than a task has here: start with the machine, an account without rights, restarts, and a stop.
+"""The scheduled task for Windows, which starts when its user logs on, and what schtasks has to do with it.
 
 The scheduler sets no environment and keeps no output, so the task runs ``daemon.service.hosted``, which does both.
 """
@@ -18,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from xml.etree import ElementTree
 
-from daemon.service.deployment import DESCRIPTION, HOME_VARIABLE, NAME, Deployment, Record, Scope
+from daemon.service.deployment import DESCRIPTION, NAME, Deployment, Record
 from daemon.service.plan import MakeFolder, Plan, RemoveFile, RunCommand, WriteFile
 from daemon.service.state import ServiceState
 from registry.errors import ServiceError
 
 NAMESPACE = "http://schemas.microsoft.com/windows/2004/02/mit/task"
-LOCAL_SERVICE = "S-1-5-19"
 # By default a task gets 7, which is less than everything else on the machine, for its processor and its disk.
 NORMAL_PRIORITY = "5"
 MAX_RESTARTS = "255"
@@ -37,8 +31,6 @@ def task_xml(deployment: Deployment, *, user: str, launch: Path) -> bytes:
 
     Raises ServiceError for paths that the scheduler would change.
     """
-    is_user = deployment.scope is Scope.USER
-    trigger = "LogonTrigger" if is_user else "BootTrigger"
     python, *_ = deployment.program
     arguments = subprocess.list2cmdline(["-P", "-m", "daemon.service.hosted", str(launch)])
     for word in (python, arguments):
@@ -46,8 +38,10 @@ def task_xml(deployment: Deployment, *, user: str, launch: Path) -> bytes:
             raise ServiceError(f"The task scheduler would replace a part of {word!r}: use a path without % and $(.")
     tree = {
         "RegistrationInfo": {"Description": DESCRIPTION, "URI": f"\\{NAME}"},
-        "Triggers": {trigger: {"Enabled": "true", **({"UserId": user} if is_user else {})}},
-        "Principals": {"Principal": _principal(user, is_user=is_user)},
+        "Triggers": {"LogonTrigger": {"Enabled": "true", "UserId": user}},
+        "Principals": {
+            "Principal": {"UserId": user, "LogonType": "InteractiveToken", "RunLevel": "LeastPrivilege"},
+        },
         "Settings": {
             "MultipleInstancesPolicy": "IgnoreNew",
             "DisallowStartIfOnBatteries": "false",
@@ -71,12 +65,6 @@ def task_xml(deployment: Deployment, *, user: str, launch: Path) -> bytes:
     return bytes(ElementTree.tostring(root, encoding="utf-16", xml_declaration=True))
 
 
-def _principal(user: str, *, is_user: bool) -> dict[str, str]:
-    if is_user:
-        return {"UserId": user, "LogonType": "InteractiveToken", "RunLevel": "LeastPrivilege"}
-    return {"UserId": LOCAL_SERVICE, "RunLevel": "LeastPrivilege"}
-
-
 def _append(parent: ElementTree.Element, tree: Mapping[str, object]) -> None:
     """``tree``: the text of each element, or its elements."""
     for name, content in tree.items():
@@ -91,7 +79,6 @@ def _append(parent: ElementTree.Element, tree: Mapping[str, object]) -> None:
 class TaskScheduler:
     """``folder`` is where the task's own files are kept; ``user`` is DOMAIN\\name."""
 
-    scope: Scope
     folder: Path
     user: str
 
@@ -122,29 +109,17 @@ class TaskScheduler:
             (
                 *map(MakeFolder, folders),
                 *self.files(deployment),
-                *(self._granted(folder) for folder in folders if self.scope is Scope.SYSTEM),
                 create,
                 RunCommand(("schtasks", "/end", "/tn", NAME), may_fail=True),
                 RunCommand(("schtasks", "/run", "/tn", NAME)),
             ),
-            self._notes(deployment),
+            ("It runs while you are logged on.",),
         )
-
-    def _granted(self, folder: Path) -> RunCommand:
-        """LocalService may change what is in it, now and later."""
-        return RunCommand(("icacls", str(folder), "/grant", f"*{LOCAL_SERVICE}:(OI)(CI)M"))
-
-    def _notes(self, deployment: Deployment) -> tuple[str, ...]:
-        if self.scope is Scope.USER:
-            return ("It runs while you are logged on.",)
-        home = dict(deployment.record.environment).get(HOME_VARIABLE)
-        return (f"It runs as LocalService, which must be able to read the folders of models. Its home is {home}.",)
 
     def uninstall(self) -> Plan:
         return Plan(
             (
-                RunCommand(("schtasks", "/end", "/tn", NAME), may_fail=True),
-                RunCommand(("schtasks", "/delete", "/tn", NAME, "/f"), may_fail=True),
+                *remove_task(),
                 RemoveFile(self._launch),
                 RemoveFile(self.record_file),
             )
@@ -171,13 +146,27 @@ class TaskScheduler:
         return ServiceState(
             is_installed=is_registered,
             is_enabled=is_registered and not is_disabled,
-            is_active=False,
+            is_active=None if is_registered else False,
             pid=None,
             words="registered" if is_registered else "not registered",
         )
 
     def logs_command(self, *, lines: int, follow: bool) -> RunCommand:
-        wait = " -Wait" if follow else ""
-        path = str(self._log).replace("'", "''")
-        shown = f"Get-Content -LiteralPath '{path}' -Tail {lines}{wait}"
-        return RunCommand(("powershell", "-NoProfile", "-Command", shown))
+        return log_command(self._log, lines=lines, follow=follow)
+
+
+def remove_task() -> tuple[RunCommand, ...]:
+    """Ended and gone; none is no failure."""
+    return (
+        RunCommand(("schtasks", "/end", "/tn", NAME), may_fail=True),
+        RunCommand(("schtasks", "/delete", "/tn", NAME, "/f"), may_fail=True),
+    )
+
+
+def log_command(log: Path, *, lines: int, follow: bool) -> RunCommand:
+    """Prints the end of it."""
+    wait = " -Wait" if follow else ""
+    path = str(log).replace("'", "''")
+    # Without an encoding, Windows' own PowerShell reads a file in that of the machine.
+    shown = f"Get-Content -Encoding UTF8 -LiteralPath '{path}' -Tail {lines}{wait}"
+    return RunCommand(("powershell", "-NoProfile", "-Command", shown))

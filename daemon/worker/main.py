@@ -43,6 +43,7 @@ EXIT_OK = 0
 EXIT_LOAD_FAILED = 1
 EXIT_PROTOCOL = 2
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_STD_INPUT_HANDLE = -10  # winbase.h
 
 _Inbox = queue.SimpleQueue[ToWorker]
 _log = logging.getLogger("slmreg.worker")
@@ -87,7 +88,7 @@ def main() -> int:
     _end_with_parent()
     output = Output()
     inbox = _Inbox()
-    threading.Thread(target=_read_frames, args=(inbox,), name="input", daemon=True).start()
+    threading.Thread(target=_read_frames, args=(_take_input(), inbox), name="input", daemon=True).start()
     _import_ahead()
     try:
         output.send([Pulse()])
@@ -183,12 +184,30 @@ def _answered(engine: ServedModel, cores: Cores, message: ToWorker) -> list[ToDa
     return engine.handle(message)
 
 
-def _read_frames(inbox: _Inbox) -> NoReturn:
+def _take_input() -> int:
+    """A descriptor of the original standard input, in whose place there is nothing to read from now on.
+
+    Windows does one thing at a time with a pipe. Libraries ask what the standard input is when they are loaded, numpy's
+    OpenBLAS among them (numpy issue 24290), and would wait there for as long as we wait for the next message.
+    """
+    descriptor = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    _set_binary(descriptor)
+    if sys.platform == "win32":  # for libraries with a C runtime of their own; pythonw.exe does not do it by itself
+        import ctypes
+        import msvcrt
+
+        ctypes.windll.kernel32.SetStdHandle(_STD_INPUT_HANDLE, ctypes.c_void_p(msvcrt.get_osfhandle(0)))
+    return descriptor
+
+
+def _read_frames(descriptor: int, inbox: _Inbox) -> NoReturn:
     """Put every message into ``inbox``; at the end of the input end the process, whatever it is doing."""
-    _set_binary(0)
     code = EXIT_OK
     try:
-        with os.fdopen(0, "rb", closefd=False) as file:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             while (header := _read_exactly(file, 4)) and (body := _read_exactly(file, frame_size(header))):
                 inbox.put(_to_worker(body))
     except ProtocolError as error:

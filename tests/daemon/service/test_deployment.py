@@ -20,6 +20,7 @@ from daemon.service.here import (
 from daemon.service.launchd import Launchd
 from daemon.service.systemd import Systemd
 from daemon.service.windows import TaskScheduler
+from daemon.service.windows_service import ServiceControl
 from daemon.settings import Paths
 from registry.errors import NoServiceSystem, ServiceError
 from tests.daemon.service.conftest import STRANGE, Make
@@ -75,11 +76,12 @@ def test_a_path_that_is_no_text_is_refused_with_what_to_do(make: Make) -> None:
 
 def test_what_is_installed_is_read_back_from_its_files(make: Make, tmp_path: Path) -> None:
     record = Record((("SLMREG_HOME", f"/srv/{STRANGE}"),))
-    windows = TaskScheduler(Scope.USER, tmp_path / "w", "me")
+    task = TaskScheduler(tmp_path / "w", "me")
     for system in (
         Systemd(Scope.USER, tmp_path / "s", 255),
         Launchd(Scope.USER, tmp_path / "l", tmp_path, 1, "me"),
-        windows,
+        task,
+        ServiceControl(tmp_path / "c", "pythonw.exe"),
     ):
         assert read_record(system) is None
         for file in system.files(make(record=record)):

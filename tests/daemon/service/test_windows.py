@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from daemon.service.deployment import Record, Scope
+from daemon.service.deployment import Record
 from daemon.service.plan import RunCommand, WriteFile
 from daemon.service.windows import NAMESPACE, TaskScheduler
 from registry.errors import ServiceError
@@ -21,8 +21,7 @@ BOOLEAN, DURATION, TEXT, SID = r"true|false", r"PT\d+[SMH]", r"(?s).+", r"S-1-5-
 CHILDREN: dict[str, tuple[str, ...]] = {
     "Task": ("RegistrationInfo", "Triggers", "Principals", "Settings", "Actions"),
     "RegistrationInfo": ("Description", "URI"),
-    "Triggers": ("BootTrigger", "LogonTrigger"),
-    "BootTrigger": ("Enabled", "StartBoundary", "EndBoundary", "Repetition", "ExecutionTimeLimit", "Delay"),
+    "Triggers": ("LogonTrigger",),
     "LogonTrigger": ("Enabled", "StartBoundary", "EndBoundary", "Repetition", "ExecutionTimeLimit", "UserId", "Delay"),
     "Principals": ("Principal",),
     "Principal": ("UserId", "LogonType", "GroupId", "DisplayName", "RunLevel"),
@@ -62,8 +61,8 @@ TEXTS = {
 PROGRAM = ("C:\\Program Files\\slm & reg <ü模型>\\pythonw.exe", "-P", "-m", "daemon.cli")
 
 
-def task(scope: Scope = Scope.USER, folder: str = "C:/Users/Jörg Müller/slmreg") -> TaskScheduler:
-    return TaskScheduler(scope, Path(folder), "HOST\\Jörg Müller")
+def task(folder: str = "C:/Users/Jörg Müller/slmreg") -> TaskScheduler:
+    return TaskScheduler(Path(folder), "HOST\\Jörg Müller")
 
 
 def task_file(files: tuple[WriteFile, ...]) -> bytes:
@@ -87,9 +86,8 @@ def check(element: ElementTree.Element) -> None:
         check(child)
 
 
-@pytest.mark.parametrize("scope", Scope)
-def test_the_task_is_what_the_schema_allows(make: Make, scope: Scope) -> None:
-    content = task_file(task(scope).files(make(scope=scope, program=PROGRAM)))
+def test_the_task_is_what_the_schema_allows(make: Make) -> None:
+    content = task_file(task().files(make(program=PROGRAM)))
     assert content[:2] in (b"\xff\xfe", b"\xfe\xff")
     root = ElementTree.fromstring(content.decode("utf-16"))  # noqa: S314 - our own
     check(root)
@@ -102,9 +100,8 @@ def test_the_task_is_what_the_schema_allows(make: Make, scope: Scope) -> None:
     assert principal is not None
     assert actions is not None
     assert principal.get("id") == actions.get("Context")
-    is_user = scope is Scope.USER
-    assert (root.find("t:Triggers/t:LogonTrigger", space) is not None) is is_user
-    assert principal.findtext("t:UserId", None, space) == ("HOST\\Jörg Müller" if is_user else "S-1-5-19")
+    assert root.find("t:Triggers/t:LogonTrigger", space) is not None
+    assert principal.findtext("t:UserId", None, space) == "HOST\\Jörg Müller"
 
 
 def test_the_checker_itself_refuses_what_the_schema_does() -> None:
@@ -129,12 +126,10 @@ def test_a_path_that_the_scheduler_would_change_is_refused(make: Make, path: str
     assert task(folder="C:/100% mine").files(make(program=PROGRAM))
 
 
-def test_installing_replaces_and_starts_it_and_the_account_may_write_its_files(make: Make) -> None:
-    for scope, grants in ((Scope.USER, 0), (Scope.SYSTEM, 2)):
-        plan = task(scope).install(make(scope=scope, program=PROGRAM))
-        run = [step.arguments for step in plan.steps if isinstance(step, RunCommand)]
-        assert [command[1] for command in run if command[0] == "schtasks"] == ["/create", "/end", "/run"]
-        assert sum(command[0] == "icacls" for command in run) == grants
+def test_installing_replaces_and_starts_it(make: Make) -> None:
+    plan = task().install(make(program=PROGRAM))
+    run = [step.arguments for step in plan.steps if isinstance(step, RunCommand)]
+    assert [command[:2] for command in run] == [("schtasks", "/create"), ("schtasks", "/end"), ("schtasks", "/run")]
 
 
 def test_sockets_are_not_promised(make: Make) -> None:
@@ -146,6 +141,11 @@ def test_the_state_is_read_from_xml_which_has_no_language() -> None:
     assert task().state(0, "<Task><Settings><Enabled>true</Enabled></Settings></Task>").is_enabled
     assert not task().state(0, "<Task><Settings><Enabled>false</Enabled></Settings></Task>").is_enabled
     assert not task().state(1, "FEHLER: nicht gefunden").is_installed
+
+
+def test_whether_it_runs_is_for_the_daemon_to_say_where_there_is_a_task() -> None:
+    assert task().state(0, "<Task/>").is_active is None
+    assert task().state(1, "").is_active is False
 
 
 def test_what_the_task_runs_sets_the_environment_and_keeps_the_output(tmp_path: Path) -> None:
