@@ -51,8 +51,8 @@ class Case:
 
     @property
     def has_mapped_table(self) -> bool:
-        """An fp32 table that is read row by row: where it is not tied, and beside every int8 head."""
-        return not self.spec.tied_embeddings or self.quantization.bits == 8
+        """One that is read row by row: every one but those in fp32 that are tied."""
+        return not self.spec.tied_embeddings or self.quantization.bits is not None
 
 
 @dataclass(frozen=True)

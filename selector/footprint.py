@@ -13,7 +13,8 @@ What was seen, part by part:
   the scales of the file. At accuracy level 0 it keeps no copy of the scales.
 * Matrices in fp32: repacked once, the file's pages are given back.
 * An embedding table that is tied to the head is folded into a second copy, in the bits of the head (int8 graphs have a
-  table of their own). One that is not tied is mapped, and becomes resident row by row as texts use it.
+  table of their own). One that is not tied is mapped, and becomes resident row by row as texts use it. So is a tied one
+  in int4 in batches: what is counted for the logits of a whole chunk, which are not made there, has room for it.
 * The key-value cache is zeroed when a request is admitted, so all of it is resident, used or not.
 """
 

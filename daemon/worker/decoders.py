@@ -133,7 +133,7 @@ class _Loading:
         return rows_of(self._load.max_concurrent, cache_tokens, is_batched=is_batched)
 
     def _rows_of(self, model: og.Model) -> GeneratorBackend:
-        return GeneratorBackend(model, self._adapters, least_tokens=least_room(self._config))
+        return GeneratorBackend(model, self._adapters, least_room_tokens=least_room(self._config))
 
     def _described(self) -> BatchedDecoder:
         try:

@@ -38,16 +38,17 @@ class Room:
 class Rooms:
     """The rooms in a key-value cache of ``cache_tokens`` that up to ``max_concurrent`` requests share.
 
-    One request may have ``context_tokens`` of it.
+    One request may have ``context_tokens`` of it, and takes ``least_row_tokens`` however little it needs.
     """
 
     context_tokens: int
     cache_tokens: int
     max_concurrent: int
+    least_row_tokens: int = 0
 
     def rounded(self, tokens: int) -> int:
-        """``tokens`` in whole steps, at most the context."""
-        return min(-(-tokens // ROOM_STEP_TOKENS) * ROOM_STEP_TOKENS, self.context_tokens)
+        """``tokens`` in whole steps, at most the context, but no less than every row takes."""
+        return max(min(-(-tokens // ROOM_STEP_TOKENS) * ROOM_STEP_TOKENS, self.context_tokens), self.least_row_tokens)
 
     def first(self, prompt_tokens: int, max_tokens: int | None) -> int:
         """Room for a prompt and the answer to it; ``max_tokens`` None: nobody knows how long that gets.
@@ -77,7 +78,7 @@ class Rooms:
         free = self.cache_tokens - running_tokens - left_to_others
         tokens = max(room_tokens, min(self.rounded(2 * least_tokens), free // ROOM_STEP_TOKENS * ROOM_STEP_TOKENS))
         is_alone = is_last and not running_rows
-        most_tokens = self.context_tokens if is_alone else max(tokens, free, 2 * room_tokens)
+        most_tokens = max(tokens, self.context_tokens if is_alone else max(free, 2 * room_tokens))
         return Room(tokens=tokens, least_tokens=least_tokens, most_tokens=most_tokens)
 
 

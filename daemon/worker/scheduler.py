@@ -39,7 +39,8 @@ class Scheduler:
     """Runs the jobs of one model, interleaved.
 
     ``kept_rows`` finished sequences stay for prompts that begin like them; 0: none. ``cache_tokens`` is the room of all
-    rows together; 0: ``context_tokens``, which one request may have. See ``daemon.pool.protocol.Load`` for the others.
+    rows together, which is no less than ``context_tokens``, which one request may have, and what one row takes. See
+    ``daemon.pool.protocol.Load`` for the others.
 
     Times in Finished: ``queue_s`` from submission to admission, ``ttft_s`` from submission to the first token (0 if
     there was none), ``decode_s`` from the first token to the end. ``completion_tokens`` counts every sampled token, the
@@ -60,8 +61,14 @@ class Scheduler:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
-        cache_tokens = max(cache_tokens, context_tokens)
-        self._rooms = Rooms(context_tokens=context_tokens, cache_tokens=cache_tokens, max_concurrent=max_concurrent)
+        least_row_tokens = backend.least_room_tokens
+        cache_tokens = max(cache_tokens, context_tokens, least_row_tokens)
+        self._rooms = Rooms(
+            context_tokens=context_tokens,
+            cache_tokens=cache_tokens,
+            max_concurrent=max_concurrent,
+            least_row_tokens=least_row_tokens,
+        )
         self._rows = RowBudget(backend, budget_tokens=cache_tokens, kept_rows=kept_rows)
         self._keeps_rows = kept_rows > 0
         self._max_itl_s = max_itl_ms / 1000

@@ -55,6 +55,7 @@ _MESSAGES: dict[str, tuple[tuple[str, int, int | str, int], ...]] = {
         ("output", 2, _BYTES, _MANY),
         ("op_type", 4, _BYTES, _ONE),
         ("attribute", 5, _BYTES, _MANY),
+        ("domain", 7, _BYTES, _ONE),
     ),
     "Attribute": (
         ("name", 1, _BYTES, _ONE),
@@ -67,7 +68,7 @@ _MESSAGES: dict[str, tuple[tuple[str, int, int | str, int], ...]] = {
         ("sparse_tensor", 22, "SparseTensor", _ONE),
         ("sparse_tensors", 23, "SparseTensor", _MANY),
     ),
-    # Of a constant that is a number: what stands in a tensor is not read elsewhere.
+    # Of a constant that is of numbers: what stands in a tensor is not read elsewhere.
     "NumberAttribute": (("t", 5, "Number", _ONE),),
     "Number": (("data_type", 2, _INT32, _ONE), ("int64_data", 7, _INT64, _MANY), ("raw_data", 9, _BYTES, _ONE)),
     "Tensor": (

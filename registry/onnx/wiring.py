@@ -1,4 +1,4 @@
-"""How the nodes of a graph are connected, and a copy of a graph with one more node in it.
+"""How the nodes of a graph are connected, and copies of a graph that compute the same with less work.
 
 For those who run a graph themselves; what the registry tells of a model is in ``registry.onnx.facts``.
 """
@@ -57,9 +57,9 @@ def read_wiring(data: bytes) -> Wiring:
             if node.op_type == b"Constant" and node.output:
                 name = node.output[0].decode()
                 constants[name] = _dims_of_constant(node)
-                number = _number_of_constant(node) if prod(constants[name]) == 1 else None
-                if number is not None:
-                    numbers[name] = number
+                found = _numbers_of_constant(node) if prod(constants[name]) == 1 else ()
+                if found:
+                    numbers[name] = found[0]
         return Wiring(
             nodes=tuple(map(_node, graph.node)),
             inputs=tuple(map(_value, graph.input)),
@@ -90,9 +90,59 @@ def with_gather(data: bytes, node: int, tensor: str, positions: str) -> bytes:
         kind.tensor_type.elem_type = _INT64
         kind.tensor_type.shape.dim.add()
         graph.input.add(name=positions.encode(), type=kind.SerializeToString())
-        model.graph[0] = graph.SerializeToString()
-        whole: bytes = model.SerializeToString()
-        return whole
+        return _whole(model, graph)
+
+
+def with_stored_shapes(data: bytes) -> bytes:
+    """The model ``data``, in which weights that a node takes in another shape are stored in that shape, too.
+
+    A reshaped tensor has the bytes of the one it was made of, so both are the same part of the file of weights, and
+    nothing copies it. ``data`` itself where nothing is reshaped. Raises MalformedProtobuf.
+    """
+    with malformed():
+        model = Model.FromString(data)
+        graph = _graph(model)
+        reshaped = _reshaped(graph)
+        for place, tensor in reversed(reshaped):
+            del graph.node[place]
+            graph.initializer.append(tensor)
+        return _whole(model, graph) if reshaped else data
+
+
+def _reshaped(graph: Any) -> list[tuple[int, Any]]:
+    """Numbers of nodes that only reshape a tensor in a file of weights, and what comes out of each."""
+    fixed = {bytes(tensor.name): tensor for tensor in graph.initializer if tensor.external_data}
+    for given in graph.input:  # whoever runs the graph may replace it
+        fixed.pop(given.name, None)
+    outputs = {output.name for output in graph.output}
+    shapes = {
+        name: _numbers_of_constant(node) for node in graph.node if node.op_type == b"Constant" for name in node.output
+    }
+    found = []
+    for place, node in enumerate(graph.node):
+        tensor = fixed.get(node.input[0]) if _is_reshape(node) and node.output[0] not in outputs else None
+        shape = () if tensor is None else shapes.get(node.input[1], ())
+        if tensor is not None and shape and min(shape) > 0 and prod(shape) == prod(tensor.dims):
+            found.append((place, _in_shape(tensor, node.output[0], shape)))
+    return found
+
+
+def _is_reshape(node: Any) -> bool:
+    return node.op_type == b"Reshape" and not node.domain and len(node.input) == 2 and len(node.output) == 1
+
+
+def _in_shape(tensor: Any, name: bytes, shape: tuple[int, ...]) -> Any:
+    other = type(tensor)()
+    other.CopyFrom(tensor)
+    other.name = name
+    other.dims[:] = shape
+    return other
+
+
+def _whole(model: Any, graph: Any) -> bytes:
+    model.graph[0] = graph.SerializeToString()
+    whole: bytes = model.SerializeToString()
+    return whole
 
 
 def _graph(model: Any) -> Any:
@@ -122,15 +172,15 @@ def _is_switch(node: Any) -> bool:
     return bool(branches) and all(inner.op_type == b"Constant" for branch in branches for inner in branch.node)
 
 
-def _number_of_constant(node: Any) -> int | None:
-    """Of one element; None if it is no int64."""
+def _numbers_of_constant(node: Any) -> tuple[int, ...]:
+    """None if they are no int64."""
     for attribute in map(NumberAttribute.FromString, node.attribute):
         tensor = attribute.t
-        if tensor.data_type == _INT64 and tensor.int64_data:
-            return int(tensor.int64_data[0])
-        if tensor.data_type == _INT64 and len(tensor.raw_data) == _INT64_BYTES:
-            return int.from_bytes(tensor.raw_data, "little", signed=True)
-    return None
+        if tensor.data_type == _INT64:
+            raw = tensor.raw_data
+            stored = [raw[start : start + _INT64_BYTES] for start in range(0, len(raw), _INT64_BYTES)]
+            return (*tensor.int64_data, *(int.from_bytes(each, "little", signed=True) for each in stored))
+    return ()
 
 
 def _dims_of_constant(node: Any) -> tuple[int, ...]:

@@ -52,7 +52,7 @@ def _judged(folder: Path, prompts: int) -> str:
         return f"refused: it {error}"
     context_tokens = min(CONTEXT_TOKENS, decoder.most_tokens or CONTEXT_TOKENS)
     model = og.Model(engine_config(folder, config, ExecutionProvider.CPU, threads=1))
-    reference = GeneratorBackend(model, least_tokens=least_room(config))
+    reference = GeneratorBackend(model, least_room_tokens=least_room(config))
     try:
         expected = answers(reference, _SEED, prompts, vocabulary=VOCABULARY, context_tokens=context_tokens)
     except SlmregError as error:

@@ -31,6 +31,11 @@ class Backend(Protocol):
         """Whether ``resize`` works here: a row takes memory for what it holds, not for what it has room for."""
         ...
 
+    @property
+    def least_room_tokens(self) -> int:
+        """What a row takes memory for at least, whatever room it is opened with."""
+        ...
+
     def open(self, room_tokens: int, adapter: str | None = None) -> int:
         """A new, empty row whose cache has room for ``room_tokens``, for the model with a LoRA ``adapter`` or without.
 

@@ -85,7 +85,7 @@ def least_room(settings: Mapping[str, Any]) -> int:
 
 
 class GeneratorBackend:
-    """Rows of one loaded model, none of which has less room than ``least_tokens``.
+    """Rows of one loaded model, none of which has less room than ``least_room_tokens``.
 
     ``adapters`` are LoRA adapter files by name. One is read when it is first asked for, and then stays: adapters are
     small beside the model.
@@ -95,9 +95,11 @@ class GeneratorBackend:
     can_verify = False
     can_resize = False
 
-    def __init__(self, model: og.Model, adapters: Mapping[str, Path] | None = None, *, least_tokens: int = 0) -> None:
+    def __init__(
+        self, model: og.Model, adapters: Mapping[str, Path] | None = None, *, least_room_tokens: int = 0
+    ) -> None:
         self._model = model
-        self._least_tokens = least_tokens
+        self.least_room_tokens = least_room_tokens
         self._adapters = LoraAdapters(model, adapters or {})
         self._rows: dict[int, og.Generator] = {}
         self._numbers = itertools.count()
@@ -107,7 +109,7 @@ class GeneratorBackend:
             params = og.GeneratorParams(self._model)
             # The folder's own search settings must not interfere with one row and sampling outside.
             params.set_search_options(
-                max_length=max(room_tokens, self._least_tokens),
+                max_length=max(room_tokens, self.least_room_tokens),
                 batch_size=1,
                 num_beams=1,
                 num_return_sequences=1,

@@ -59,6 +59,7 @@ class LoopingBackend:
     can_copy = True
     can_verify = True
     can_resize = False
+    least_room_tokens = 0
 
     def __init__(
         self, clock: Clock | None = None, *, novelty: float = 0.3, margin: float = 1.0, noise: float = 0.0

@@ -30,6 +30,7 @@ class CountingBackend:
     can_copy = False
     can_verify = False
     can_resize = False
+    least_room_tokens = 0
 
     def __init__(self, broken_row: int | None = None) -> None:
         self.rows: set[int] = set()

@@ -34,6 +34,7 @@ class NoBackend:
     can_copy = False
     can_verify = False
     can_resize = False
+    least_room_tokens = 0
 
     def open(self, room_tokens: int, adapter: str | None = None) -> int:
         raise GenerationFailed("closed")

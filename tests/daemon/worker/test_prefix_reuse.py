@@ -35,6 +35,7 @@ class HashingBackend:
     """The logits of a row are a hash of its tokens and its adapter: a row with a wrong token in it shows at once."""
 
     can_verify = False
+    least_room_tokens = 0
 
     def __init__(self, *, can_copy: bool = False, can_rewind: bool = True, can_resize: bool = False) -> None:
         self.can_copy = can_copy

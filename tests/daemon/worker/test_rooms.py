@@ -64,6 +64,13 @@ def test_no_room_is_too_small_to_begin_nor_larger_than_what_is_left(
     assert room.tokens == needed or room.tokens + running <= 8192
 
 
+def test_no_row_is_given_less_than_every_row_takes_and_one_that_is_there_already_will_do() -> None:
+    rooms = Rooms(context_tokens=512, cache_tokens=2048, max_concurrent=4, least_row_tokens=600)
+    assert (rooms.first(16, 20), rooms.first(16, None), rooms.rounded(1)) == (600, 600, 600)
+    room = rooms.with_next_turn(600, 36, running_tokens=0, running_rows=0, is_last=True)
+    assert room.least_tokens <= 600 <= room.most_tokens
+
+
 def test_with_a_context_for_everybody_all_get_it_at_once() -> None:
     rooms = Rooms(context_tokens=2048, cache_tokens=8192, max_concurrent=4)
     assert [rooms.first(prompt, None) for prompt in (16, 1900)] == [2048, 2048]

@@ -49,7 +49,8 @@ class Bytes:
 class FakeBackend:
     """The next token is always the last one plus one, so each row's answer follows from its prompt."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, least_room_tokens: int = 0) -> None:
+        self.least_room_tokens = least_room_tokens
         self.rooms: dict[int, int] = {}
         self.rows: dict[int, list[int]] = {}
         self.calls: list[tuple[str, tuple[int, ...], int]] = []
@@ -65,7 +66,7 @@ class FakeBackend:
         if room_tokens in self.broken_tokens:
             raise GenerationFailed("no memory")
         row, self.opened = self.opened, self.opened + 1
-        self.rooms[row], self.rows[row] = room_tokens, []
+        self.rooms[row], self.rows[row] = max(room_tokens, self.least_room_tokens), []
         self.most_reserved = max(self.most_reserved, sum(self.rooms.values()))
         return row
 
@@ -514,11 +515,16 @@ actions = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(actions=actions, broken=st.sets(st.integers(0, VOCAB - 1), max_size=2), concurrent=st.integers(1, 4))
+@given(
+    actions=actions,
+    broken=st.sets(st.integers(0, VOCAB - 1), max_size=2),
+    concurrent=st.integers(1, 4),
+    least_room=st.sampled_from([0, 400, 2 * CONTEXT]),
+)
 def test_whatever_happens_every_request_ends_once_and_the_budget_holds(
-    actions: list[tuple[str, int, int | None]], broken: set[int], concurrent: int
+    actions: list[tuple[str, int, int | None]], broken: set[int], concurrent: int, least_room: int
 ) -> None:
-    backend = FakeBackend()
+    backend = FakeBackend(least_room_tokens=least_room)
     backend.broken_tokens = broken
     subject = scheduler(backend, max_concurrent=concurrent)
     events: list[ToDaemon] = []
@@ -536,7 +542,20 @@ def test_whatever_happens_every_request_ends_once_and_the_budget_holds(
     for name in map(str, range(submitted)):
         end_of(events, name)
     assert backend.rooms == {}
-    assert backend.most_reserved <= CONTEXT
+    assert backend.most_reserved <= max(CONTEXT, least_room)
+
+
+def test_rows_that_take_more_than_they_need_are_counted_with_what_they_take() -> None:
+    """Layers with a window want all of it however short the text."""
+    backend = FakeBackend(least_room_tokens=400)
+    subject = scheduler(backend)
+    for name in "abc":
+        subject.submit(job(name))
+    subject.step()
+    pulse = subject.pulse()
+    assert (pulse.row_tokens, pulse.reserved_tokens, pulse.cache_tokens) == ([400, 400], 800, CONTEXT)
+    assert len(order_of_ends(run(subject))) == 3
+    assert backend.most_reserved == 800
 
 
 def held_to(held: Job, *tokens: int) -> Job:

@@ -32,6 +32,7 @@ class BatchedBackend:
 
     can_copy = True
     can_resize = True
+    least_room_tokens = 0
 
     def __init__(self, calls: Calls, arena: Arena, *, context_tokens: int, can_verify: bool) -> None:
         self.can_verify = can_verify
@@ -95,7 +96,11 @@ class BatchedBackend:
             raise GenerationFailed(f"{length} tokens are more than the row has, or the copy has room for.")
         number = self.open(room_tokens)
         copied = self._rows[number]
-        self._arena.copy(source.slot, copied.slot, length)
+        try:
+            self._arena.copy(source.slot, copied.slot, length)
+        except MemoryError as error:
+            self.close(number)
+            raise failed_at_request(error) from error
         copied.length = length
         return number
 
@@ -112,8 +117,8 @@ class BatchedBackend:
         refused = self._why_not(row, tokens)
         if refused is not None:
             raise refused
-        self._arena.wrote(row.slot, row.length + len(tokens))
         try:
+            self._arena.hold(row.slot, row.length + len(tokens))
             logits = self._calls.read(row.slot, tokens, row.length, wants_all=wants_all)
         except Exception as error:
             raise failed_at_request(error) from error
@@ -134,12 +139,12 @@ class BatchedBackend:
 
     def _step(self, batch: Sequence[tuple[int, int]]) -> dict[int, Logits | GenerationFailed]:
         """One call for all; if it fails one for each, as only one of them may be the reason."""
-        start = self._bring_together([number for number, _ in batch])
-        ordered = sorted(batch, key=lambda pair: self._rows[pair[0]].slot)
-        rows = [self._rows[number] for number, _ in ordered]
-        for row in rows:
-            self._arena.wrote(row.slot, row.length + 1)
         try:
+            start = self._bring_together([number for number, _ in batch])
+            ordered = sorted(batch, key=lambda pair: self._rows[pair[0]].slot)
+            rows = [self._rows[number] for number, _ in ordered]
+            for row in rows:
+                self._arena.hold(row.slot, row.length + 1)
             logits = self._calls.step(start, [token for _, token in ordered], [row.length for row in rows])
         except Exception as error:
             if len(batch) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from daemon.worker.backends.batched.arena import Arena
 from daemon.worker.backends.batched.backend import BatchedBackend
 from daemon.worker.backends.batched.calls import Calls
 from daemon.worker.backends.batched.capability import BatchedDecoder, batched_decoder
+from daemon.worker.backends.batched.memory import Memory, reserved
 from daemon.worker.backends.batched.session import open_session
 from daemon.worker.backends.generator import GeneratorBackend, engine_config
 from daemon.worker.folder import read_config
@@ -26,9 +27,9 @@ def described(folder: Path) -> BatchedDecoder:
     return batched_decoder(folder, read_config(folder), ExecutionProvider.CPU, has_adapters=False)
 
 
-def generator(folder: Path, *, least_tokens: int = 0) -> GeneratorBackend:
+def generator(folder: Path, *, least_room_tokens: int = 0) -> GeneratorBackend:
     model = og.Model(engine_config(folder, read_config(folder), ExecutionProvider.CPU, threads=1))
-    return GeneratorBackend(model, least_tokens=least_tokens)
+    return GeneratorBackend(model, least_room_tokens=least_room_tokens)
 
 
 class CallsWithoutMemory(Calls):
@@ -52,10 +53,17 @@ class CallsWithoutMemory(Calls):
 class Batched(BatchedBackend):
     """With a look inside. What lies beyond the tokens of a row, and in slots without one, can be made unusable."""
 
-    def __init__(self, folder: Path, *, slots: int = SLOTS, decoder: BatchedDecoder | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        slots: int = SLOTS,
+        decoder: BatchedDecoder | None = None,
+        reserve: Callable[[int], Memory] = reserved,
+    ) -> None:
         decoder = decoder or described(folder)
         session = open_session(decoder, {}, threads=1, is_spinning=False, library=None)
-        self.arena = Arena(decoder.caches, slots=slots, length=CONTEXT_TOKENS)
+        self.arena = Arena(decoder.caches, slots=slots, length=CONTEXT_TOKENS, reserve=reserve)
         self.calls = calls = CallsWithoutMemory(session, decoder, self.arena, context_tokens=CONTEXT_TOKENS)
         super().__init__(calls, self.arena, context_tokens=CONTEXT_TOKENS, can_verify=decoder.has_all_positions)
 

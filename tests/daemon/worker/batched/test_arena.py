@@ -26,6 +26,7 @@ def resident_bytes() -> int:
 def test_slots_cost_nothing_until_they_are_written_and_little_for_a_short_row() -> None:
     before = resident_bytes()
     arena = Arena([cache() for _ in range(4)], slots=16, length=8192)  # 256 MiB
+    arena.hold(3, 16)
     for buffer in arena.buffers:
         buffer[3, :, :16] = 1
     assert resident_bytes() - before < 8 * MIB
@@ -35,10 +36,10 @@ def test_slots_cost_nothing_until_they_are_written_and_little_for_a_short_row() 
 def test_what_a_slot_held_is_given_back() -> None:
     arena = Arena([cache() for _ in range(4)], slots=4, length=8192)
     before = resident_bytes()
+    for slot in (1, 2):
+        arena.hold(slot, 8192)
     for buffer in arena.buffers:
         buffer[1:3] = 1
-    for slot in (1, 2):
-        arena.wrote(slot, 8192)
     assert resident_bytes() - before > 30 * MIB
     arena.release(1)
     assert 14 * MIB < resident_bytes() - before < 20 * MIB
@@ -55,8 +56,8 @@ def test_slots_are_whole_pages(head_size: int, dtype: type[np.generic]) -> None:
     assert arena.length >= 100
     assert arena.buffers[0][1].nbytes % mmap.PAGESIZE == 0
     for slot in range(3):
+        arena.hold(slot, arena.length)
         arena.buffers[0][slot] = slot + 1
-        arena.wrote(slot, 100)
     arena.release(1)
     assert (arena.buffers[0][0] == 1).all()
     assert (arena.buffers[0][2] == 3).all()
@@ -64,6 +65,8 @@ def test_slots_are_whole_pages(head_size: int, dtype: type[np.generic]) -> None:
 
 def test_swapped_rows_have_changed_places() -> None:
     arena = Arena([cache(), cache(kv_heads=1)], slots=3, length=64)
+    arena.hold(0, 10)
+    arena.hold(2, 30)
     for number, buffer in enumerate(arena.buffers):
         buffer[0, :, :10] = 10 + number
         buffer[2, :, :30] = 20 + number
@@ -75,9 +78,10 @@ def test_swapped_rows_have_changed_places() -> None:
 
 def test_a_copy_is_of_its_own() -> None:
     arena = Arena([cache()], slots=2, length=64)
+    arena.hold(0, 10)
     arena.buffers[0][0, :, :10] = 5
     arena.copy(0, 1, 10)
-    arena.buffers[0][0] = 6
+    arena.buffers[0][0, :, :10] = 6
     assert (arena.buffers[0][1, :, :10] == 5).all()
 
 

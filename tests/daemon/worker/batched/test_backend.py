@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ import pytest
 
 from daemon.pool.failures import FailureKind, kind_of_request
 from daemon.pool.protocol import Failed, Finished, Generate, Load
+from daemon.worker.backends.batched.memory import reserved
 from daemon.worker.backends.batched.proof import is_same
 from daemon.worker.backends.generator import GeneratorBackend
 from daemon.worker.loading import load_engine
 from daemon.worker.sampling import Logits
 from registry.errors import GenerationFailed
 from scripts.model_factory import Quantization, write_preset
+from tests.daemon.worker.batched.guarded import Guarded
 from tests.daemon.worker.batched.opened import CONTEXT_TOKENS, SLOTS, Batched, described, generator
 
 VOCABULARY = 320
@@ -219,7 +222,7 @@ def test_rows_may_be_longer_than_a_window_and_are_cut_and_copied_all_the_same(tm
     """The generator keeps no more than the window, and can be cut no more: it reads everything anew instead."""
     folder = write_preset("tiny", tmp_path / "window", quantization=Quantization.FP32, window=48)
     assert described(folder).least_slot_tokens == 48
-    ours, theirs = Batched(folder), generator(folder, least_tokens=48)
+    ours, theirs = Batched(folder), generator(folder, least_room_tokens=48)
     prompt = tokens(1, 200)
     row = ours.open(CONTEXT_TOKENS)
 
@@ -280,6 +283,60 @@ def test_what_there_is_no_memory_for_fails_its_own_row_only(models: Mapping[str,
         assert_equal("int4", result, expected)
     (again,) = backend.decode([(rows[1], 7)])
     assert not isinstance(again, GenerationFailed)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it is so there without a guard")
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_nothing_is_touched_but_what_rows_hold(models: Mapping[str, Path], precision: str) -> None:
+    """Lengths up to, at and beyond a step in which memory is held; a row that moves, one that is copied and checked."""
+    guarded, plain = Batched(models[precision], reserve=Guarded), Batched(models[precision])
+    for backend in (guarded, plain):
+        rows = [backend.open(CONTEXT_TOKENS) for _ in range(4)]
+        for row, size in zip(rows, (254, 3, 255, 100), strict=True):
+            backend.extend(row, tokens(row, size))
+        for step in range(3):
+            backend.decode([(row, step) for row in rows])
+        backend.close(rows[1])
+        backend.decode([(rows[0], 1), (rows[3], 2)])
+        copied = backend.copy(rows[2], 256, CONTEXT_TOKENS)
+        backend.verify(copied, [1, 2, 3])
+        backend.extend(backend.open(CONTEXT_TOKENS), tokens(9, CONTEXT_TOKENS))
+    assert np.array_equal(guarded.extend(copied, [4, 5]), plain.extend(copied, [4, 5]))
+
+
+def test_a_row_that_the_system_has_no_memory_for_fails_and_the_others_go_on(models: Mapping[str, Path]) -> None:
+    left = [True]
+
+    class Scarce:
+        def __init__(self, size: int) -> None:
+            self._memory = reserved(size)
+            self.content = self._memory.content
+
+        def hold(self, start: int, size: int) -> None:
+            if not left[0]:
+                raise MemoryError("out of memory: nothing is left")
+            self._memory.hold(start, size)
+
+        def give_back(self, start: int, size: int) -> None:
+            self._memory.give_back(start, size)
+
+    backend = Batched(models["int4"], slots=4, reserve=Scarce)
+    rows = [backend.open(CONTEXT_TOKENS) for _ in range(2)]
+    backend.extend(rows[0], tokens(0, 10))
+    backend.extend(rows[1], tokens(1, 256))
+    left[0] = False
+    fine, failed = backend.decode([(rows[0], 1), (rows[1], 2)])
+    assert not isinstance(fine, GenerationFailed)
+    assert isinstance(failed, GenerationFailed)
+    told = Failed(request_id="x", code=failed.code, message=failed.message)
+    assert kind_of_request(told) is FailureKind.OUT_OF_MEMORY
+    with pytest.raises(GenerationFailed, match="out of memory"):
+        backend.copy(rows[0], 5, CONTEXT_TOKENS)
+    with pytest.raises(GenerationFailed, match="out of memory"):
+        backend.extend(backend.open(CONTEXT_TOKENS), [1])
+    backend.open(8)  # the copy that failed has left its place
+    left[0] = True
+    assert all(not isinstance(each, GenerationFailed) for each in backend.decode([(rows[0], 1), (rows[1], 2)]))
 
 
 def test_a_piece_that_fails_leaves_the_row_as_it_was(models: Mapping[str, Path]) -> None:
