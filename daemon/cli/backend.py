@@ -12,8 +12,7 @@ from typing import Any, Protocol, Self
 from urllib.parse import quote
 
 from daemon.cli.daemon_link import RunningDaemon, find_daemon
-from daemon.config.layers import load_settings
-from daemon.settings import Paths
+from daemon.paths import home_paths
 from registry.errors import SlmregError
 
 Json = dict[str, Any]
@@ -176,11 +175,6 @@ def _renamed(fields: Json) -> Json:
     return {_IN_JSON.get(name, name): value for name, value in fields.items() if value is not None}
 
 
-def home_paths() -> Paths:
-    """Where the files of this home lie, as the environment says."""
-    return Paths.from_environment(os.environ)
-
-
 @contextlib.contextmanager
 def open_backend(*, is_fresh: bool = True) -> Iterator[Backend]:
     """The daemon of this home if one runs, else the registry itself.
@@ -197,6 +191,7 @@ def open_local(*, is_fresh: bool = True) -> Iterator[Any]:
     """The registry of this home, without a daemon, as ``daemon.admin.Admin``."""
     from daemon.admin import Admin
     from daemon.catalog import Catalog
+    from daemon.config.layers import load_settings
     from daemon.machine import Machine
     from registry.store import Registry
 

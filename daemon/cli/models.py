@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
-from daemon.cli.backend import HttpBackend, Json, home_paths, open_backend, open_local
+from daemon.cli.backend import HttpBackend, Json, open_backend, open_local
 from daemon.cli.completing import complete_roots, complete_tasks
 from daemon.cli.daemon_link import find_daemon
 from daemon.cli.output import billions, gigabytes, print_json, print_table, say
+from daemon.paths import home_paths
 from registry.model import Source, Status
 
 T = TypeVar("T")

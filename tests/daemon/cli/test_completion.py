@@ -16,6 +16,8 @@ from registry.model import ScanReport
 from registry.store import Registry
 from tests.fakes import a_model
 
+# Each takes longer to import than a person notices.
+HEAVY = {"pydantic", "sqlalchemy", "sqlmodel", "numpy", "fastapi", "httpx", "rich", "asyncio", "onnxruntime"}
 # What is on PATH is not what is tested.
 PROGRAM = f"""#!{sys.executable}
 import sys
@@ -128,3 +130,17 @@ def test_where_nothing_can_be_offered_nothing_is_said(line: str, environment: di
 def test_asking_makes_no_registry(environment: dict[str, str], tmp_path: Path) -> None:
     assert asked("bash", "slmreg show ", {**environment, "SLMREG_HOME": str(tmp_path / "nowhere")}) == []
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("line", ["slmreg ", "slmreg show ", "slmreg run ", "slmreg select ", "slmreg serve --"])
+def test_whoever_types_waits_for_no_heavy_library(line: str, environment: dict[str, str]) -> None:
+    code = (
+        "import atexit, sys; sys.argv[0] = 'slmreg'; from daemon.cli import main; "
+        f"atexit.register(lambda: print('heavy', *{HEAVY} & set(sys.modules), sep='\\t')); main()"
+    )
+    words = {"COMP_WORDS": line, "_SLMREG_COMPLETE": "bash_complete"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={**environment, **words}, capture_output=True, text=True, check=True)
+    *offered, imported = done.stdout.splitlines()
+    assert offered
+    assert imported == "heavy"
