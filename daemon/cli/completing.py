@@ -51,6 +51,15 @@ def complete_roots(_: click.Context, __: click.Parameter, typed: str) -> Items:
     return _starting(typed, _names().roots)
 
 
+def complete_folders(_: click.Context, __: click.Parameter, typed: str) -> Items:
+    """Those of the disk, which the shell knows best."""
+    return [CompletionItem(typed, type="dir")]
+
+
+def complete_files(_: click.Context, __: click.Parameter, typed: str) -> Items:
+    return [CompletionItem(typed, type="file")]
+
+
 def complete_settings(_: click.Context, __: click.Parameter, typed: str) -> Items:
     """Names of settings."""
     from daemon.settings import Settings

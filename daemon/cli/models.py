@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from daemon.cli.backend import HttpBackend, Json, open_backend, open_local
-from daemon.cli.completing import complete_roots, complete_tasks
+from daemon.cli.completing import complete_folders, complete_roots, complete_tasks
 from daemon.cli.daemon_link import find_daemon
 from daemon.cli.output import billions, gigabytes, print_json, print_table, say
 from daemon.paths import home_paths
@@ -186,7 +186,7 @@ def _folder(_: click.Context, __: click.Parameter, value: str) -> Path:
 
 
 @roots.command("add")
-@click.argument("path", callback=_folder)
+@click.argument("path", callback=_folder, shell_complete=complete_folders)
 @click.option("--settle-s", type=click.FloatRange(0.05, 3600), help="A new folder in it counts once still for so long.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def add_root(path: Path, settle_s: float | None, as_json: bool) -> None:
