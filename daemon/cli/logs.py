@@ -100,6 +100,10 @@ def logs(
             if follow:
                 for line in reader.follow(wanted):
                     _print(line, console, as_lines=as_lines)
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+        return  # it is how following ends
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
