@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, Protocol, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from daemon.cli.daemon_link import RunningDaemon, find_daemon
+from daemon.model_query import EVERY_MODEL, ModelQuery
 from daemon.paths import home_paths
 from registry.errors import SlmregError
 
@@ -19,13 +21,20 @@ Json = dict[str, Any]
 # A cold load of a large model from a slow disk; the daemon's own load_timeout_s ends it earlier by default.
 HTTP_TIMEOUT_S = 900.0
 # Where the HTTP API has another name for a field than we have.
-_IN_JSON = {"needs_tools": "tools", "needs_vision": "vision", "needs_json": "json", "items": "of"}
+_IN_JSON = {
+    "needs_tools": "tools",
+    "needs_vision": "vision",
+    "needs_json": "json",
+    "items": "of",
+    "is_loaded": "loaded",
+    "is_pinned": "pinned",
+}
 
 
 class Backend(Protocol):
     """What needs no loaded session. Every method raises SlmregError with a message for the person who asked."""
 
-    def models(self) -> list[Json]: ...
+    def models(self, query: ModelQuery = EVERY_MODEL) -> list[Json]: ...
     def model(self, reference: str) -> Json: ...
     def problems(self) -> list[Json]: ...
     def scan(self) -> Json: ...
@@ -61,11 +70,12 @@ class HttpBackend:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def models(self) -> list[Json]:
+    def models(self, query: ModelQuery = EVERY_MODEL) -> list[Json]:
+        wanted = _parameters(query)
         models: list[Json] = []
         offset: int | None = 0
         while offset is not None:
-            page = self._call("GET", f"/slmreg/models?offset={offset}")
+            page = self._call("GET", f"/slmreg/models?{urlencode({**wanted, 'offset': offset})}")
             models += page["data"]
             offset = page["next"]
         return models
@@ -168,6 +178,11 @@ class HttpBackend:
         if answer.is_success:
             return answer.json()
         raise DaemonRefused(error_message(answer.text, answer.status_code))
+
+
+def _parameters(query: ModelQuery) -> dict[str, str]:
+    said = _renamed(asdict(query))
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in said.items()}
 
 
 def _renamed(fields: Json) -> Json:
