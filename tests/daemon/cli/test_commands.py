@@ -16,7 +16,17 @@ from daemon.settings import Settings
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 
-HEAVY = {"onnxruntime", "onnxruntime_genai", "numpy", "pydantic", "sqlalchemy", "fastapi", "httpx", "asyncio"}
+HEAVY = {
+    "onnxruntime",
+    "onnxruntime_genai",
+    "numpy",
+    "pydantic",
+    "sqlalchemy",
+    "fastapi",
+    "httpx",
+    "http.client",
+    "asyncio",
+}
 
 
 def commands(group: click.Group = main, path: str = "slmreg") -> Iterator[tuple[str, click.Command]]:

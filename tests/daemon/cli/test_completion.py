@@ -17,7 +17,18 @@ from registry.store import Registry
 from tests.fakes import a_model
 
 # Each takes longer to import than a person notices.
-HEAVY = {"pydantic", "sqlalchemy", "sqlmodel", "numpy", "fastapi", "httpx", "rich", "asyncio", "onnxruntime"}
+HEAVY = {
+    "pydantic",
+    "sqlalchemy",
+    "sqlmodel",
+    "numpy",
+    "fastapi",
+    "httpx",
+    "http.client",
+    "rich",
+    "asyncio",
+    "onnxruntime",
+}
 # What is on PATH is not what is tested.
 PROGRAM = f"""#!{sys.executable}
 import sys
