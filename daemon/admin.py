@@ -65,10 +65,10 @@ class Admin:
         self._upkeep = upkeep
         self._listing = listing or Listing()
 
-    def models(self) -> list[Json]:
-        """Every known model, also missing and unusable ones, by id."""
+    def models(self, query: ModelQuery = EVERY_MODEL) -> list[Json]:
+        """The known models that are wanted, also missing and unusable ones; by id where nothing else is said."""
         marks = self._marks()
-        return [_shaped(model, marks) for model in self._catalog.models()]
+        return [_shaped(model, marks) for model in query.of(self._catalog.models(), marks)]
 
     def encoded_models(
         self, query: ModelQuery = EVERY_MODEL, *, offset: int = 0, limit: int | None = None

@@ -57,6 +57,7 @@ from daemon.machine import Machine
 from daemon.metrics.book import Metrics
 from daemon.metrics.exposition import Exposition
 from daemon.metrics.gauges import Gauges
+from daemon.paths import Paths
 from daemon.pool.budget import MemoryMeter
 from daemon.pool.launch import Launcher, ProcessLauncher
 from daemon.pool.limits import PoolLimits
@@ -65,7 +66,7 @@ from daemon.pool.pool import SessionPool
 from daemon.pool.session import SessionState
 from daemon.proofs import Proofs, installed_runtime
 from daemon.session_news import SessionNews
-from daemon.settings import Paths, Settings
+from daemon.settings import Settings
 from daemon.shapes import Json, failure_json, recovery_json, unwritten_json
 from daemon.tuner import Tuner
 from daemon.unwritten import Unwritten

@@ -3,16 +3,13 @@
 ``daemon.config`` reads the layers, and has the one holder of the settings that a running daemon has at the moment.
 
 Invariant: nothing else in slmreg reads the environment for a setting; ``SLMREG_HOME``, ``SLMREG_FOUNDRY_CACHES`` and
-``SLMREG_HF_CACHE`` say where things lie and are read here and by ``registry.sources``.
+``SLMREG_HF_CACHE`` say where things lie and are read by ``daemon.paths`` and ``registry.sources``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -29,47 +26,6 @@ Points = Annotated[float, Field(ge=-50, le=50, allow_inf_nan=False)]
 ENV_PREFIX = "SLMREG_"
 # Not settings: they say where things lie.
 LOCATION_VARIABLES = frozenset({"SLMREG_HOME", "SLMREG_FOUNDRY_CACHES", "SLMREG_HF_CACHE"})
-
-
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """Where slmreg keeps its own files. Model files are never among them."""
-
-    config: Path
-    database: Path
-    run_file: Path
-    hardware_cache: Path
-    conversations: Path
-    log: Path
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Everything under ``SLMREG_HOME`` if that is set, else in the platform's own user directories."""
-        home = environment.get("SLMREG_HOME")
-        if home:
-            root = Path(home).expanduser().absolute()
-            return cls.under(config=root, data=root, run=root / "run", cache=root / "cache", logs=root / "logs")
-        import platformdirs
-
-        dirs = platformdirs.PlatformDirs("slmreg", appauthor=False)
-        return cls.under(
-            config=Path(dirs.user_config_dir),
-            data=Path(dirs.user_data_dir),
-            run=Path(dirs.user_data_dir) / "run",
-            cache=Path(dirs.user_cache_dir),
-            logs=Path(dirs.user_log_dir),
-        )
-
-    @classmethod
-    def under(cls, *, config: Path, data: Path, run: Path, cache: Path, logs: Path) -> Self:
-        return cls(
-            config=config / "config.toml",
-            database=data / "registry.db",
-            run_file=run / "daemon.json",
-            hardware_cache=cache / "hardware.json",
-            conversations=data / "responses.db",
-            log=logs / "slmreg.jsonl",
-        )
 
 
 class Settings(LogSettings):

@@ -1,43 +1,47 @@
 """The ``slmreg`` command. Each command parses, calls and prints; nothing is decided here.
 
-Heavy libraries are imported inside the command that needs them: ``slmreg --help`` must feel instant.
+A command is imported when it is asked for, and heavy libraries inside the command that needs them: a shell asks with
+every TAB, and ``slmreg --help`` must feel instant.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from typing import Any
 
 import click
 
 from daemon import __version__
-from daemon.cli import (
-    allow,
-    chat,
-    choose,
-    completion,
-    config,
-    demo,
-    doctor,
-    env,
-    keys,
-    logs,
-    manifest,
-    models,
-    pins,
-    preset,
-    rate,
-    serve,
-    service,
-    sessions,
-    show,
-    tune,
-    verify,
-)
+from daemon.cli import completion
+from daemon.cli.command_table import CommandTable
 from daemon.cli.text_streams import speak_utf8
 from registry.errors import SlmregError
+
+# Which module of this package has which commands.
+MODULES = {
+    "serve": ("serve",),
+    "demo": ("demo",),
+    "models": ("list", "scan", "roots"),
+    "show": ("show",),
+    "choose": ("select", "hw"),
+    "pins": ("pin", "unpin", "pins"),
+    "preset": ("preset",),
+    "rate": ("rate",),
+    "sessions": ("status", "ps", "load", "unload"),
+    "tune": ("tune",),
+    "chat": ("run",),
+    "verify": ("verify",),
+    "manifest": ("import", "export"),
+    "allow": ("allow",),
+    "keys": ("key",),
+    "service": ("service",),
+    "env": ("env",),
+    "config": ("config",),
+    "logs": ("logs",),
+    "doctor": ("doctor",),
+    "completion": ("completion",),
+}
 
 
 class SlmregGroup(click.Group):
@@ -63,6 +67,8 @@ def _print_version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> No
     """With those of what computes, read from their metadata: a crash on import must not keep it from being said."""
     if not is_asked or ctx.resilient_parsing:
         return
+    import platform
+
     from daemon.versions import all_versions
 
     engines = [f"{name} {version}" for name, version in all_versions().items()]
@@ -70,7 +76,9 @@ def _print_version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> No
     ctx.exit()
 
 
-@click.group(cls=SlmregGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=SlmregGroup, commands=CommandTable(__name__, MODULES), context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Say it and exit."
 )
@@ -84,32 +92,3 @@ def main() -> None:
     slmreg select chat       which one is best for a task, and why
     slmreg run auto "Hello"  talk to it
     """
-
-
-GROUPS = (
-    serve,
-    demo,
-    models,
-    show,
-    choose,
-    pins,
-    preset,
-    rate,
-    sessions,
-    tune,
-    chat,
-    verify,
-    manifest,
-    allow,
-    keys,
-    service,
-    env,
-    config,
-    logs,
-    doctor,
-    completion,
-)
-
-for group in GROUPS:
-    for command in group.COMMANDS:
-        main.add_command(command)

@@ -8,25 +8,33 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, Protocol, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from daemon.cli.daemon_link import RunningDaemon, find_daemon
-from daemon.config.layers import load_settings
-from daemon.settings import Paths
+from daemon.model_query import EVERY_MODEL, ModelQuery
+from daemon.paths import home_paths
 from registry.errors import SlmregError
 
 Json = dict[str, Any]
 # A cold load of a large model from a slow disk; the daemon's own load_timeout_s ends it earlier by default.
 HTTP_TIMEOUT_S = 900.0
 # Where the HTTP API has another name for a field than we have.
-_IN_JSON = {"needs_tools": "tools", "needs_vision": "vision", "needs_json": "json", "items": "of"}
+_IN_JSON = {
+    "needs_tools": "tools",
+    "needs_vision": "vision",
+    "needs_json": "json",
+    "items": "of",
+    "is_loaded": "loaded",
+    "is_pinned": "pinned",
+}
 
 
 class Backend(Protocol):
     """What needs no loaded session. Every method raises SlmregError with a message for the person who asked."""
 
-    def models(self) -> list[Json]: ...
+    def models(self, query: ModelQuery = EVERY_MODEL) -> list[Json]: ...
     def model(self, reference: str) -> Json: ...
     def problems(self) -> list[Json]: ...
     def scan(self) -> Json: ...
@@ -62,11 +70,12 @@ class HttpBackend:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def models(self) -> list[Json]:
+    def models(self, query: ModelQuery = EVERY_MODEL) -> list[Json]:
+        wanted = _parameters(query)
         models: list[Json] = []
         offset: int | None = 0
         while offset is not None:
-            page = self._call("GET", f"/slmreg/models?offset={offset}")
+            page = self._call("GET", f"/slmreg/models?{urlencode({**wanted, 'offset': offset})}")
             models += page["data"]
             offset = page["next"]
         return models
@@ -171,14 +180,14 @@ class HttpBackend:
         raise DaemonRefused(error_message(answer.text, answer.status_code))
 
 
+def _parameters(query: ModelQuery) -> dict[str, str]:
+    said = _renamed(asdict(query))
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in said.items()}
+
+
 def _renamed(fields: Json) -> Json:
     """As the HTTP API calls them; what nobody said is left out."""
     return {_IN_JSON.get(name, name): value for name, value in fields.items() if value is not None}
-
-
-def home_paths() -> Paths:
-    """Where the files of this home lie, as the environment says."""
-    return Paths.from_environment(os.environ)
 
 
 @contextlib.contextmanager
@@ -197,6 +206,7 @@ def open_local(*, is_fresh: bool = True) -> Iterator[Any]:
     """The registry of this home, without a daemon, as ``daemon.admin.Admin``."""
     from daemon.admin import Admin
     from daemon.catalog import Catalog
+    from daemon.config.layers import load_settings
     from daemon.machine import Machine
     from registry.store import Registry
 

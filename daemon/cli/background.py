@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.cli.daemon_link import PING_TIMEOUT_S, RunningDaemon, find_daemon
-from daemon.settings import Paths
+from daemon.paths import Paths
 from registry.errors import DaemonNotRunning
 
 START_TIMEOUT_S = 60.0

@@ -12,12 +12,12 @@ from typing import Any
 
 import click
 
-from daemon.cli.backend import home_paths
 from daemon.cli.background import background_daemon
 from daemon.cli.completing import complete_requested
 from daemon.cli.daemon_link import RunningDaemon, find_daemon
 from daemon.cli.openai_stream import Piece, StreamedAnswer
 from daemon.cli.output import say
+from daemon.paths import home_paths
 from daemon.surrogates import without_surrogates
 from registry.errors import SlmregError
 

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from daemon.bounds import MAX_BYTES, MAX_CONTEXT_TOKENS, MAX_SECONDS
-from daemon.cli.backend import Backend, Json, home_paths, open_backend
+from daemon.cli.backend import Backend, Json, open_backend
 from daemon.cli.completing import complete_tasks
 from daemon.cli.hardware_rows import hardware_rows
 from daemon.cli.ledger import print_ledger, print_rejected
 from daemon.cli.output import print_json, print_table, say
+from daemon.paths import home_paths
 from selector.policy import Policy
 
 POLICIES = tuple(map(str, Policy))

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from daemon.cli.backend import home_paths
-from registry.model import Task
+from daemon.paths import home_paths
 
 if TYPE_CHECKING:
     from registry.index.names import Names
@@ -27,11 +26,15 @@ def complete_models(_: click.Context, __: click.Parameter, typed: str) -> Items:
 
 def complete_requested(_: click.Context, __: click.Parameter, typed: str) -> Items:
     """What a request may ask for: models, presets, ``auto`` and ``auto:<task>``."""
+    from registry.model import Task
+
     names = _names()
     return _starting(typed, (*names.models, *names.presets, "auto", *(f"auto:{task}" for task in Task)))
 
 
 def complete_tasks(_: click.Context, __: click.Parameter, typed: str) -> Items:
+    from registry.model import Task
+
     return _starting(typed, Task)
 
 
@@ -46,6 +49,15 @@ def complete_keys(_: click.Context, __: click.Parameter, typed: str) -> Items:
 def complete_roots(_: click.Context, __: click.Parameter, typed: str) -> Items:
     """Those that a person has added."""
     return _starting(typed, _names().roots)
+
+
+def complete_folders(_: click.Context, __: click.Parameter, typed: str) -> Items:
+    """Those of the disk, which the shell knows best."""
+    return [CompletionItem(typed, type="dir")]
+
+
+def complete_files(_: click.Context, __: click.Parameter, typed: str) -> Items:
+    return [CompletionItem(typed, type="file")]
 
 
 def complete_settings(_: click.Context, __: click.Parameter, typed: str) -> Items:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import click
 from click.shell_completion import (
     CompletionItem,
-    FishComplete,
     ShellComplete,
-    ZshComplete,
     add_completion_class,
     get_completion_class,
     split_arg_string,
@@ -19,29 +18,75 @@ from click.shell_completion import (
 PROGRAM = "slmreg"
 # The shell sets it to ask; click looks for it before anything else is done.
 COMPLETE_VARIABLE = "_SLMREG_COMPLETE"
+# Tells a word that was not begun yet from one that ends with a space.
+_CURSOR = "\0"
+# Of a variable, in front of a command.
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 SHELLS = ("bash", "zsh", "fish", "powershell")
 
-# Bash takes a colon for the end of a word, and ids have one: the line is cut into words on our side, and what stands
-# before the last colon is taken off what is offered.
+# Bash takes a colon or = for the end of a word that is not quoted, and puts back itself what stands before it.
 _BASH = """\
 %(complete_func)s() {
-    local line="${COMP_LINE:0:COMP_POINT}" IFS=$'\\n' kind value word tail
-    word="${line##*[[:space:]]}"
-    tail="${word##*:}"
+    local line="${COMP_LINE:0:COMP_POINT}" breaks="$COMP_WORDBREAKS" kind value
+    [[ "${COMP_WORDS[COMP_CWORD]}" == [\\"\\']* ]] && breaks=
     COMPREPLY=()
     while IFS=$'\\t' read -r kind value; do
         case "$kind" in
             dir) compopt -o dirnames ;;
             file) compopt -o default ;;
             plain)
-                if [[ "$word" == *:* && "$COMP_WORDBREAKS" == *:* ]]; then
-                    value="${value:$((${#word} - ${#tail}))}"
-                fi
+                [[ -n "$breaks" ]] && printf -v value %%q "$value"
                 COMPREPLY+=("$value") ;;
         esac
-    done < <(env COMP_WORDS="$line" %(complete_var)s=bash_complete "$1" 2>/dev/null)
+    done < <(env COMP_WORDS="$line" COMP_WORDBREAKS="$breaks" %(complete_var)s=bash_complete "$1" 2>/dev/null)
 }
 complete -o nosort -F %(complete_func)s %(prog_name)s 2>/dev/null || complete -F %(complete_func)s %(prog_name)s
+"""
+# -U: what is offered may differ in case from what was typed.
+_ZSH = """\
+#compdef %(prog_name)s
+%(complete_func)s() {
+    local line="${words[1,CURRENT-1]} $QIPREFIX$PREFIX" kind value help
+    local -a plain described folders files
+    while IFS=$'\\t' read -r kind value help; do
+        case "$kind" in
+            dir) folders=(-/) ;;
+            file) files=(-f) ;;
+            plain) [[ -n "$help" ]] && described+=("${value//:/\\\\:}:$help") || plain+=("$value") ;;
+        esac
+    done < <(env COMP_WORDS="$line" %(complete_var)s=zsh_complete %(prog_name)s 2>/dev/null)
+    (( $#described )) && _describe -V unsorted described -U
+    (( $#plain )) && compadd -U -V unsorted -a plain
+    if (( $#folders + $#files )); then
+        compset -P '-*='
+        _path_files $folders $files
+    fi
+}
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+    %(complete_func)s "$@"
+else
+    compdef %(complete_func)s %(prog_name)s
+fi
+"""
+_FISH = """\
+function %(complete_func)s
+    set -l line (commandline -cp | string collect)
+    set -l word (commandline -ct)
+    set -l option (string match -r -- '^-[^=]*=' "$word")
+    set -l typed (string replace -r -- '^-[^=]*=' '' "$word")
+    for offered in (env COMP_WORDS="$line" %(complete_var)s=fish_complete %(prog_name)s 2>/dev/null)
+        set -l fields (string split -m 2 \\t -- $offered)
+        switch $fields[1]
+            case dir
+                __fish_complete_directories "$typed" | string replace -r -- '^' "$option"
+            case file
+                __fish_complete_path "$typed" | string replace -r -- '^' "$option"
+            case plain
+                string join -- \\t $fields[2..-1]
+        end
+    end
+end
+complete --no-files --keep-order --command %(prog_name)s --arguments "(%(complete_func)s)"
 """
 _POWERSHELL = """\
 Register-ArgumentCompleter -Native -CommandName %(prog_name)s -ScriptBlock {
@@ -69,8 +114,11 @@ Register-ArgumentCompleter -Native -CommandName %(prog_name)s -ScriptBlock {
 """
 
 
-class _Quiet(ShellComplete):
-    """Offers nothing where something fails: a message would land in the line that is being typed."""
+class _OfLine(ShellComplete):
+    """Takes the line up to the cursor as it is, and offers whole words.
+
+    Where something fails nothing is offered: a message would land in the line that is being typed.
+    """
 
     def complete(self) -> str:
         try:
@@ -78,22 +126,39 @@ class _Quiet(ShellComplete):
         except Exception:  # no registry, a damaged one, settings that make no sense, half a quotation
             return ""
 
-
-class _OfLine(_Quiet):
-    """For shells that hand over the line up to the cursor as it is."""
-
     def get_completion_args(self) -> tuple[list[str], str]:
-        line = os.environ["COMP_WORDS"]
-        words = split_arg_string(line)[1:]
-        return (words, "") if line[-1:].isspace() or not words else (words[:-1], words[-1])
+        *words, typed = split_arg_string(os.environ["COMP_WORDS"] + _CURSOR)
+        program = next((at for at, word in enumerate(words) if not _ASSIGNMENT.match(word)), 0)
+        return words[program + 1 :], typed.removesuffix(_CURSOR)
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[Any]]:
+        """Behind ``--option=`` as well, where click offers the value alone."""
+        offered = super().get_completions(args, incomplete)
+        option, equals, _ = incomplete.partition("=")
+        if not equals or not option.startswith("-"):
+            return offered
+        return [CompletionItem(f"{option}={item.value}", item.type, item.help) for item in offered]
 
     def format_completion(self, item: CompletionItem[Any]) -> str:
         return f"{item.type}\t{item.value}"
 
 
+class _Described(_OfLine):
+    """For shells that show what an option or a command is for."""
+
+    def format_completion(self, item: CompletionItem[Any]) -> str:
+        return "\t".join((item.type, item.value, *filter(None, [" ".join((item.help or "").split())])))
+
+
 class _Bash(_OfLine):
     name = "bash"
     source_template = _BASH
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[Any]]:
+        """Without what stands before the last character that bash takes for the end of a word."""
+        start = max((incomplete.rfind(each) for each in os.environ.get("COMP_WORDBREAKS", "").strip()), default=-1) + 1
+        offered = super().get_completions(args, incomplete)
+        return [CompletionItem(item.value[start:], item.type, item.help) for item in offered]
 
 
 class _PowerShell(_OfLine):
@@ -101,12 +166,14 @@ class _PowerShell(_OfLine):
     source_template = _POWERSHELL
 
 
-class _Zsh(_Quiet, ZshComplete):
-    pass
+class _Zsh(_Described):
+    name = "zsh"
+    source_template = _ZSH
 
 
-class _Fish(_Quiet, FishComplete):
-    pass
+class _Fish(_Described):
+    name = "fish"
+    source_template = _FISH
 
 
 for _shell in (_Bash, _PowerShell, _Zsh, _Fish):

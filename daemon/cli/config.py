@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from daemon.cli.backend import home_paths
 from daemon.cli.config_change import CHANGES
 from daemon.cli.config_values import effective_settings, row_of
 from daemon.cli.output import print_json, print_table, say
+from daemon.paths import home_paths
 from registry.errors import SettingsError
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from daemon.cli.backend import Json, home_paths
+from daemon.cli.backend import Json
 from daemon.cli.config_values import effective_settings, reloaded, row_of
 from daemon.cli.output import print_json, say
+from daemon.paths import home_paths
 from registry.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from daemon.cli.backend import HttpBackend, Json, home_paths
+from daemon.cli.backend import HttpBackend, Json
 from daemon.cli.daemon_link import find_daemon
+from daemon.paths import home_paths
 
 
 def effective_settings() -> Json:

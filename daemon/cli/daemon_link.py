@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from registry.errors import DaemonNotRunning, SettingsError
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     import httpx
 
 PING_TIMEOUT_S = 5.0
+# Many times what a daemon says of itself; another program may say anything.
+_MAX_STATUS_BYTES = 4 * 1024 * 1024
 # Set by systemd for a unit with RuntimeDirectory=.
 RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"
 RUN_FILE = "daemon.json"
@@ -33,6 +38,11 @@ class RunningDaemon:
     key: str | None = None
     socket: str | None = None
 
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The headers that let a request in."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key is not None else {}
+
     def client(self, timeout_s: float) -> httpx.Client:
         """By its socket if it has one; what is asked of that is asked of ``url`` all the same."""
         import httpx
@@ -42,7 +52,7 @@ class RunningDaemon:
             # trust_env: a proxy in the environment must not see, or answer, requests to this machine.
             trust_env=False,
             timeout=timeout_s,
-            headers={"Authorization": f"Bearer {self.key}"} if self.key is not None else None,
+            headers=self.authorization,
             transport=httpx.HTTPTransport(uds=self.socket) if self.socket is not None else None,
         )
 
@@ -120,15 +130,31 @@ def read_run_file(run_file: Path) -> RunningDaemon | None:
 
 def status_of(running: RunningDaemon) -> dict[str, Any] | None:
     """What it says of itself; empty if it is one that tells nobody without a key; None if it is not there."""
-    import httpx
+    from http import HTTPStatus
+    from http.client import HTTPException
 
     try:
-        with running.client(PING_TIMEOUT_S) as client:
-            answer = client.get("/slmreg/status")
-            body = answer.json()
-        if answer.status_code == httpx.codes.OK and isinstance(body.get("pid"), int):
+        code, said = _get(running, "/slmreg/status")
+        body = json.loads(said)
+        if code == HTTPStatus.OK and isinstance(body.get("pid"), int):
             return dict(body)
-        is_ours = answer.status_code == httpx.codes.UNAUTHORIZED and body["error"]["code"] == "invalid_api_key"
+        is_ours = code == HTTPStatus.UNAUTHORIZED and body["error"]["code"] == "invalid_api_key"
         return {} if is_ours and "slmreg" in body["error"]["message"] else None
-    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _get(running: RunningDaemon, path: str) -> tuple[int, bytes]:
+    """Without httpx, whose import takes longer than the answer. Raises OSError, HTTPException."""
+    from http.client import HTTPConnection
+
+    address = urlsplit(running.url)
+    connection = HTTPConnection(address.hostname or "", address.port, timeout=PING_TIMEOUT_S)
+    with contextlib.closing(connection):
+        if running.socket is not None and sys.platform != "win32":
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(PING_TIMEOUT_S)
+            connection.sock.connect(running.socket)
+        connection.request("GET", path, headers=running.authorization)
+        answer = connection.getresponse()
+        return answer.status, answer.read(_MAX_STATUS_BYTES)

@@ -20,7 +20,6 @@ from daemon.cli.openai_stream import StreamedAnswer
 from daemon.cli.output import gigabytes
 from registry.errors import SlmregError
 from registry.model import Task
-from registry.sources import DEMO_ROOT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -193,6 +192,8 @@ class _Demo:
 
     def _copy(self, folder: Path, name: str | None) -> None:
         """The shipped model under another id; without a name the folder's own counts, as for a converted model."""
+        from registry.sources import DEMO_ROOT
+
         shutil.copytree(DEMO_ROOT, folder, ignore=shutil.ignore_patterns("inference_model.json"))
         if name is not None:
             text = json.dumps({"Name": name, "PromptTemplate": None})

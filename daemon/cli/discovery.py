@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.cli.daemon_link import RUN_FILE, RunningDaemon, answering, find_daemon, read_run_file, status_of, url_at
-from daemon.config.layers import load_settings
-from daemon.settings import Paths
+from daemon.paths import Paths
 from registry.errors import SlmregError
 
 # Where the service of the system says that it is, which is for everybody to read.
@@ -73,6 +72,8 @@ def _elsewhere(environment: Mapping[str, str], own: Paths, system: Path) -> Iter
     of_system = read_run_file(system)
     if of_system is not None:
         yield "the system service's", of_system
+    from daemon.config.layers import load_settings
+
     with contextlib.suppress(SlmregError):
         settings = load_settings(own, environment)
         if settings.port:

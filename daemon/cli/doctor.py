@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from daemon.cli.backend import HttpBackend, home_paths
+from daemon.cli.backend import HttpBackend
 from daemon.cli.daemon_link import find_daemon
 from daemon.cli.local import Local, open_registry
 from daemon.cli.output import print_json, say
+from daemon.paths import home_paths
 from registry.errors import SlmregError
 
 if TYPE_CHECKING:

@@ -9,11 +9,10 @@ from pathlib import PurePath
 
 import click
 
-from daemon.cli.backend import home_paths
 from daemon.cli.daemon_link import RunningDaemon, url_at
 from daemon.cli.discovery import find_any
 from daemon.cli.output import print_json, say
-from daemon.config.layers import load_settings
+from daemon.paths import home_paths
 from registry.errors import SettingsError
 
 # For clients that insist on a key where the daemon wants none.
@@ -105,6 +104,8 @@ def _asks_for_key(running: RunningDaemon) -> bool:
 
 def _configured_url() -> str:
     """Raises SettingsError where any free port would be taken."""
+    from daemon.config.layers import load_settings
+
     settings = load_settings(home_paths())
     if not settings.port:
         raise SettingsError("No daemon is running, and with the port 0 nobody knows where it would. Start it first.")
@@ -112,6 +113,7 @@ def _configured_url() -> str:
 
 
 def _will_ask_for_key() -> bool:
+    from daemon.config.layers import load_settings
     from registry.store import Registry
 
     paths = home_paths()

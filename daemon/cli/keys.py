@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from daemon.cli.backend import home_paths
 from daemon.cli.completing import complete_keys
 from daemon.cli.local import let_daemon_look
 from daemon.cli.output import print_json, print_table, say
+from daemon.paths import home_paths
 from daemon.shapes import iso_time
 from registry.errors import InvalidRequest
 from registry.model import ApiKey, KeyScope

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from daemon.cli.backend import HttpBackend, home_paths
+from daemon.cli.backend import HttpBackend
 from daemon.cli.daemon_link import find_daemon
-from daemon.config.layers import load_settings
-from daemon.settings import Paths, Settings
+from daemon.paths import Paths, home_paths
 
 if TYPE_CHECKING:
     from daemon.catalog import Catalog
     from daemon.machine import Machine
+    from daemon.settings import Settings
     from registry.store import Registry
 
 
@@ -36,6 +36,7 @@ def open_registry(machine: Machine | None = None, *, is_fresh: bool = True) -> I
     ``machine`` is one that was described already; not ``is_fresh``: nobody looks at the disk.
     """
     from daemon.catalog import Catalog
+    from daemon.config.layers import load_settings
     from daemon.machine import Machine
     from registry.store import Registry
 

@@ -11,12 +11,13 @@ from datetime import datetime
 
 import click
 
-from daemon.cli.backend import HttpBackend, home_paths
+from daemon.cli.backend import HttpBackend
 from daemon.cli.daemon_link import require_daemon
 from daemon.cli.output import print_json, print_table, say
 from daemon.logs.console import Console
 from daemon.logs.line import LEVELS, Line, as_json
 from daemon.logs.reading import LogReader, Wanted
+from daemon.paths import home_paths
 from registry.errors import SettingsError
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -99,6 +100,10 @@ def logs(
             if follow:
                 for line in reader.follow(wanted):
                     _print(line, console, as_lines=as_lines)
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+        return  # it is how following ends
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from daemon.cli.backend import HttpBackend, Json, home_paths, open_backend, open_local
-from daemon.cli.completing import complete_roots, complete_tasks
+from daemon.cli.backend import HttpBackend, Json, open_backend, open_local
+from daemon.cli.completing import complete_folders, complete_roots, complete_tasks
 from daemon.cli.daemon_link import find_daemon
 from daemon.cli.output import billions, gigabytes, print_json, print_table, say
-from registry.model import Source, Status
+from daemon.model_query import EVERY_MODEL, ModelQuery, SortKey
+from daemon.paths import home_paths
+from registry.model import ExecutionProvider, Source, Status
 
 T = TypeVar("T")
 
@@ -24,40 +27,75 @@ DEMO_HINT = (
 
 @click.command("list")
 @click.option("--task", shell_complete=complete_tasks, help="Only models that can do this task.")
+@click.option("--name", metavar="GLOB", help='Only models whose id, name or alias is like that, as "phi-4*".')
 @click.option("--source", type=click.Choice([str(source) for source in Source]), help="Only models from there.")
 @click.option("--status", type=click.Choice([str(status) for status in Status]), help="Only models of this status.")
+@click.option(
+    "--execution-provider", type=click.Choice([str(each) for each in ExecutionProvider]), help="Only models for it."
+)
+@click.option("--loaded/--no-loaded", default=None, help="Only models that are, or are not, in memory.")
+@click.option("--pinned/--no-pinned", default=None, help="Only models that are, or are not, pinned for a task.")
+@click.option(
+    "--sort",
+    type=click.Choice([str(key) for key in SortKey]),
+    default=str(SortKey.ID),
+    help="A minus is from the largest, or from Z, down.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Not more than so many models.")
 @click.option("--all", "is_all", is_flag=True, help="Also models that are missing now.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, also of missing models.")
-def list_models(task: str | None, source: str | None, status: str | None, is_all: bool, as_json: bool) -> None:
+def list_models(limit: int | None, is_all: bool, as_json: bool, **wishes: Any) -> None:
     """List the models of this machine.
 
     Folders that look like models but cannot be used follow, each with what to do about it.
 
     \b
-    Example: slmreg list --task tools
+    Example: slmreg list --task tools --sort -size_bytes --limit 5
     """
+    query = _query(**wishes)
     with open_backend() as backend:
-        known, problems = backend.models(), backend.problems()
-    models = known
-    if task is not None:
-        from daemon.wants import parse_task
-
-        wanted = str(parse_task(task))
-        models = [model for model in models if wanted in model["tasks"]]
-    models = [model for model in models if source in (None, model["source"]) and status in (None, model["status"])]
+        models, problems = backend.models(query), backend.problems()
     if as_json:
-        print_json(models)
+        print_json(models[:limit])
         return
-    shown = [model for model in models if is_all or status is not None or model["status"] != "missing"]
+    found = [model for model in models if is_all or query.status is not None or model["status"] != "missing"]
     print_table(
         ("ID", "TASKS", "PARAMS", "PRECISION", "DEVICE", "SIZE", "CONTEXT", "SOURCE", "STATUS"),
-        (_row(model) for model in shown),
+        (_row(model) for model in found[:limit]),
         right=("PARAMS", "SIZE", "CONTEXT"),
         wrap="TASKS",
     )
-    if len(shown) < len(models):
-        say(f"{len(models) - len(shown)} missing now; `slmreg list --all` shows them.")
-    _tell_about(known, problems)
+    if len(shown := found[:limit]) < len(found):
+        say(f"{len(found) - len(shown)} more; --limit leaves them out.")
+    if len(found) < len(models):
+        say(f"{len(models) - len(found)} missing now; `slmreg list --all` shows them.")
+    _tell_about(models, problems, is_everything=replace(query, sort=SortKey.ID) == EVERY_MODEL)
+
+
+def _query(
+    *,
+    task: str | None,
+    status: str | None,
+    execution_provider: str | None,
+    source: str | None,
+    name: str | None,
+    loaded: bool | None,
+    pinned: bool | None,
+    sort: str,
+) -> ModelQuery:
+    """Raises SlmregError for a task that there is not."""
+    from daemon.wants import parse_task
+
+    return ModelQuery(
+        task=parse_task(task) if task is not None else None,
+        status=Status(status) if status is not None else None,
+        execution_provider=ExecutionProvider(execution_provider) if execution_provider is not None else None,
+        source=Source(source) if source is not None else None,
+        name=name,
+        is_loaded=loaded,
+        is_pinned=pinned,
+        sort=SortKey(sort),
+    )
 
 
 def _row(model: Json) -> tuple[str, ...]:
@@ -78,14 +116,15 @@ def _row(model: Json) -> tuple[str, ...]:
     )
 
 
-def _tell_about(models: list[Json], problems: list[Json]) -> None:
+def _tell_about(models: list[Json], problems: list[Json], *, is_everything: bool) -> None:
+    """``is_everything``: ``models`` are all that are known."""
     for model in models:
         if model["failure"]:
             say(f"\n{model['id']} failed: {model['failure']['message']}{_again(model['failure']['retry_s'])}")
     for problem in problems:
         say(f"\n{problem['path']}\n  {problem['code']}: {problem['message']}")
     ready = [model for model in models if model["status"] == "ready"]
-    if ready and all(model["demo"] for model in ready):
+    if is_everything and ready and all(model["demo"] for model in ready):
         say(f"\n{DEMO_HINT}")
 
 
@@ -185,7 +224,7 @@ def _folder(_: click.Context, __: click.Parameter, value: str) -> Path:
 
 
 @roots.command("add")
-@click.argument("path", callback=_folder)
+@click.argument("path", callback=_folder, shell_complete=complete_folders)
 @click.option("--settle-s", type=click.FloatRange(0.05, 3600), help="A new folder in it counts once still for so long.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def add_root(path: Path, settle_s: float | None, as_json: bool) -> None:

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
-import sys
-from dataclasses import replace
-
 import click
 
-from daemon import __version__
-from daemon.cli.backend import home_paths
-from daemon.cli.daemon_link import RunningDaemon, announced, announced_to_all
-from daemon.cli.hangup import reload_on_hangup
-from daemon.cli.instance import sole_instance
-from daemon.cli.listeners import as_passed, listening, url_of
-from daemon.cli.output import say
+from daemon.cli.completing import complete_files
 from daemon.cli.stop_request import StopRequest
-from daemon.config.layers import Effective, load_effective
-from daemon.config.present import PresentSettings
-from daemon.logs.logs import Logs
-from daemon.service.activation import take_passed_sockets
 from daemon.service.notify import Supervisor
-from daemon.settings import Paths, Settings
-from registry.errors import SettingsError
-
-STOP_MARGIN_S = 10
 
 
 @click.command()
 @click.option("--host", help="Address to listen on; others than loopback need an API key [default: 127.0.0.1].")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one [default: 7567].")
-@click.option("--socket", "unix_socket", metavar="PATH", help="Unix socket to listen on as well, for its owner alone.")
+@click.option(
+    "--socket",
+    "unix_socket",
+    metavar="PATH",
+    shell_complete=complete_files,
+    help="Unix socket to listen on as well, for its owner alone.",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
 @click.pass_obj
 def serve(
@@ -46,90 +32,9 @@ def serve(
     Example: slmreg serve --port 7567
     """
     stop = StopRequest.listen()
-    supervisor = manager or Supervisor.take_from(os.environ, os.getpid())
-    passed = take_passed_sockets(os.environ, os.getpid())
-    paths = home_paths()
-    flags = {"host": host, "port": port, "socket": unix_socket, "log_level": log_level}
+    from daemon.cli.serving import run_daemon
 
-    def read() -> Effective:
-        effective = load_effective(paths, flags=flags)
-        return replace(effective, settings=as_passed(effective.settings, passed))
-
-    settings = PresentSettings(read(), read)
-    os.umask(0o077)  # what the daemon writes is for its owner alone
-    with sole_instance(paths.run_file) as instance:
-        _say_who_gets_in(settings(), paths)
-        with (
-            listening(settings(), passed) as sockets,
-            Logs(settings(), stream=sys.stderr, path=paths.log) as logs,
-        ):
-            url = url_of(settings().host, sockets[0])
-            instance.is_at(url)
-            settings.follow(lambda now: logs.levels.follow(now.log_level, now.log_levels))
-            if not stop.is_asked:
-                _serve(settings, paths, sockets, url, stop, supervisor, logs)
-
-
-def _serve(
-    settings: PresentSettings,
-    paths: Paths,
-    sockets: list[socket.socket],
-    url: str,
-    stop: StopRequest,
-    supervisor: Supervisor,
-    logs: Logs,
-) -> None:
-    from daemon.heap import import_fastapi, keep_heap_small, leave_out_pydantic_v1
-    from registry.index.apart import migrated_apart
-
-    keep_heap_small()
-    leave_out_pydantic_v1()
-    with migrated_apart(paths.database):  # what follows takes as long
-        import_fastapi()
-        import uvicorn
-
-        from daemon.app import create_app
-        from daemon.cli.connections import bounded_by
-        from daemon.cli.server import DaemonServer, Life
-
-    if stop.is_asked:
-        return
-    key = secrets.token_urlsafe()
-    app = create_app(settings, paths, command_line_key=key, logs=logs)
-    config = uvicorn.Config(
-        app,
-        http=bounded_by(settings),
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=STOP_MARGIN_S,  # for clients that do not read the ends of their answers
-    )
-    by_socket = str(settings().socket) if settings().socket is not None else None
-    running = RunningDaemon(os.getpid(), url, __version__, key, by_socket)
-    life = Life(app.state.begin_stop, app.state.stopped, app.state.ready)
-    reload_on_hangup(settings.reload)
-    supervisor.reload_with(settings.reload)
-    with announced(paths.run_file, running), announced_to_all(os.environ, running):
-        say(f"slmreg {__version__} on {running.url} - Ctrl-C stops it")
-        # uvicorn stops gracefully and then raises the signal again for whoever was there before it: that is ``stop``,
-        # and we end with exit code 0.
-        DaemonServer(config, life, stop, supervisor).run(sockets=sockets)
-
-
-def _say_who_gets_in(settings: Settings, paths: Paths) -> None:
-    """Raises SettingsError where everybody would."""
-    if not settings.is_public:
-        return
-    from registry.store import Registry
-
-    with Registry.open(paths.database) as registry:
-        if not registry.api_keys():
-            raise SettingsError(
-                f"Others can reach {settings.host}, and anyone who does could use this daemon. Make an API key first "
-                "(`slmreg key create NAME`), or listen on 127.0.0.1."
-            )
-    say(f"Listening on {settings.host}: every request needs an API key, which is readable on its way without TLS.")
+    run_daemon({"host": host, "port": port, "socket": unix_socket, "log_level": log_level}, stop, manager)
 
 
 COMMANDS = (serve,)

@@ -106,7 +106,8 @@ def uninstall(ctx: click.Context, is_system: bool, dry_run: bool, purge: bool | 
         purge = not dry_run and sys.stdin.isatty() and click.confirm(question, default=False, err=True)
     folders = work.own_folders()
     if not purge:
-        say("\n".join(("Its own files are kept:", *(f"  {folder}" for folder in folders))) if folders else "Removed.")
+        kept = [f"  {folder}" for folder in folders if not any(other in folder.parents for other in folders)]
+        say("\n".join(("Its own files are kept:", *kept)) if kept else "Removed.")
     elif dry_run:
         click.echo("\n".join(f"remove slmreg's own files in {folder}" for folder in folders))
     else:

@@ -15,11 +15,11 @@ from registry.errors import DaemonAlreadyRunning, NoServiceSystem, SettingsError
 
 if TYPE_CHECKING:
     from daemon.cli.daemon_link import RunningDaemon
+    from daemon.paths import Paths
     from daemon.service.deployment import Deployment, Record, Scope
     from daemon.service.here import ServiceSystem
     from daemon.service.plan import Plan
     from daemon.service.state import ServiceState
-    from daemon.settings import Paths
 
 # For scripts that fall back to something else: this machine, or this session, has no service system.
 NO_SERVICE_SYSTEM = 3
@@ -57,9 +57,9 @@ class ServiceWork:
     def deployment(self, is_socket_activated: bool | None) -> Deployment:
         """What ``install`` installs. Raises SettingsError for settings with which it would not start."""
         from daemon.config.layers import load_settings
+        from daemon.paths import Paths
         from daemon.service.deployment import Scope
         from daemon.service.here import deployment_of, planned_record
-        from daemon.settings import Paths
 
         planned = planned_record(self.scope, os.environ, self.record, is_socket_activated=is_socket_activated)
         environment = {**os.environ, **dict(planned.environment)}
@@ -75,7 +75,7 @@ class ServiceWork:
     @property
     def paths(self) -> Paths:
         """Of the service that is installed."""
-        from daemon.settings import Paths
+        from daemon.paths import Paths
 
         return Paths.from_environment({**os.environ, **dict(self.record.environment)})
 

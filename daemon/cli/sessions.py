@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from daemon.cli.backend import HttpBackend, Json, home_paths
+from daemon.cli.backend import HttpBackend, Json
 from daemon.cli.completing import complete_models
 from daemon.cli.daemon_link import require_daemon
 from daemon.cli.discovery import find_any
 from daemon.cli.output import gigabytes, print_json, print_table, say, whole_time
-from daemon.durations import as_keep_alive
+from daemon.paths import home_paths
 
 _WORDS = ("ID", "STATE", "DEVICE", "ENGINE")
 _FIGURES = ("MEMORY", "KV", "CONTEXT", "THREADS", "ACTIVE", "QUEUED", "UNTIL", "PID")
@@ -161,6 +161,8 @@ def _check_stay(pin_loaded: bool, keep_alive: str | None) -> None:
         return
     if pin_loaded:
         raise click.UsageError("What is pinned in memory stays: leave out --keep-alive or --pin-loaded.")
+    from daemon.durations import as_keep_alive
+
     try:
         as_keep_alive(keep_alive)
     except ValueError as error:

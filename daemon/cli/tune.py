@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import click
 
-from daemon.cli.backend import HttpBackend, Json, home_paths
+from daemon.cli.backend import HttpBackend, Json
 from daemon.cli.daemon_link import require_daemon
 from daemon.cli.output import print_json, print_table, say
 from daemon.cli.show import tuned_text
+from daemon.paths import home_paths
 
 
 @click.command()

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from daemon.config.lines import KeyPath, line_of, lines_of
 from daemon.model_overrides import ModelOverride
-from daemon.settings import ENV_PREFIX, LOCATION_VARIABLES, Paths, Settings
+from daemon.paths import Paths
+from daemon.settings import ENV_PREFIX, LOCATION_VARIABLES, Settings
 from registry.errors import SettingsError
 
 # A thousand times what anybody writes by hand.

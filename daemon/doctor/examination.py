@@ -22,8 +22,9 @@ from daemon.doctor.registry import database_findings, safety_findings
 from daemon.doctor.roots import look_at, root_findings
 from daemon.doctor.running import Status, daemon_finding, failure_findings, port_finding, unwritten_findings
 from daemon.machine import Machine
+from daemon.paths import Paths
 from daemon.service.here import installed_services
-from daemon.settings import Paths, Settings
+from daemon.settings import Settings
 from daemon.versions import installed_version, requirements_of
 from registry.index.database import wal_of
 from registry.index.health import examine_database

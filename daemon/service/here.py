@@ -14,6 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Protocol
 
+from daemon.paths import Paths
 from daemon.service.deployment import HOME_VARIABLE, NAME, Deployment, Record, Scope, kept_environment
 from daemon.service.launchd import SYSTEM_AGENTS, SYSTEM_LOGS, Launchd
 from daemon.service.plan import Plan, RunCommand, WriteFile
@@ -22,7 +23,7 @@ from daemon.service.systemd import SYSTEM_HOME, SYSTEM_UNITS, Systemd
 from daemon.service.units import BACKOFF_SINCE
 from daemon.service.windows import TaskScheduler
 from daemon.service.windows_service import ServiceControl
-from daemon.settings import Paths, Settings
+from daemon.settings import Settings
 from registry.errors import NoServiceSystem, ServiceError
 
 SYSTEMD_RUNS = Path("/run/systemd/system")

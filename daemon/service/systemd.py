@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.service.deployment import DESCRIPTION, HOME_VARIABLE, NAME, Deployment, Record, Scope
+from daemon.service.deployment import HOME_VARIABLE, NAME, Deployment, Record, Scope
 from daemon.service.plan import MakeFolder, Plan, RemoveFile, RunCommand, Step, WriteFile
 from daemon.service.state import ServiceState
 from daemon.service.units import SERVICE, SOCKET, service_unit, socket_unit
@@ -13,6 +13,8 @@ from daemon.service.units import SERVICE, SOCKET, service_unit, socket_unit
 SYSTEM_HOME = Path("/var/lib/slmreg")
 SYSTEM_UNITS = Path("/etc/systemd/system")
 SYSUSERS = Path("/etc/sysusers.d/slmreg.conf")
+# Of the user. A colon, which ends a field of /etc/passwd, would be refused.
+_FULL_NAME = "slmreg daemon"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Systemd:
         if deployment.record.is_socket_activated:
             files.append(WriteFile(self.units / SOCKET, socket_unit(deployment).encode()))
         if self.scope is Scope.SYSTEM:
-            line = f'u {NAME} - "{DESCRIPTION}" {SYSTEM_HOME}\n'
+            line = f'u {NAME} - "{_FULL_NAME}" {SYSTEM_HOME}\n'
             files.append(WriteFile(SYSUSERS, line.encode()))
         return tuple(files)
 
@@ -106,7 +108,8 @@ class Systemd:
         if is_waiting and not runs:
             words = ["starts with the first request"]
         words += [service["StatusText"]] if runs and service.get("StatusText") else []
-        words += [f"restarted {count} times"] if (count := service.get("NRestarts", "0")) != "0" else []
+        if (count := service.get("NRestarts", "0")) != "0":
+            words.append("restarted once" if count == "1" else f"restarted {count} times")
         return ServiceState(
             is_installed=service.get("LoadState") == "loaded",
             is_enabled="enabled" in (service.get("UnitFileState"), socket.get("UnitFileState")),

@@ -99,6 +99,7 @@ def service_unit(
         # ":" takes "$" literally. -P and -m belong to Python.
         f"ExecStart={quoted(':' + deployment.command[0])} {' '.join(map(quoted, deployment.command[1:]))}",
         *(f"Environment={quoted(f'{name}={value}')}" for name, value in deployment.record.environment),
+        f"SyslogIdentifier={NAME}",  # the journal would call it by its interpreter
         f"TimeoutStartSec={START_TIMEOUT_S}",  # the daemon asks for more while it looks through many models
         f"TimeoutStopSec={math.ceil(deployment.stop_timeout_s)}",
         f"WatchdogSec={WATCHDOG_S}",

@@ -11,7 +11,7 @@ from benchmarks.selection.latency import Timing, in_process, percentile, through
 from benchmarks.selection.report import Target, choice_targets, timing_line, timing_target
 from benchmarks.selection.simulation import KNOWING, OURS, OURS_TESTED, Figures
 from daemon.cli.daemon_link import find_daemon
-from daemon.settings import Paths
+from daemon.paths import Paths
 
 
 def test_percentile_is_a_value_that_was_seen() -> None:

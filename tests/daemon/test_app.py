@@ -16,7 +16,8 @@ import daemon.cli
 from daemon.app import create_app
 from daemon.config.layers import Effective
 from daemon.config.present import PresentSettings
-from daemon.settings import Paths, Settings
+from daemon.paths import Paths
+from daemon.settings import Settings
 
 async def main():
     paths = Paths.from_environment(os.environ)

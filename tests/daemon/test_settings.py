@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from daemon.config.layers import load_settings
-from daemon.settings import Paths, Settings
+from daemon.paths import Paths
+from daemon.settings import Settings
 from registry.errors import SettingsError
 
 

@@ -74,6 +74,25 @@ def test_list_show_scan_and_roots(either: Home, tiny: Path) -> None:
     assert roots == {root["path"]: root for root in as_json(either, "roots", "list")}
 
 
+def test_list_finds_sorts_and_cuts(either: Home, tiny: Path) -> None:
+    put(tiny, either.models / "Other")
+    (either.models / "Other" / "notes.txt").write_bytes(bytes(1000))
+    as_json(either, "scan")
+    as_json(either, "pin", "chat", "tiny:0")
+
+    def ids(*arguments: str) -> list[str]:
+        return [model["id"] for model in as_json(either, "list", "--source", "folder", *arguments)]
+
+    assert ids("--sort", "-size_bytes") == ["Other:0", "tiny:0"]
+    assert ids("--sort", "size_bytes", "--limit", "1") == ["tiny:0"]
+    assert ids("--name", "OTH*") == ["Other:0"]
+    assert ids("--pinned") == ["tiny:0"]
+    assert ids("--no-pinned", "--no-loaded") == ["Other:0"]
+    assert ids("--loaded") == ids("--execution-provider", "cuda") == []
+    told = slmreg(either, "list", "--source", "folder", "--limit", "1")
+    assert (told.stdout.count(":0"), "1 more" in told.stderr) == (1, True)
+
+
 def test_roots_can_be_added_and_removed(either: Home, tiny: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "else where"
     put(tiny, elsewhere / "far")

@@ -17,7 +17,8 @@ from daemon.access import digest_of
 from daemon.app import create_app
 from daemon.config.layers import Effective
 from daemon.config.present import PresentSettings
-from daemon.settings import Paths, Settings
+from daemon.paths import Paths
+from daemon.settings import Settings
 from registry.model import ApiKey, KeyScope
 from registry.store import Registry
 from tests.fakes import FakeLauncher

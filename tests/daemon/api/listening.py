@@ -15,7 +15,8 @@ import uvicorn
 from daemon.app import create_app
 from daemon.config.layers import Effective
 from daemon.config.present import PresentSettings
-from daemon.settings import Paths, Settings
+from daemon.paths import Paths
+from daemon.settings import Settings
 from tests.fakes import FakeLauncher
 
 PATIENCE_S = 60.0

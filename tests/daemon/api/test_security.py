@@ -14,7 +14,8 @@ from daemon.api.scopes import listed_scope
 from daemon.app import create_app
 from daemon.config.layers import Effective
 from daemon.config.present import PresentSettings
-from daemon.settings import Paths, Settings
+from daemon.paths import Paths
+from daemon.settings import Settings
 from registry.model import KeyScope
 from tests.daemon.api.guarded import (
     ADMIN_KEY,

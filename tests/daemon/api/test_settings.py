@@ -14,7 +14,8 @@ from fastapi import FastAPI
 from daemon.app import create_app
 from daemon.config.layers import load_effective
 from daemon.config.present import PresentSettings
-from daemon.settings import Paths, Settings
+from daemon.paths import Paths
+from daemon.settings import Settings
 from tests.daemon.api.guarded import COMMAND_LINE_KEY, HOST, JSON, call, refused, start_and_stop
 from tests.fakes import FakeLauncher
 

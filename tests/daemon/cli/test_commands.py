@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 import click
@@ -11,10 +11,22 @@ import pytest
 from click.testing import CliRunner
 
 from daemon import __version__
-from daemon.cli import main
+from daemon.cli import MODULES, main
 from daemon.settings import Settings
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+
+HEAVY = {
+    "onnxruntime",
+    "onnxruntime_genai",
+    "numpy",
+    "pydantic",
+    "sqlalchemy",
+    "fastapi",
+    "httpx",
+    "http.client",
+    "asyncio",
+}
 
 
 def commands(group: click.Group = main, path: str = "slmreg") -> Iterator[tuple[str, click.Command]]:
@@ -22,6 +34,16 @@ def commands(group: click.Group = main, path: str = "slmreg") -> Iterator[tuple[
         yield f"{path} {name}", command
         if isinstance(command, click.Group):
             yield from commands(command, f"{path} {name}")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_has_the_commands_that_the_table_says(module: str) -> None:
+    assert tuple(command.name for command in import_module(f"daemon.cli.{module}").COMMANDS) == MODULES[module]
+
+
+def test_what_is_no_command_is_wrong_usage() -> None:
+    done = CliRunner().invoke(main, ["selct"])
+    assert (done.exit_code, done.output.count("selct")) == (2, 1)
 
 
 @pytest.mark.parametrize("path", [path for path, _ in commands()])
@@ -48,12 +70,13 @@ def test_the_version_tells_those_of_the_engine_as_well() -> None:
         assert f"{package} {metadata.version(package)}" in done.output
 
 
-def test_the_version_is_told_without_importing_the_engine() -> None:
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["serve", "--help"], ["list", "--help"]])
+def test_what_needs_no_heavy_library_imports_none(arguments: list[str]) -> None:
     code = (
-        "import sys; from daemon.cli import main; main(['--version'], standalone_mode=False); "
-        "print(*{'onnxruntime', 'onnxruntime_genai', 'numpy'} & set(sys.modules))"
+        f"import sys; from daemon.cli import main; main({arguments}, standalone_mode=False); "
+        f"print(*{HEAVY} & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines()[1:] == [""]
+    assert done.stdout.splitlines()[-1] == ""

@@ -16,6 +16,19 @@ from registry.model import ScanReport
 from registry.store import Registry
 from tests.fakes import a_model
 
+# Each takes longer to import than a person notices.
+HEAVY = {
+    "pydantic",
+    "sqlalchemy",
+    "sqlmodel",
+    "numpy",
+    "fastapi",
+    "httpx",
+    "http.client",
+    "rich",
+    "asyncio",
+    "onnxruntime",
+}
 # What is on PATH is not what is tested.
 PROGRAM = f"""#!{sys.executable}
 import sys
@@ -23,12 +36,26 @@ sys.argv[0] = "slmreg"
 from daemon.cli import main
 main()
 """
-BASH_ASKS = """
-eval "$(slmreg completion bash)"
-COMP_LINE=$1 COMP_POINT=${#1} COMP_WORDBREAKS=$' \\t\\n"'"'"'><=;|&(:'
-_slmreg_completion slmreg
-printf '%s\\n' "${COMPREPLY[@]}"
-"""
+# What was typed, and what the line is after TAB. Where several fit, it is what they have in common.
+LINES = {
+    "slmreg doc": "slmreg doctor ",
+    "slmreg show ph": "slmreg show phi-4-mini",
+    "slmreg show phi-4-mini:": "slmreg show phi-4-mini:1 ",
+    "slmreg show 'phi-4-mini:": "slmreg show 'phi-4-mini:1' ",
+    "slmreg show QW": "slmreg show qwen\\ ü",
+    "slmreg show 'QW": "slmreg show 'qwen ü",
+    "slmreg show qwen\\ ": "slmreg show qwen\\ ü",
+    "slmreg show qwen\\ ü:": "slmreg show qwen\\ ü:1 ",
+    "slmreg run auto:mat": "slmreg run auto:math ",
+    "slmreg serve --log-level w": "slmreg serve --log-level warning ",
+    "slmreg select code --pol": "slmreg select code --policy ",
+    "slmreg list --task=co": "slmreg list --task=code ",
+    "slmreg roots add a": "slmreg roots add a\\ folder/",
+    "slmreg import a-f": "slmreg import a-file.json ",
+    "slmreg doctor --bundle=a-f": "slmreg doctor --bundle=a-file.json ",
+    "true; X=1 slmreg show ph": "true; X=1 slmreg show phi-4-mini",
+    "slmreg show nothing": "slmreg show nothing",
+}
 
 
 @pytest.fixture
@@ -58,39 +85,58 @@ def asked(shell: str, line: str, environment: dict[str, str]) -> list[str]:
     return [offered.split("\t")[-1] for offered in done.stdout.splitlines() if offered]
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("slmreg doc", ["doctor"]),
-        ("slmreg show ph", ["phi-4-mini", "phi-4-mini:1"]),
-        ("slmreg show phi-4-mini:", ["1"]),  # bash itself puts back what stands before the colon
-        ("slmreg show QWEN", ["qwen ü", "qwen ü:1"]),
-        ("slmreg serve --log-level w", ["warning"]),
-        ("slmreg select co", ["code"]),
-        ("slmreg select code --pol", ["--policy"]),
-        ("slmreg run auto:mat", ["math"]),
-        ("slmreg show nothing", [""]),
-    ],
-)
-def test_bash_completes(line: str, offered: list[str], environment: dict[str, str]) -> None:
-    command = ["bash", "--norc", "-c", BASH_ASKS, "bash", line]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", check=True)
-    assert (done.stdout.splitlines(), done.stderr) == (offered, "")
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the shell stands."""
+    where = tmp_path / "here"
+    (where / "a folder").mkdir(parents=True)
+    (where / "a-file.json").touch()
+    return where
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo terminals")
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_tab_completes_what_was_typed(shell: str, environment: dict[str, str], folder: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
+    from tests.daemon.cli.at_a_shell import shell_at
+
+    with shell_at(shell, environment, folder) as at:
+        assert {line: at.after_tab(line) for line in LINES} == LINES
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")
-def test_zsh_takes_the_script(environment: dict[str, str]) -> None:
-    script = 'autoload -U compinit; compinit -u -D; eval "$(slmreg completion zsh)"; print ${_comps[slmreg]}'
-    done = subprocess.run(["zsh", "-f", "-c", script], env=environment, capture_output=True, text=True, check=True)
-    assert (done.stdout.strip(), done.stderr) == ("_slmreg_completion", "")
+def test_zsh_finds_the_script_in_a_folder_of_its_path(environment: dict[str, str], tmp_path: Path) -> None:
+    script = (
+        "mkdir completions; slmreg completion zsh > completions/_slmreg; fpath=($PWD/completions $fpath); "
+        "autoload -U compinit; compinit -u -D; print ${_comps[slmreg]}"
+    )
+    command = ["zsh", "-f", "-c", script]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("_slmreg", "")
+
+
+FISH_OFFERS = {
+    "slmreg doc": ["doctor\tSum up what is right here, what is not or..."],
+    "slmreg show phi-4-mini:": ["phi-4-mini:1"],
+    "slmreg show 'QW": ["qwen ü", "qwen ü:1"],
+    "slmreg show qwen\\ ": ["qwen ü", "qwen ü:1"],
+    "slmreg list --task=co": ["--task=code"],
+    "slmreg roots add a": ["a folder/\tDirectory"],
+    "slmreg import a-f": ["a-file.json"],
+    "slmreg doctor --bundle=a-f": ["--bundle=a-file.json"],
+    "true; X=1 slmreg show ph": ["phi-4-mini", "phi-4-mini:1"],
+    "slmreg show nothing": [],
+}
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
-def test_fish_completes(environment: dict[str, str]) -> None:
-    script = 'slmreg completion fish | source; complete -C "slmreg show phi"'
-    done = subprocess.run(["fish", "-N", "-c", script], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["phi-4-mini", "phi-4-mini:1"]
+@pytest.mark.parametrize("line", FISH_OFFERS)
+def test_fish_completes(line: str, environment: dict[str, str], folder: Path) -> None:
+    command = ["fish", "-N", "-c", "slmreg completion fish | source; complete -C $argv[1]", line]
+    said = {**environment, "LC_ALL": "C.UTF-8", "HOME": str(folder)}
+    done = subprocess.run(command, env=said, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=True)
+    assert (done.stdout.splitlines(), done.stderr) == (FISH_OFFERS[line], "")
 
 
 @pytest.mark.skipif(shutil.which("pwsh") is None, reason="there is no PowerShell")
@@ -128,3 +174,17 @@ def test_where_nothing_can_be_offered_nothing_is_said(line: str, environment: di
 def test_asking_makes_no_registry(environment: dict[str, str], tmp_path: Path) -> None:
     assert asked("bash", "slmreg show ", {**environment, "SLMREG_HOME": str(tmp_path / "nowhere")}) == []
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("line", ["slmreg ", "slmreg show ", "slmreg run ", "slmreg select ", "slmreg serve --"])
+def test_whoever_types_waits_for_no_heavy_library(line: str, environment: dict[str, str]) -> None:
+    code = (
+        "import atexit, sys; sys.argv[0] = 'slmreg'; from daemon.cli import main; "
+        f"atexit.register(lambda: print('heavy', *{HEAVY} & set(sys.modules), sep='\\t')); main()"
+    )
+    words = {"COMP_WORDS": line, "_SLMREG_COMPLETE": "bash_complete"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={**environment, **words}, capture_output=True, text=True, check=True)
+    *offered, imported = done.stdout.splitlines()
+    assert offered
+    assert imported == "heavy"

@@ -149,11 +149,13 @@ def test_uninstalled_it_leaves_models_and_unless_told_otherwise_the_data(desk: D
     ):
         assert desk.service("install", SLMREG_HOME=str(home)).exit_code == 0
         Registry.open(home / "registry.db").close()
+        (home / "run").mkdir(exist_ok=True)
         model.mkdir(exist_ok=True)
         model.joinpath("model.onnx").touch()
         done = desk.service("uninstall", *filter(None, [purge]))
         assert done.exit_code == 0, done.stderr
         assert not desk.unit.exists()
+        assert (f"  {home}\n" in done.stderr, str(home / "run") in done.stderr) == (purge != "--purge", False)
         assert {file.name for file in home.iterdir()} >= left
         assert ("registry.db" in {file.name for file in home.iterdir()}) is ("registry.db" in left)
         assert model.joinpath("model.onnx").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.config.layers import MAX_FILE_BYTES, Origin, OriginKind, examine, load_effective
-from daemon.settings import Paths
+from daemon.paths import Paths
 from registry.errors import SettingsError
 
 

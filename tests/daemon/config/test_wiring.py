@@ -13,7 +13,7 @@ from daemon.config.effect import LISTED, Effect
 from daemon.config.layers import load_effective
 from daemon.config.present import PresentSettings
 from daemon.logs.logs import Logs
-from daemon.settings import Paths
+from daemon.paths import Paths
 from registry.store import Registry
 from tests.fakes import FakeLauncher
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.paths import Paths
 from daemon.service.deployment import Record, Scope, kept_environment
 from daemon.service.here import (
     has_user_namespaces,
@@ -21,7 +22,6 @@ from daemon.service.launchd import Launchd
 from daemon.service.systemd import Systemd
 from daemon.service.windows import TaskScheduler
 from daemon.service.windows_service import ServiceControl
-from daemon.settings import Paths
 from registry.errors import NoServiceSystem, ServiceError
 from tests.daemon.service.conftest import STRANGE, Make
 

@@ -192,6 +192,19 @@ def test_a_user_of_its_own_is_made_for_the_system_and_lingering_explained_to_use
     assert any("enable-linger" in note for note in notes)
 
 
+def test_what_is_said_of_that_user_is_what_systemd_sysusers_takes(make: Make, tmp_path: Path) -> None:
+    files = Systemd(Scope.SYSTEM, Path("/units"), NEW).files(make(scope=Scope.SYSTEM))
+    (sysusers,) = [file for file in files if file.path.suffix == ".conf"]
+    (tmp_path / "slmreg.conf").write_bytes(sysusers.content)
+    assert b":" not in sysusers.content  # it ends a field of /etc/passwd
+    if shutil.which("systemd-sysusers") is None:
+        pytest.skip("systemd-sysusers is not installed here")
+    (tmp_path / "etc").mkdir()
+    command = ["systemd-sysusers", "--dry-run", f"--root={tmp_path}", str(tmp_path / "slmreg.conf")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "valid" in done.stderr) == (0, False), done.stderr
+
+
 SHOWN = "LoadState=loaded\nActiveState={}\nSubState={}\nMainPID={}\nUnitFileState={}\nNRestarts={}\nStatusText={}\n"
 
 
@@ -201,6 +214,7 @@ def test_what_systemctl_shows_is_told_in_one_line() -> None:
     state = system.state(0, running)
     assert (state.is_installed, state.is_enabled, state.is_active, state.pid) == (True, True, True, 42)
     assert state.words == "active (running), Ready, restarted 3 times"
+    assert system.state(0, running.replace("NRestarts=3", "NRestarts=1")).words.endswith("restarted once")
 
     waiting = SHOWN.format("inactive", "dead", 0, "indirect", 0, "Finishing answers")
     state = system.state(0, f"{waiting}\nActiveState=active\nUnitFileState=enabled\n")

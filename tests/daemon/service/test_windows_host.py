@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from daemon.cli.daemon_link import read_run_file
+from daemon.paths import Paths
 from daemon.service.controls import Control, Status
 from daemon.service.deployment import Record
-from daemon.settings import Paths
 
 ROOT = Path(__file__).parents[3]
 ACCEPTED = 0x1 | 0x4 | 0x8 | 0x100
