@@ -14,7 +14,7 @@ from typing import Protocol
 
 from daemon.catalog import Catalog
 from daemon.pool.plan import LoadPlan
-from registry.errors import LoadFailed, OutOfBudget, SlmregError
+from registry.errors import DaemonStopping, LoadFailed, OutOfBudget, SlmregError
 from registry.model import Model, Task
 from selector.selection import SelectionRequest
 
@@ -69,7 +69,7 @@ class WarmSet:
         return holder if self._pool.is_ready(holder) else None
 
     async def run(self, catalog: Catalog) -> None:
-        """Until it is cancelled."""
+        """Until it is cancelled, or the daemon stops."""
         while True:
             self._news.clear()
             tasks = self._tasks()
@@ -77,6 +77,8 @@ class WarmSet:
             for task in tasks:
                 try:
                     await self._look_after(task, catalog)
+                except DaemonStopping:
+                    return
                 except Exception:  # one task must not cost the others their models
                     log.exception("warm.failed task=%s", task)
             with contextlib.suppress(TimeoutError):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from daemon.cli.completing import complete_files
 from daemon.cli.stop_request import StopRequest
-from daemon.service.notify import Supervisor
+
+if TYPE_CHECKING:
+    from daemon.service.notify import Supervisor
 
 
 @click.command()

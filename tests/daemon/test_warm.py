@@ -10,7 +10,7 @@ import pytest
 from daemon.catalog import Catalog
 from daemon.pool.plan import LoadPlan
 from daemon.warm import WarmSet
-from registry.errors import LoadFailed, OutOfBudget
+from registry.errors import DaemonStopping, LoadFailed, OutOfBudget
 from registry.model import Model, Task
 from selector.policy import Policy
 from selector.selection import SelectionRequest
@@ -216,6 +216,18 @@ async def test_nothing_to_choose_from_is_no_trouble_and_neither_is_a_bug_with_on
     await bench.look()
     assert bench.pool.ready == {"old:1"}
     await bench.stop()
+
+
+@on_loop
+async def test_a_daemon_that_stops_brings_no_more_models_and_that_is_no_trouble(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(Task.CHAT, Task.TOOLS, chat=OLD, tools=NEW)
+    bench.pool.errors.append(DaemonStopping("The daemon stops."))
+    await bench.settle()
+    assert bench.running.done()
+    assert [model_id for model_id, _ in bench.pool.calls] == ["old:1"]
+    assert not caplog.records
 
 
 @on_loop
