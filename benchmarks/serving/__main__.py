@@ -72,7 +72,7 @@ def _measured(home: Path, threads: int, options: argparse.Namespace) -> list[Fig
     parts = SUITES[options.engine]
     with contextlib.ExitStack() as stack:
         served = stack.enter_context(_daemon(home))
-        needs_second = "drafts" in (options.only or parts) and options.engine == "batching"
+        needs_second = options.engine == "batching" and batching.WITHOUT_DRAFTS & {*(options.only or parts)}
         plain = stack.enter_context(_daemon(home, "plain", SLMREG_DRAFT_TOKENS="0")) if needs_second else served
         figures = measures.idle(served, "after the start")
         prompts = Prompts(options.seed, lambda text: served.stream(FIRST, [user(text)], 2).prompt_tokens)

@@ -41,6 +41,11 @@ class Stream:
         seconds = self.pieces_s[-1] - self.pieces_s[0]
         return (self.completion_tokens - 1) / seconds if seconds else math.inf  # all of it was read at once
 
+    def tokens_between(self, since_s: float, until_s: float) -> float:
+        """About how many came after the one and up to the other: a piece may have more than one."""
+        pieces = sum(since_s < piece_s <= until_s for piece_s in self.pieces_s)
+        return pieces * self.completion_tokens / len(self.pieces_s)
+
     def longest_gap_s(self, since_s: float, until_s: float) -> float:
         """Between two pieces, of which one came in that time."""
         gaps = [after - before for before, after in pairwise(self.pieces_s) if after >= since_s and before <= until_s]
