@@ -36,26 +36,28 @@ class Reading:
         """Whose turn it is; there must be one. Those that wait for what is read for another keep their place."""
         return next((request for request in self.requests if not _is_waiting(request)), self.requests[0])
 
-    def read(self, request: Request, *, bound_s: float) -> Logits | None:
-        """The next piece of its tokens into its row, in about ``bound_s`` at most.
+    def read(self, request: Request, *, bound_s: float, whole_s: float) -> Logits | None:
+        """The next piece of its tokens into its row, in about ``bound_s`` at most; all in ``whole_s`` if that is enough.
 
         The logits of the last one, with which its turns are over; None: there are more to come.
         Raises GenerationFailed.
         """
         self.requests.remove(request)
         self._begin_with_copy(request)
-        logits = self._read_piece(request, bound_s)
+        logits = self._read_piece(request, bound_s, whole_s)
         if request.fed < len(request.tokens):
             self.requests.append(request)
             return None
         return logits
 
-    def _read_piece(self, request: Request, bound_s: float) -> Logits:
+    def _read_piece(self, request: Request, bound_s: float, whole_s: float) -> Logits:
         row, prefill = request.open_row.number, request.job.prefill
         if prefill is not None and not request.fed:
             request.fed = len(request.job.prompt)
             return prefill(row)
-        size = self._pace.piece(len(request.tokens) - request.fed, bound_s)
+        left_tokens = len(request.tokens) - request.fed
+        is_short = request.fed == request.cached_tokens and self._pace.piece(left_tokens, whole_s) == left_tokens
+        size = left_tokens if is_short else self._pace.piece(left_tokens, bound_s)
         started = self._clock()
         logits = self._backend.extend(row, request.tokens[request.fed : request.fed + size])
         self._pace.record(size, self._clock() - started)

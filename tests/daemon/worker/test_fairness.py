@@ -61,6 +61,21 @@ def test_the_time_that_a_piece_may_add_is_kept() -> None:
     assert max(gaps) <= COSTS.first_s + 7 * COSTS.more_s + 0.061
 
 
+@pytest.mark.parametrize(("max_itl_ms", "calls"), [(110, [20]), (45, [8, 8, 4])])
+def test_a_short_prompt_is_read_at_once_beside_a_stream_where_one_call_may_take_so_long(
+    max_itl_ms: int, calls: list[int]
+) -> None:
+    backend, subject = slow(max_itl_ms=max_itl_ms)
+    streams(backend, subject, 1)
+    subject.submit(job("long", prompt_of(200, seed=98), 2))  # by which the pace is known
+    gaps_until_first(backend, subject, "long")
+    before = len(backend.calls)
+    subject.submit(job("short", prompt_of(20, seed=99), 2))
+    gaps, _ = gaps_until_first(backend, subject, "short")
+    assert [tokens for kind, _, tokens in backend.calls[before:] if kind == "extend"] == calls
+    assert max(gaps) <= 0.001 * max_itl_ms + 2 * COSTS.first_s
+
+
 def test_a_prompt_is_read_in_larger_calls_when_nothing_else_runs() -> None:
     backend, subject = slow()
     subject.submit(job("long", prompt_of(1000), 2))
