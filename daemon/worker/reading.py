@@ -37,7 +37,7 @@ class Reading:
         return next((request for request in self.requests if not _is_waiting(request)), self.requests[0])
 
     def read(self, request: Request, *, bound_s: float, whole_s: float) -> Logits | None:
-        """The next piece of its tokens into its row, in about ``bound_s`` at most; all in ``whole_s`` if that is enough.
+        """The next piece of its tokens into its row, in about ``bound_s`` at most, or all where ``whole_s`` is enough.
 
         The logits of the last one, with which its turns are over; None: there are more to come.
         Raises GenerationFailed.
