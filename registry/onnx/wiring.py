@@ -173,7 +173,7 @@ def _is_switch(node: Any) -> bool:
 
 
 def _numbers_of_constant(node: Any) -> tuple[int, ...]:
-    """None if they are no int64."""
+    """() if they are no int64."""
     for attribute in map(NumberAttribute.FromString, node.attribute):
         tensor = attribute.t
         if tensor.data_type == _INT64:
