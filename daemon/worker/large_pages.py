@@ -66,6 +66,12 @@ class LargePages:
         ended_s = self._clock()
         self._next_at_s = None if is_done else ended_s + _PAUSES * (ended_s - started_s)
 
+    def finish(self) -> None:
+        """Lay all that is left, without pauses."""
+        while self._next_at_s is not None and not self._is_done():
+            pass
+        self._next_at_s = None
+
     def _is_done(self) -> bool:
         try:
             if self._left is None:

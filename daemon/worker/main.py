@@ -25,6 +25,7 @@ from daemon.pool.protocol import (
     PULSE_S,
     Load,
     LoadFailed,
+    Measure,
     ProtocolError,
     Pulse,
     ToDaemon,
@@ -167,9 +168,9 @@ def turn(engine: ServedModel, cores: Cores, pages: LargePages, inbox: _Inbox, ou
     if engine.is_idle:
         with contextlib.suppress(queue.Empty):
             wait_s = min(output.pulse_left_s, pages.wait_s)
-            output.send(_answered(engine, cores, inbox.get(timeout=wait_s)))
+            output.send(_answered(engine, cores, pages, inbox.get(timeout=wait_s)))
     while not inbox.empty():
-        output.send(_answered(engine, cores, inbox.get()))
+        output.send(_answered(engine, cores, pages, inbox.get()))
     has_worked = has_worked or not engine.is_idle  # a cancel may have ended the last request, as a step may
     events = engine.step()
     if engine.is_idle and has_worked:
@@ -177,10 +178,12 @@ def turn(engine: ServedModel, cores: Cores, pages: LargePages, inbox: _Inbox, ou
     output.send(events)
 
 
-def _answered(engine: ServedModel, cores: Cores, message: ToWorker) -> list[ToDaemon]:
+def _answered(engine: ServedModel, cores: Cores, pages: LargePages, message: ToWorker) -> list[ToDaemon]:
     if isinstance(message, UseCores):
         cores.use(message.cores)
         return []
+    if isinstance(message, Measure):
+        pages.finish()  # what is measured is to hold from now on
     return engine.handle(message)
 
 

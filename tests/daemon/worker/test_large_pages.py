@@ -70,6 +70,25 @@ def test_it_begins_after_the_first_request_and_takes_a_fifth_of_the_time() -> No
     assert machine.laid == [1]
 
 
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_all_that_is_left_can_be_laid_at_once(has_begun: bool) -> None:
+    machine = Machine(errors={2: errno.EBUSY})
+    pages = machine.pages(1, 2, 3)
+    if has_begun:
+        machine.now_s = 0.5
+        pages.go_on()
+        pages.go_on()
+    pages.finish()
+    assert (machine.laid, pages.wait_s) == ([1, 3], math.inf)
+
+
+def test_what_all_pieces_are_refused_for_ends_it_at_once() -> None:
+    machine = Machine(errors={1: errno.EINVAL})
+    pages = machine.pages(1, 2)
+    pages.finish()
+    assert (machine.laid, pages.wait_s) == ([], math.inf)
+
+
 @pytest.mark.parametrize("passing", [errno.EAGAIN, errno.EBUSY])
 def test_a_piece_that_is_in_use_is_left_out(passing: int) -> None:
     machine = Machine(errors={2: passing})

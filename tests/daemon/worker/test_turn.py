@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from daemon.pool.protocol import Cancel, Finished, Generate, Pulse, Sampling, ToDaemon, ToWorker
+from daemon.pool.protocol import Cancel, Finished, Generate, Measure, Pulse, Sampling, ToDaemon, ToWorker
 from daemon.worker.cores import Cores
 from daemon.worker.large_pages import LargePages
 from daemon.worker.main import Output, turn
@@ -88,6 +88,14 @@ def test_an_end_is_followed_by_a_sign_that_nothing_is_taken(
     steps: int, turns: list[list[ToWorker]], reason: str
 ) -> None:
     assert said(steps, turns) == [ended(reason), Pulse()]
+
+
+def test_what_is_measured_has_its_weights_where_they_will_be() -> None:
+    laid: list[int] = []
+    inbox = queue.SimpleQueue[ToWorker]()
+    inbox.put(Measure(request_id="two", rows=1, tokens=1, calls=1))
+    turn(Counting(1), Cores(), LargePages(lambda: [1, 2], laid.append), inbox, Said())
+    assert laid == [1, 2]
 
 
 def test_while_something_runs_no_more_is_said_than_what_is_due() -> None:
