@@ -14,12 +14,12 @@ PACKAGES = ("registry", "selector", "daemon")
 # Which of our modules each package may import.
 MAY_IMPORT = {
     "registry": ("registry",),
-    "selector": ("selector", "registry.model", "registry.errors"),
+    "selector": ("selector", "registry.model", "registry.experience", "registry.errors"),
     "daemon": ("daemon", "selector", "registry"),
 }
 
 # What each room of the registry may import beside itself: the rooms below it, and these files, which know no room.
-REGISTRY_WORDS = ("registry.model", "registry.errors", "registry.problems", "registry.notes")
+REGISTRY_WORDS = ("registry.model", "registry.experience", "registry.errors", "registry.problems", "registry.notes")
 REGISTRY_ROOMS: dict[str, tuple[str, ...]] = {
     "files": (),
     "onnx": ("files",),
