@@ -52,6 +52,9 @@ class FixedMachine(Machine):
     def hardware(self) -> Hardware:
         return self.known
 
+    def without_memory(self) -> Hardware:
+        return self.known
+
 
 class Scene:
     """A catalog over real folders in a real registry."""
