@@ -32,7 +32,8 @@ from daemon.shapes import (
 )
 from daemon.wants import parse_task
 from registry.errors import InvalidRequest
-from registry.model import Evaluation, EvaluationKind, Fallback, Model, Preset, Task
+from registry.experience import Evaluation, EvaluationKind
+from registry.model import Fallback, Model, Preset, Task
 from selector.explain import hardware_as_json, selection_as_json
 from selector.learning import is_of
 from selector.selection import SelectionRequest

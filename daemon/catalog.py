@@ -22,20 +22,10 @@ from daemon.tunings import Tunings
 from registry.errors import (
     ModelNotUsable,
 )
+from registry.experience import Evaluation, Measurement
 from registry.index.recovery import Recovery
 from registry.index.roots import absolute
-from registry.model import (
-    Changes,
-    Evaluation,
-    Fallback,
-    FolderProblem,
-    Measurement,
-    Model,
-    Pin,
-    Root,
-    ScanReport,
-    Task,
-)
+from registry.model import Changes, Fallback, FolderProblem, Model, Pin, Root, ScanReport, Task
 from registry.scan import scan
 from registry.sources import find_roots
 from registry.store import Registry

@@ -16,7 +16,8 @@ from daemon.config.present import Derived
 from daemon.machine import Machine
 from daemon.model_overrides import Applied, override_of
 from daemon.settings import Settings
-from registry.model import Device, Measurement, Model, Pin, Status, Task, Tuning
+from registry.experience import Measurement, Tuning
+from registry.model import Device, Model, Pin, Status, Task
 from registry.store import Registry
 from selector.budget import ceiling_bytes
 from selector.hardware import Hardware

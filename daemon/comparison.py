@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from daemon.shapes import iso_time
-from registry.model import Evaluation, Measurement, Model
+from registry.experience import Evaluation, Measurement
+from registry.model import Model
 from selector.evidence import Evidence
 from selector.footprint import need_bytes
 from selector.selection import Circumstances

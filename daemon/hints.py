@@ -13,8 +13,9 @@ from typing import Any
 
 from daemon.catalog import Catalog
 from daemon.comparison import measurement_json
+from registry.experience import Measurement
 from registry.manifest import FACTS_KEY, merge
-from registry.model import Hint, Measurement, Model, Pin, Status, Task
+from registry.model import Hint, Model, Pin, Status, Task
 from registry.store import Registry
 from selector.footprint import need_bytes, reserve_bytes
 from selector.hardware import Hardware

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from daemon.pool.observer import FailedLoad, Loaded
 from daemon.pool.session import Leaving
 from daemon.setbacks import Setbacks
-from registry.model import Device, Measurement, Model
+from registry.experience import Measurement
+from registry.model import Device, Model
 from selector.learning import after_answer, after_load, is_of, nothing_measured
 from selector.selection import Setback
 

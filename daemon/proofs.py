@@ -14,7 +14,8 @@ from daemon import __version__
 from daemon.pool.observer import FailedLoad, Loaded
 from daemon.pool.session import Leaving
 from daemon.versions import GENAI_PACKAGES, installed_version
-from registry.model import EngineProof, Model
+from registry.experience import EngineProof
+from registry.model import Model
 
 log = logging.getLogger("slmreg.proofs")
 

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from registry.model import Changes, FolderProblem, Markers, Model, Pin, Preset, Root, Status, Task, Tuning
+from registry.experience import Tuning
+from registry.model import Changes, FolderProblem, Markers, Model, Pin, Preset, Root, Status, Task
 
 if TYPE_CHECKING:  # none of this is for every command
     from daemon.decisions import Decision

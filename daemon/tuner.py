@@ -17,7 +17,8 @@ from daemon.pool.protocol import Failed, Measure, Measured
 from daemon.tuning import LONGEST_PIECE_S, PIECES, ROWS, Trial, is_in_doubt, merged, thread_counts, verdict
 from daemon.tunings import Tunings
 from registry.errors import GenerationFailed, InvalidRequest, Overloaded
-from registry.model import Device, Model, Tuning
+from registry.experience import Tuning
+from registry.model import Device, Model
 
 _STEPS = 10
 # While calls are timed the worker says nothing, and one that is silent for long is taken to hang.

@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 
-from registry.model import Model, Tuning
+from registry.experience import Tuning
+from registry.model import Model
 from registry.store import Registry
 from selector.hardware import Hardware
 

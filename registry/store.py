@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from registry.errors import InvalidRequest, InvalidRoot, ModelNotFound
+from registry.experience import EngineProof, Evaluation, Measurement, Tuning
 from registry.files.listing import exists
 from registry.index import choices, presets
 from registry.index.database import Database, Writing
@@ -29,12 +30,9 @@ from registry.layouts.kinds import GENAI_CONFIG_FILE
 from registry.model import (
     ApiKey,
     Changes,
-    EngineProof,
-    Evaluation,
     Fallback,
     FolderProblem,
     Hint,
-    Measurement,
     Model,
     Pin,
     Preset,
@@ -42,7 +40,6 @@ from registry.model import (
     ScanReport,
     Status,
     Task,
-    Tuning,
     Verification,
 )
 

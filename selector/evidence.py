@@ -14,7 +14,8 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from registry.model import Device, Evaluation, EvaluationKind, Measurement, Model, Task
+from registry.experience import Evaluation, EvaluationKind, Measurement
+from registry.model import Device, Model, Task
 from selector.hardware.values import Hardware
 from selector.learning import is_of
 from selector.quality import Quality, estimate_quality

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from registry.model import Measurement, Model
+from registry.experience import Measurement
+from registry.model import Model
 
 # The newest observation weighs at least this much (judged: the last five count for two thirds).
 NEWEST_SHARE = 0.2

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from registry.model import Device, Evaluation, Measurement, Pin, Task
+from registry.experience import Evaluation, Measurement
+from registry.model import Device, Pin, Task
 from selector.hardware.values import Hardware
 from selector.policy import Policy
 

@@ -22,7 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from daemon.pool.protocol import MAX_FRAME_BYTES, Delta, Load, Pulse, Ready, ToDaemon, ToWorker, encode
+from daemon.pool.framing import MAX_FRAME_BYTES, encode
+from daemon.pool.protocol import Delta, Load, Pulse, Ready, ToDaemon, ToWorker
 from daemon.worker import loading, main
 
 MEGABYTE = 1024 * 1024

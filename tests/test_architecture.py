@@ -14,12 +14,12 @@ PACKAGES = ("registry", "selector", "daemon")
 # Which of our modules each package may import.
 MAY_IMPORT = {
     "registry": ("registry",),
-    "selector": ("selector", "registry.model", "registry.errors"),
+    "selector": ("selector", "registry.model", "registry.experience", "registry.errors"),
     "daemon": ("daemon", "selector", "registry"),
 }
 
 # What each room of the registry may import beside itself: the rooms below it, and these files, which know no room.
-REGISTRY_WORDS = ("registry.model", "registry.errors", "registry.problems", "registry.notes")
+REGISTRY_WORDS = ("registry.model", "registry.experience", "registry.errors", "registry.problems", "registry.notes")
 REGISTRY_ROOMS: dict[str, tuple[str, ...]] = {
     "files": (),
     "onnx": ("files",),
@@ -133,6 +133,28 @@ def test_every_room_of_the_registry_has_its_place() -> None:
 def test_the_words_of_the_registry_know_none_of_its_rooms(word: str) -> None:
     ours = [module for module in imports(ROOT / f"{word.replace('.', '/')}.py") if _is_within(module, "registry")]
     assert set(ours) <= set(REGISTRY_WORDS)
+
+
+# What a daemon has one of, and where it is made.
+BUILT_ONCE = {
+    "daemon/parts.py": {
+        *("Access", "Answers", "Conversations", "EventLog", "Gauges", "Learner", "MemoryMeter", "Proofs"),
+        *("SessionNews", "SessionPool", "Tuner", "WarmSet"),
+    },
+    "daemon/running.py": {"Announcer", "RootWatcher", "Upkeep"},
+    "daemon/app.py": {"Daemon", "Exposition", "FastAPI", "build_parts"},
+}
+
+
+def _calls(file: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    return {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+
+
+def test_the_parts_of_a_daemon_are_built_in_one_place_each() -> None:
+    once = set().union(*BUILT_ONCE.values())
+    built = {file.relative_to(ROOT).as_posix(): once & _calls(file) for file in FILES}
+    assert {where: names for where, names in built.items() if names} == BUILT_ONCE
 
 
 def test_the_top_level_is_what_it_should_be() -> None:

@@ -15,7 +15,8 @@ from random import Random
 from benchmarks.selection.truth import BETWEEN_REQUESTS_S, Loaded, Option, State, World
 from daemon.learner import Answered, Learner
 from daemon.pool.observer import Loaded as LoadSeen
-from registry.model import Device, Evaluation, EvaluationKind, Model, Task
+from registry.experience import Evaluation, EvaluationKind
+from registry.model import Device, Model, Task
 from selector.hardware import Hardware
 from selector.select import Field
 from selector.selection import Circumstances, LastSwap, Selection, SelectionRequest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from registry.errors import DaemonNotRunning, SettingsError
+from registry.files.replacing import PRIVATE, replace_file
 
 if TYPE_CHECKING:
     import httpx
@@ -85,15 +85,11 @@ def url_at(host: str, port: int) -> str:
 
 
 @contextlib.contextmanager
-def announced(run_file: Path, running: RunningDaemon) -> Iterator[None]:
-    """Write the run file while the daemon serves; readable by its owner only."""
+def announced(run_file: Path, running: RunningDaemon, *, mode: int = PRIVATE) -> Iterator[None]:
+    """Write the run file while the daemon serves; readable by its owner only, unless ``mode`` says otherwise."""
     try:
         run_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = run_file.with_suffix(f".{running.pid}.tmp")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(running), file)
-        fresh.replace(run_file)
+        replace_file(run_file, json.dumps(asdict(running)), mode=mode)
     except OSError as error:
         raise SettingsError(
             f"{run_file} cannot be written: {error.strerror}. Other commands find the daemon by it: make its folder "
@@ -113,10 +109,7 @@ def announced_to_all(environment: Mapping[str, str], running: RunningDaemon) -> 
     if not folder:
         yield
         return
-    public = Path(folder, RUN_FILE)
-    with announced(public, replace(running, key=None, socket=None)):
-        with contextlib.suppress(OSError):
-            public.chmod(0o644)
+    with announced(Path(folder, RUN_FILE), replace(running, key=None, socket=None), mode=0o644):
         yield
 
 

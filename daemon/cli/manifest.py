@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import click
 from daemon.cli.local import let_daemon_look, open_registry
 from daemon.cli.output import print_json, print_table, say
 from registry.errors import InvalidRequest
+from registry.files.replacing import replace_file
 
 if TYPE_CHECKING:
     from daemon.hints import Imported
@@ -132,18 +132,12 @@ def read_text(file: Path, *, max_bytes: int, what: str) -> str:
 def _write(file: Path, text: str) -> None:
     """All of it or nothing: whoever reads ``file`` meanwhile sees the old one. A link stays a link."""
     target = Path(os.path.realpath(file))
-    fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         if target.is_dir():
             raise IsADirectoryError(None, "it is a folder")
-        fresh.write_text(text, encoding="utf-8", newline="\n")
-        if target.exists():
-            shutil.copymode(target, fresh)
-        fresh.replace(target)
+        replace_file(target, text, mode=None)
     except OSError as error:
         raise InvalidRequest(f"{file} cannot be written: {error.strerror or error}. Choose another place.") from error
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 COMMANDS = (import_file, export_file)

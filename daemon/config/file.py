@@ -20,7 +20,7 @@ from daemon.config.layers import Problem, examine_text, read_text
 from daemon.config.lines import KeyPath, end_of_top
 from daemon.settings import Settings
 from registry.errors import SettingsError
-from registry.files.private_file import replace_private
+from registry.files.replacing import replace_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def write_private(path: Path, text: str) -> None:
     target = path.resolve()  # one that is a link stays one
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_private(target, text)
+        replace_file(target, text)
     except OSError as error:
         raise SettingsError(f"{path} cannot be written: {error.strerror}. Nothing is changed.") from error
 

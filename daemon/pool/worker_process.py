@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from daemon.pool.child import LAST_WORDS_S, Child
 from daemon.pool.failures import Ending, FailureKind, WorkerFailure, ending_of, kind_of_load
+from daemon.pool.framing import ProtocolError, decode, encode, frame_size
 from daemon.pool.last_words import LastWords
 from daemon.pool.protocol import (
     Accepted,
@@ -28,15 +29,11 @@ from daemon.pool.protocol import (
     LoadFailed,
     Measure,
     Measured,
-    ProtocolError,
     Pulse,
     Ready,
     ToWorker,
     Transcribe,
     UseCores,
-    decode,
-    encode,
-    frame_size,
 )
 from daemon.pool.silence import Silence
 from registry.errors import DaemonStopping, SlmregError, WorkerDied

@@ -21,20 +21,8 @@ from importlib import import_module
 from typing import BinaryIO, NoReturn
 
 from daemon.pool.failures import speaks_of_memory
-from daemon.pool.protocol import (
-    PULSE_S,
-    Load,
-    LoadFailed,
-    Measure,
-    ProtocolError,
-    Pulse,
-    ToDaemon,
-    ToWorker,
-    UseCores,
-    decode,
-    encode,
-    frame_size,
-)
+from daemon.pool.framing import ProtocolError, decode, encode, frame_size
+from daemon.pool.protocol import PULSE_S, Load, LoadFailed, Measure, Pulse, ToDaemon, ToWorker, UseCores
 from daemon.worker.cores import Cores
 from daemon.worker.errors import LoadCode, LoadError
 from daemon.worker.large_pages import LargePages, of_this_process

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from registry.experience import Evaluation
 from registry.index import presets
 from registry.index.database import Writing
 from registry.index.pins import StoredPin, with_its_model
@@ -30,7 +31,7 @@ from registry.index.writing import (
     write_root,
     write_verification,
 )
-from registry.model import ApiKey, Evaluation, Hint, Preset, RootChoice, Task, Verification
+from registry.model import ApiKey, Hint, Preset, RootChoice, Task, Verification
 
 # Of one model for one task; the oldest go. By then what is published about a model hardly counts any more (judged).
 MAX_EVALUATIONS = 500

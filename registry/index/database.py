@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import DatabaseError
+from registry.experience import EngineProof, Measurement, Tuning
 from registry.index.rows import Sharing
 from registry.index.schema import BUSY_TIMEOUT_S, bring_up_to_date, open_engine
 from registry.index.snapshot import read_engine_proofs, read_measurements, read_state, read_tunings, read_verification
 from registry.index.state import State
-from registry.model import EngineProof, Measurement, Tuning, Verification
+from registry.model import Verification
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+from registry.experience import EngineProof, Evaluation, EvaluationKind, Measurement, Tuning
 from registry.index.rows import json_text
 from registry.index.stored import StoredEvaluation
-from registry.model import Device, EngineProof, Evaluation, EvaluationKind, Measurement, Task, Tuning
+from registry.model import Device, Task
 
 _TASKS, _KINDS, _DEVICES = frozenset(Task), frozenset(EvaluationKind), frozenset(Device)
 _TUNED = tuple(field.name for field in fields(Tuning))

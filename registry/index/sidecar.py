@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from registry.files.private_file import replace_private
+from registry.files.replacing import replace_file
 from registry.index.experience import evaluation_columns, evaluations
 from registry.index.models import Models
 from registry.index.pins import pin_columns, stored_pin
@@ -64,7 +64,7 @@ def save_sidecar(path: Path, state: State, verifications: Mapping[int, Verificat
     if text == _text(State(), {}) and not path.exists():
         return True  # nothing to keep yet
     try:
-        replace_private(path, text)
+        replace_file(path, text)
     except OSError as error:
         log.warning("registry.sidecar_not_written path=%s error=%r", path, str(error))
         return False

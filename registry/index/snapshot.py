@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 
+from registry.experience import EngineProof, Measurement, Tuning
 from registry.index.experience import engine_proofs, evaluations, measurements, tunings
 from registry.index.models import Models
 from registry.index.pins import stored_pin
@@ -21,7 +22,7 @@ from registry.index.rows import (
     verification,
 )
 from registry.index.state import State
-from registry.model import EngineProof, Measurement, Model, Task, Tuning, Verification
+from registry.model import Model, Task, Verification
 
 # CROSS: from the few measurements to their models. SQLite by itself goes through all models in the order of their ids,
 # which takes ten times as long with 10,000 models (measured).

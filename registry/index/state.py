@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from registry.experience import Evaluation
 from registry.index.models import Models, below
 from registry.index.pins import StoredPin, meant_now
 from registry.index.stored import StoredEvaluation
-from registry.model import ApiKey, Evaluation, FolderProblem, Hint, Pin, Preset, RootChoice
+from registry.model import ApiKey, FolderProblem, Hint, Pin, Preset, RootChoice
 
 
 @dataclass(frozen=True)

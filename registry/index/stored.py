@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from registry.model import Evaluation, Model, Problem, Status
+from registry.experience import Evaluation
+from registry.model import Model, Problem, Status
 from registry.problems import ProblemCode
 
 

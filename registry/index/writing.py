@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from registry.experience import EngineProof, Evaluation, Measurement, Tuning
 from registry.index.experience import evaluation_columns, keyed_columns, measurement_columns
 from registry.index.models import Models
 from registry.index.pins import StoredPin, pin_columns
@@ -26,18 +27,7 @@ from registry.index.rows import (
 )
 from registry.index.sidecar import Keepsakes
 from registry.index.stored import StoredEvaluation, StoredModel
-from registry.model import (
-    ApiKey,
-    EngineProof,
-    Evaluation,
-    Hint,
-    Measurement,
-    Preset,
-    RootChoice,
-    Task,
-    Tuning,
-    Verification,
-)
+from registry.model import ApiKey, Hint, Preset, RootChoice, Task, Verification
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table

@@ -29,16 +29,8 @@ from registry.errors import (
     UnknownTask,
     UnsupportedParameter,
 )
-from registry.model import (
-    Device,
-    Evaluation,
-    EvaluationKind,
-    ExecutionProvider,
-    Fallback,
-    Measurement,
-    Model,
-    Task,
-)
+from registry.experience import Evaluation, EvaluationKind, Measurement
+from registry.model import Device, ExecutionProvider, Fallback, Model, Task
 from registry.store import Registry
 from scripts.model_factory import write_preset
 from scripts.model_factory.text_encoder import write_text_encoder

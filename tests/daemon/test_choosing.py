@@ -9,7 +9,8 @@ import pytest
 
 from daemon.choosing import Chooser
 from daemon.settings import Settings
-from registry.model import Device, Evaluation, EvaluationKind, Measurement, Task
+from registry.experience import Evaluation, EvaluationKind, Measurement
+from registry.model import Device, Task
 from selector.selection import SelectionRequest, SessionFacts, Setback
 from tests.daemon.test_catalog import Scene
 from tests.fakes import FakeClock

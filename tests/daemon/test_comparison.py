@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from daemon.comparison import evaluation_json, measurement_json, prediction_json
-from registry.model import Device, Evaluation, EvaluationKind, Measurement, Task
+from registry.experience import Evaluation, EvaluationKind, Measurement
+from registry.model import Device, Task
 from selector.footprint import need_bytes
 from selector.selection import Circumstances
 from tests.selector.samples import make_machine, make_model

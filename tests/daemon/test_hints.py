@@ -15,8 +15,9 @@ from daemon.catalog import Catalog
 from daemon.hints import export_hints, import_hints, least_memory_gb, memory_gb
 from daemon.machine import Machine
 from daemon.settings import Settings
+from registry.experience import Measurement
 from registry.manifest import parse, serialise
-from registry.model import Device, Hint, Measurement, Pin, Task
+from registry.model import Device, Hint, Pin, Task
 from registry.store import Registry
 from scripts.model_factory import write_preset
 from selector.hardware import Cpu, Hardware, Memory

@@ -10,7 +10,8 @@ import pytest
 
 from daemon.learner import NOTICEABLE, Answered, Learner, is_noticeable
 from daemon.pool.observer import Loaded
-from registry.model import Measurement, Model
+from registry.experience import Measurement
+from registry.model import Model
 from selector.learning import nothing_measured
 from tests.fakes import FakeClock, a_model, on_loop
 

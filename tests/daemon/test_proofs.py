@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from daemon.pool.observer import Loaded
 from daemon.proofs import Proofs, installed_runtime
-from registry.model import EngineProof, Model
+from registry.experience import EngineProof
+from registry.model import Model
 from tests.fakes import a_model, on_loop
 
 A, B = a_model("a", content="ca"), a_model("b", content="cb")

@@ -16,7 +16,8 @@ from daemon.resolving import Resolved
 from daemon.tuner import Report, Tuner
 from daemon.tunings import Tunings
 from registry.errors import GenerationFailed, InvalidRequest, Overloaded
-from registry.model import Device, Model, Tuning
+from registry.experience import Tuning
+from registry.model import Device, Model
 from selector.hardware import Cpu, Hardware
 from tests.daemon.pool.bench import Bench
 from tests.fakes import FakeLauncher, a_model, on_loop

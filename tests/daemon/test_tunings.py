@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from daemon.proofs import installed_runtime
-from registry.model import Model, Tuning
+from registry.experience import Tuning
+from registry.model import Model
 from selector.hardware import Cpu
 from tests.daemon.test_catalog import Scene
 

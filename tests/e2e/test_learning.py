@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from daemon.cli.background import stop_daemon
-from registry.model import Measurement
+from registry.experience import Measurement
 from registry.store import Registry
 from tests.e2e.conftest import Home, Served, put, wait_for
 

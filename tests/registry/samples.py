@@ -6,21 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from registry.model import (
-    Device,
-    EngineProof,
-    Evaluation,
-    EvaluationKind,
-    FolderProblem,
-    Measurement,
-    Model,
-    Precision,
-    Problem,
-    ScanReport,
-    Source,
-    Task,
-    Tuning,
-)
+from registry.experience import EngineProof, Evaluation, EvaluationKind, Measurement, Tuning
+from registry.model import Device, FolderProblem, Model, Precision, Problem, ScanReport, Source, Task
 
 RICH = Model(
     name="Phi-4-generic-cpu",

@@ -16,23 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.errors import ModelNotFound
+from registry.experience import Evaluation, EvaluationKind, Measurement
 from registry.index.choices import MAX_EVALUATIONS
 from registry.index.experience import evaluation_columns, evaluations
 from registry.index.stored import StoredEvaluation
 from registry.index.writing import MAX_ENGINE_PROOFS, MAX_MEASUREMENTS, MAX_TUNINGS
-from registry.model import (
-    Device,
-    Evaluation,
-    EvaluationKind,
-    Fallback,
-    Measurement,
-    Model,
-    Pin,
-    ScanReport,
-    Source,
-    Status,
-    Task,
-)
+from registry.model import Device, Fallback, Model, Pin, ScanReport, Source, Status, Task
 from registry.store import Registry
 from tests.registry.samples import MEASURED, PROVEN, RICH, SAID, TUNED, report, variant
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from registry.model import Fallback, Measurement, Model, Pin, Task
+from registry.experience import Measurement
+from registry.model import Fallback, Model, Pin, Task
 from selector.appraisal import step_of
 from selector.footprint import need_bytes, reserve_bytes
 from selector.hardware import Hardware, Memory

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.model import Evaluation, EvaluationKind, Measurement, Model, Precision, Task
+from registry.experience import Evaluation, EvaluationKind, Measurement
+from registry.model import Model, Precision, Task
 from selector.evidence import Evidence, prior_items
 from selector.hardware import Probes
 from selector.quality import Quality

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.model import Measurement
+from registry.experience import Measurement
 from selector.learning import after_answer, after_load, is_of, nothing_measured
 from tests.selector.samples import make_model
 

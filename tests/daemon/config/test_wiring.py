@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from daemon.app import Daemon
 from daemon.config.effect import LISTED, Effect
 from daemon.config.layers import load_effective
 from daemon.config.present import PresentSettings
 from daemon.logs.logs import Logs
+from daemon.parts import build_parts
 from daemon.paths import Paths
+from daemon.running import Daemon
 from registry.store import Registry
 from tests.fakes import FakeLauncher
 
@@ -25,7 +26,7 @@ LATER = (ast.Lambda, ast.FunctionDef, ast.AsyncFunctionDef)
 def read_at_once(node: ast.AST) -> Iterator[str]:
     """The settings that are read when this code runs, and not when something in it is called later."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Attribute) and ast.unparse(child.value) in ("settings()", "self.settings()", "start"):
+        if isinstance(child, ast.Attribute) and ast.unparse(child.value) in ("settings()", "parts.settings()", "start"):
             yield child.attr
         if not isinstance(child, LATER):
             yield from read_at_once(child)
@@ -36,11 +37,23 @@ def read_in(file: Path) -> set[str]:
     return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
 
-@pytest.mark.parametrize("where", ["create_app", "_routers", "__init__"])
-def test_nothing_is_built_with_a_value_that_may_change(where: str) -> None:
-    tree = ast.parse((ROOT / "daemon" / "app.py").read_text(encoding="utf-8"))
-    (built,) = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == where]
-    assert CHANGING.isdisjoint(read_at_once(built))
+def functions_of(name: str) -> dict[str, ast.FunctionDef]:
+    """Of a module and of its classes; not those inside functions, which are called later."""
+    module = ast.parse((ROOT / "daemon" / name).read_text(encoding="utf-8"))
+    within = (node.body for node in module.body if isinstance(node, ast.ClassDef))
+    return {node.name: node for body in (module.body, *within) for node in body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize(
+    ("file", "where"),
+    [
+        *(("app.py", where) for where in ("create_app", "_routers")),
+        *(("parts.py", where) for where in functions_of("parts.py")),
+        ("running.py", "__init__"),
+    ],
+)
+def test_nothing_is_built_with_a_value_that_may_change(file: str, where: str) -> None:
+    assert CHANGING.isdisjoint(read_at_once(functions_of(file)[where]))
 
 
 def test_whatever_counts_while_the_daemon_runs_is_read_somewhere() -> None:
@@ -60,12 +73,14 @@ def test_the_parts_of_a_daemon_see_what_the_file_says_by_now(tmp_path: Path) -> 
         registry.add_root(tmp_path)
         tmp_path.joinpath("slow").mkdir()
         registry.add_root(tmp_path / "slow", settle_s=7)
-    daemon = Daemon(settings, paths, environment, FakeLauncher(), None, Logs(settings()))
+    logs = Logs(settings())
+    parts = build_parts(settings, paths, environment, FakeLauncher(), command_line_key=None, logs=logs)
+    daemon = Daemon(parts, paths.config)
     paths.config.write_text("settle_s = 3\nqueue_timeout_s = 5\nmemory_budget_bytes = 6\nrequire_key = true\n")
     assert {root.settle_s for root in daemon._roots()} == {1.0, 7.0}
     settings.reload()
     assert {root.settle_s for root in daemon._roots()} == {3.0, 7.0}
-    limits = daemon.pool._limits()
+    limits = parts.pool._limits()
     assert (limits.queue_timeout_s, limits.budget_bytes) == (5, 6)
-    assert daemon.access.needs_key
-    daemon.registry.close()
+    assert parts.access.needs_key
+    parts.storage.registry.close()

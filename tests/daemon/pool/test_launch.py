@@ -27,7 +27,8 @@ ASK = Generate(request_id="r", messages=[])
 # Reads a Load, then a Generate; each of the two arguments says what it does instead of answering.
 SCRIPT = """
 import os, sys
-from daemon.pool.protocol import Accepted, LoadFailed, Ready, encode, frame_size
+from daemon.pool.framing import encode, frame_size
+from daemon.pool.protocol import Accepted, LoadFailed, Ready
 
 def read():
     size = frame_size(sys.stdin.buffer.read(4))

@@ -19,6 +19,7 @@ import onnxruntime_genai as og
 import pytest
 
 from daemon.pool.failures import FailureKind, kind_of_load, kind_of_request
+from daemon.pool.framing import decode, encode
 from daemon.pool.protocol import (
     PULSE_S,
     Accepted,
@@ -35,8 +36,6 @@ from daemon.pool.protocol import (
     ToDaemon,
     ToWorker,
     UseCores,
-    decode,
-    encode,
 )
 from daemon.worker.answer import AnswerText
 from daemon.worker.template_source import load_chat_template

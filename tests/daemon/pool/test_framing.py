@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
+from daemon.pool.framing import MAX_FRAME_BYTES, ProtocolError, decode, encode, frame_size
 from daemon.pool.protocol import (
-    MAX_FRAME_BYTES,
     Accepted,
     Cancel,
     Delta,
@@ -15,8 +17,9 @@ from daemon.pool.protocol import (
     Guide,
     Load,
     LoadFailed,
+    Measure,
+    Measured,
     Message,
-    ProtocolError,
     Pulse,
     Ready,
     Sampling,
@@ -24,9 +27,6 @@ from daemon.pool.protocol import (
     ToolCallDelta,
     Transcribe,
     UseCores,
-    decode,
-    encode,
-    frame_size,
 )
 
 MESSAGES: list[Message] = [
@@ -61,6 +61,8 @@ MESSAGES: list[Message] = [
     Embed(request_id="r", inputs=["a", [1, 2]]),
     Transcribe(request_id="r", audio="UklGRg==", language="en"),
     UseCores([1]),
+    Measure(request_id="r", rows=4, tokens=1, calls=3),
+    Measured("r", [0.25, 0.5]),
     Pulse(row_tokens=[3, 250], kept_tokens=[17], reserved_tokens=529, cache_tokens=1024),
     Embedded(request_id="r", vectors="AACAPw==", dimensions=1, prompt_tokens=2),
     Delta(
@@ -90,6 +92,10 @@ MESSAGES: list[Message] = [
     ),
     Failed(request_id="r", code="context_length_exceeded", message="too long", prompt_tokens=9, context_tokens=8),
 ]
+
+
+def test_every_kind_of_message_is_tried_here() -> None:
+    assert {type(message) for message in MESSAGES} == set(get_args(Message))
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
