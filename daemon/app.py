@@ -43,6 +43,7 @@ from daemon.api.reasoning import reasoning_router
 from daemon.api.responses.router import responses_router
 from daemon.api.security import Guard
 from daemon.api.settings import settings_router
+from daemon.api.turnstile import Turnstile
 from daemon.catalog import Catalog
 from daemon.choosing import memory_budget
 from daemon.config.follow import follow_file
@@ -272,6 +273,7 @@ class Daemon:
         self._on_loop(lambda: self._follow(ready))
 
     def _follow(self, ready: Mapping[str, Model]) -> None:
+        self.answers.forget_meanings()
         self.pool.keep_only(ready)
         self.warm.look()
 
@@ -360,6 +362,7 @@ def create_app(
     app.state.begin_stop, app.state.stopped = daemon.begin_stop, daemon.stopped
     app.state.ready = daemon.upkeep.ready.wait
     forms = frozenset({TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH})
+    app.add_middleware(Turnstile, answers=daemon.answers)
     app.add_middleware(Guard, access=daemon.access, settings=settings, form_paths=forms)
     app.add_middleware(Accounting, metrics=daemon.metrics)
     install_error_handlers(app)
