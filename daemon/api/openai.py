@@ -14,15 +14,12 @@ from daemon.api.chat import ChatRequest
 from daemon.api.completion import Completion
 from daemon.api.headers import wishes_in
 from daemon.api.kept import KeptAnswer
+from daemon.api.naming import in_the_names_of
 from daemon.api.serving import respond
 from daemon.api.streaming import json_list
 from daemon.listing import encode
 from daemon.shapes import Json
-from registry.errors import InvalidRequest
 from registry.model import Model, Status
-
-# What the worker calls every form that an answer can be asked to have.
-GUIDE = "response_format"
 
 
 def openai_router(admin: Admin, answers: Answers, *, max_messages: Callable[[], int]) -> APIRouter:
@@ -58,12 +55,8 @@ def openai_router(admin: Admin, answers: Answers, *, max_messages: Callable[[], 
             return Completion(answer, choices=body.n, has_logprobs=body.logprobs, include_usage=include_usage)
 
         starting = answers.start(body.model, generate, body.wants(wishes), body.terms(wishes))
-        try:
+        with in_the_names_of(body.names):
             return await respond(request, starting, in_words, is_stream=body.stream)
-        except InvalidRequest as error:
-            if error.param == GUIDE:
-                error.param = body.guide_name
-            raise
 
     return router
 
