@@ -36,6 +36,7 @@ from daemon.api.foundry import foundry_router, foundry_sessions_router
 from daemon.api.front import front_router
 from daemon.api.health import health_router
 from daemon.api.metrics import logs_router, metrics_router
+from daemon.api.models import models_router
 from daemon.api.ollama.routers import ollama_router
 from daemon.api.openai import openai_router
 from daemon.api.presets import presets_router
@@ -378,7 +379,8 @@ def _routers(daemon: Daemon, paths: Paths, logs: Logs) -> Iterator[APIRouter]:
     def max_messages() -> int:
         return settings().max_messages
 
-    yield openai_router(daemon.admin, daemon.answers, max_messages=max_messages)
+    yield models_router(daemon.admin)
+    yield openai_router(daemon.answers, max_messages=max_messages)
     yield responses_router(daemon.answers, daemon.conversations, max_messages=max_messages)
     yield completions_router(daemon.answers)
     yield anthropic_router(daemon.answers, max_messages=max_messages)

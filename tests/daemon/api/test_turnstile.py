@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 from fastapi import FastAPI
 
-from daemon.admin import Admin
 from daemon.api.accounting import Accounting
 from daemon.api.anthropic import anthropic_router
 from daemon.api.errors import install_error_handlers
@@ -33,7 +32,7 @@ async def crowded() -> AsyncIterator[tuple[Bench, httpx.AsyncClient]]:
     bench = Bench(Delta("r", "hi", 1), finished())
     app = FastAPI()
     install_error_handlers(app)
-    app.include_router(openai_router(cast(Admin, None), bench.answers, max_messages=lambda: 10))
+    app.include_router(openai_router(bench.answers, max_messages=lambda: 10))
     app.include_router(anthropic_router(bench.answers, max_messages=lambda: 10))
     app.add_middleware(Turnstile, answers=bench.answers)
     async with AsyncExitStack() as stack:
