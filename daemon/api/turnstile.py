@@ -24,6 +24,7 @@ ASKING = frozenset(
         "/v1/messages",
         "/v1/messages/count_tokens",
         "/v1/responses",
+        "/v1/responses/input_tokens",
         "/api/embed",
         "/api/embeddings",
     }

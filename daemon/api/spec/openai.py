@@ -201,6 +201,13 @@ PART = Part(
             errors=ANSWERED,
             takes_wishes=True,
         ),
+        "POST /v1/responses/input_tokens": Described(
+            answer=record({"object": among("response.input_tokens"), "input_tokens": WHOLE}),
+            example={"object": "response.input_tokens", "input_tokens": 12},
+            asks={"model": "auto", "input": "What is an execution provider?"},
+            errors=ANSWERED,
+            takes_wishes=True,
+        ),
         "GET /v1/responses/{response_id}": Described(answer=ref("Response"), errors=NAMED),
         "DELETE /v1/responses/{response_id}": Described(
             answer=record({"id": TEXT, "object": among("response"), "deleted": TRUTH}), errors=NAMED
