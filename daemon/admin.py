@@ -119,6 +119,10 @@ class Admin:
         model, adapter = self._catalog.with_adapter(reference)
         return full_name(model, adapter), (model, encode(_shaped(model, self._marks())))
 
+    def most_tokens(self, model: Model) -> int:
+        """Of prompt and answer together, as it is built and by the settings, whatever memory allows."""
+        return min(model.context_tokens, self._catalog.most_context_tokens(model))
+
     def problems(self) -> list[Json]:
         """Folders that are not usable models, and what to do about each."""
         return [problem_json(problem) for problem in self._catalog.problems()]

@@ -19,6 +19,7 @@ from daemon.company import Company
 from daemon.deadline import Deadline
 from daemon.endpoints import CHATS, EMBEDDINGS, TRANSCRIPTIONS, Endpoint
 from daemon.learner import Answered, Learner
+from daemon.meanings import Meanings
 from daemon.metrics.book import AnswerMeter, Metrics
 from daemon.pool.failures import FailureKind, kind_of_request
 from daemon.pool.launch import Ask, Event
@@ -146,6 +147,26 @@ class Answers:
         self._logs_prompts = logs_prompts
         self._metrics = metrics or Metrics()
         self._company = Company(pool)
+        self._meanings = Meanings()
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether some requests are refused now, because there are too many."""
+        return self._pool.is_crowded
+
+    def refuse_if_full(self, reference: str) -> None:
+        """Takes microseconds: where many are refused, those who are answered do not pay for it.
+
+        It knows the names that were asked for since the models changed; what it lets pass may be refused later. Raises
+        Overloaded, TooBusy.
+        """
+        model = self._meanings.find(reference)
+        if model is not None:
+            self._pool.refuse_if_full(model)
+
+    def forget_meanings(self) -> None:
+        """The models have changed."""
+        self._meanings.forget()
 
     async def start(
         self, reference: str, request: Generate, wants: Wants = NO_WANTS, terms: Terms = NO_TERMS
@@ -212,11 +233,14 @@ class Answers:
         """The model that answers, its first event, the others, and what gives everything back when it is closed."""
         deadline = Deadline.of(terms, self._timeout_s())
         first_failure: SlmregError | None = None
+        self.refuse_if_full(reference)
+        meanings = self._meanings.snapshot()
         while True:
             try:
                 resolved = await asyncio.to_thread(self._catalog.resolve, reference, wants, serves=serves)
             except SlmregError as nothing_left:
                 raise first_failure or nothing_left from None
+            meanings.note(reference, resolved)
             if resolved.selection is not None:
                 log.info("selection.made task=%s model=%s", resolved.selection.task, resolved.model.id)
                 self._metrics.selected(resolved.selection.task, resolved.model)

@@ -22,6 +22,7 @@ from daemon.api.foundry import foundry_router, foundry_sessions_router
 from daemon.api.front import front_router
 from daemon.api.health import health_router
 from daemon.api.metrics import logs_router, metrics_router
+from daemon.api.models import models_router
 from daemon.api.ollama.routers import ollama_router
 from daemon.api.openai import openai_router
 from daemon.api.presets import presets_router
@@ -29,6 +30,7 @@ from daemon.api.reasoning import reasoning_router
 from daemon.api.responses.router import responses_router
 from daemon.api.security import Guard
 from daemon.api.settings import settings_router
+from daemon.api.turnstile import Turnstile
 from daemon.config.present import PresentSettings
 from daemon.logs.logs import Logs
 from daemon.metrics.exposition import Exposition
@@ -70,6 +72,7 @@ def create_app(
     app.state.begin_stop, app.state.stopped = daemon.begin_stop, daemon.stopped
     app.state.ready = daemon.upkeep.ready.wait
     forms = frozenset({TRANSCRIPTIONS_PATH, TRANSLATIONS_PATH})
+    app.add_middleware(Turnstile, answers=parts.answers)
     app.add_middleware(Guard, access=parts.access, settings=settings, form_paths=forms)
     app.add_middleware(Accounting, metrics=parts.records.metrics)
     install_error_handlers(app)
@@ -86,7 +89,8 @@ def _routers(daemon: Daemon, paths: Paths, logs: Logs) -> Iterator[APIRouter]:
     def max_messages() -> int:
         return settings().max_messages
 
-    yield openai_router(admin, answers, max_messages=max_messages)
+    yield models_router(admin)
+    yield openai_router(answers, max_messages=max_messages)
     yield responses_router(answers, parts.storage.conversations, max_messages=max_messages)
     yield completions_router(answers)
     yield anthropic_router(answers, max_messages=max_messages)

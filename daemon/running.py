@@ -149,6 +149,7 @@ class Daemon:
         self._on_loop(lambda: self._follow(ready))
 
     def _follow(self, ready: Mapping[str, Model]) -> None:
+        self.parts.answers.forget_meanings()
         self.parts.pool.keep_only(ready)
         self.parts.warm.look()
 

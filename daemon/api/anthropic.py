@@ -6,17 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from daemon.answers import Answer, Answers
 from daemon.api.anthropic_answer import MessageAnswer
 from daemon.api.anthropic_request import NAMES, CountTokensRequest, MessagesRequest, as_generate
-from daemon.api.headers import answer_headers, wishes_in
+from daemon.api.headers import wishes_in
 from daemon.api.naming import in_the_names_of
-from daemon.api.serving import respond
-from daemon.api.streaming import CLIENT_LEFT, ClientLeft, or_leave
-from daemon.shapes import Json
-from registry.errors import ContextLengthExceeded
+from daemon.api.serving import count, respond
 
 
 def anthropic_router(answers: Answers, *, max_messages: Callable[[], int]) -> APIRouter:
@@ -43,18 +40,7 @@ def anthropic_router(answers: Answers, *, max_messages: Callable[[], int]) -> AP
             chat, prefill = body.chat()
             wants = chat.wants(wishes_in(request.headers))
             generate = replace(as_generate(chat, prefill, max_messages=max_messages()), max_tokens=1)
-            try:
-                answer = await or_leave(answers.start(body.model, generate, wants), request.receive)
-            except ClientLeft:
-                return Response(status_code=CLIENT_LEFT)
-            except ContextLengthExceeded as too_long:
-                return JSONResponse(_count(too_long.prompt_tokens))
-        async with answer:
-            headers = answer_headers(answer.name, answer.task, answer.decision_id)
-            return JSONResponse(_count(answer.prompt_tokens), headers=headers)
+            starting = answers.start(body.model, generate, wants)
+            return await count(request, starting, lambda tokens: {"input_tokens": tokens})
 
     return router
-
-
-def _count(tokens: int) -> Json:
-    return {"input_tokens": tokens}

@@ -1,4 +1,4 @@
-"""The turns of a conversation as Anthropic has them: blocks of text, pictures, calls, their results, and thoughts.
+"""The turns of a conversation as Anthropic has them: text, documents, pictures, calls, their results, and thoughts.
 
 Invariant: what a turn shows or says either reaches the model or is refused by name; only thoughts of earlier answers
 are left out, as chat templates leave them out. ``cache_control`` asks for nothing here: whatever a model has read is
@@ -62,6 +62,50 @@ class ImageBlock(Block):
         return f"data:{self.source.media_type};base64,{self.source.data}"
 
 
+class Citations(Block):
+    enabled: Literal[False] = False
+
+    @field_validator("enabled", mode="before")
+    @classmethod
+    def _are_not_asked_for(cls, enabled: Any) -> Any:
+        if enabled is True:
+            raise ValueError("models here do not say where in a document they read something. Leave 'citations' out")
+        return enabled
+
+
+class DocumentSource(Block):
+    type: Literal["text"]
+    media_type: Literal["text/plain"] = "text/plain"
+    data: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, source: Any) -> Any:
+        kind = source.get("type") if isinstance(source, dict) else None
+        if isinstance(kind, str) and kind != "text":
+            raise ValueError(
+                f"documents of the source {kind!r:.60} cannot be read here: nothing is fetched, and no file is taken "
+                "apart. Send the text of it, as a source of the type text"
+            )
+        return source
+
+
+class DocumentBlock(Block):
+    """A text with a name. What it says is read, where in it an answer comes from is not told: no citations."""
+
+    type: Literal["document"]
+    source: DocumentSource
+    title: str | None = None
+    context: str | None = None
+    citations: Citations | None = None
+
+    @property
+    def text(self) -> str:
+        """What is said of it before it, each in a line, as there is no other place for that."""
+        said = (f"Document: {self.title}" if self.title else None, self.context or None, self.source.data)
+        return "\n".join(part for part in said if part is not None)
+
+
 class ToolUseBlock(Block):
     type: Literal["tool_use"]
     id: str
@@ -89,7 +133,8 @@ class ThinkingBlock(Block):
 
 
 AnyBlock = Annotated[
-    TextBlock | ImageBlock | ToolUseBlock | ToolResultBlock | ThinkingBlock, Field(discriminator="type")
+    TextBlock | ImageBlock | DocumentBlock | ToolUseBlock | ToolResultBlock | ThinkingBlock,
+    Field(discriminator="type"),
 ]
 
 
@@ -99,7 +144,7 @@ class Turn(Block):
 
     @model_validator(mode="after")
     def _belongs_to_its_role(self) -> Turn:
-        foreign = (ToolUseBlock, ThinkingBlock) if self.role == "user" else (ToolResultBlock, ImageBlock)
+        foreign = (ToolUseBlock, ThinkingBlock) if self.role == "user" else (ToolResultBlock, ImageBlock, DocumentBlock)
         wrong = next((block.type for block in self.blocks if isinstance(block, foreign)), None)
         if wrong is not None:
             raise ValueError(f"a turn of the {self.role} has no {wrong}")
@@ -155,12 +200,12 @@ def _content(blocks: Sequence[AnyBlock]) -> str | list[dict[str, Any]]:
         if isinstance(block, ImageBlock)
         else {"type": "text", "text": block.text}
         for block in blocks
-        if isinstance(block, TextBlock | ImageBlock)
+        if isinstance(block, TextBlock | DocumentBlock | ImageBlock)
     ]
 
 
 def _text_of(blocks: Sequence[AnyBlock]) -> str:
-    return BETWEEN_TEXTS.join(block.text for block in blocks if isinstance(block, TextBlock))
+    return BETWEEN_TEXTS.join(block.text for block in blocks if isinstance(block, TextBlock | DocumentBlock))
 
 
 def _call(block: ToolUseBlock) -> dict[str, Any]:

@@ -7,13 +7,15 @@ nothing special (``modalities: ["text"]``, ``store: false``) are honoured by doi
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from daemon.api.chat_guides import GuideFields
 from daemon.api.chat_messages import MAX_IMAGES, ChatMessage
 from daemon.api.chat_sampling import SamplingFields
+from daemon.api.chat_thinking import EFFORT, ThinkingFields
 from daemon.api.chat_tools import ToolFields
 from daemon.api.fields import KeepAliveField, RequestBody, Strict
 from daemon.api.headers import NO_WISHES, Wishes
@@ -45,12 +47,16 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 HINTS = frozenset({"prediction", "store", "verbosity"})
 
 
+# What the worker calls every form that an answer can be asked to have.
+GUIDE = "response_format"
+
+
 class StreamOptions(Strict):
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class ChatRequest(RequestBody, SamplingFields, ToolFields, GuideFields):
+class ChatRequest(RequestBody, SamplingFields, ToolFields, GuideFields, ThinkingFields):
     """OpenAI's chat completion request, with more beside it.
 
     ``task`` and ``policy`` are for the choice of ``auto``; they mean nothing for a model that is named. ``keep_alive``
@@ -64,7 +70,6 @@ class ChatRequest(RequestBody, SamplingFields, ToolFields, GuideFields):
     messages: list[ChatMessage] = Field(min_length=1)
     stream: bool = False
     stream_options: StreamOptions | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     task: str | None = Field(None, max_length=64)
     policy: Annotated[Policy, Field(strict=False)] | None = None
     keep_alive: KeepAliveField | None = Field(None, description='seconds, or text such as "5m"; -1 is for ever')
@@ -85,7 +90,7 @@ class ChatRequest(RequestBody, SamplingFields, ToolFields, GuideFields):
             needs_vision=self._images > 0,
             task=parse_task(named.strip().lower()) if named is not None else None,
             policy=wishes.policy or self.policy,
-            thinking=None if self.reasoning_effort is None else self.reasoning_effort not in ("none", "minimal"),
+            thinking=self.thinking,
             turns=tuple(m.text for m in self.messages if m.role == "user"),
             context_tokens=self._estimated_tokens() + (self.most_tokens or 0),
             is_in_tool_loop=self.messages[-1].role == "tool",
@@ -114,6 +119,11 @@ class ChatRequest(RequestBody, SamplingFields, ToolFields, GuideFields):
             **self.sampling_fields(),
             **self.tool_fields(),
         )
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What it calls that for which there are several fields."""
+        return {GUIDE: self.guide_name or GUIDE, EFFORT: self.thinking_name}
 
     @property
     def _images(self) -> int:

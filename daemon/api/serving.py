@@ -13,6 +13,7 @@ from daemon.answers import Answer
 from daemon.api.headers import answer_headers
 from daemon.api.streaming import CLIENT_LEFT, ClientLeft, EventStream, or_leave
 from daemon.shapes import Json
+from registry.errors import ContextLengthExceeded
 
 
 class Telling(Protocol):
@@ -53,3 +54,19 @@ async def respond(
             return JSONResponse(await or_leave(telling.whole(), request.receive), headers=headers)
         except ClientLeft:
             return Response(status_code=CLIENT_LEFT)
+
+
+async def count(request: Request, starting: Coroutine[Any, Any, Answer], in_words: Callable[[int], Json]) -> Response:
+    """The tokens of the prompt that ``starting`` begins to answer, exact also where it is too long for the model.
+
+    Raises SlmregError.
+    """
+    try:
+        answer = await or_leave(starting, request.receive)
+    except ClientLeft:
+        return Response(status_code=CLIENT_LEFT)
+    except ContextLengthExceeded as too_long:
+        return JSONResponse(in_words(too_long.prompt_tokens))
+    async with answer:
+        headers = answer_headers(answer.name, answer.task, answer.decision_id)
+        return JSONResponse(in_words(answer.prompt_tokens), headers=headers)

@@ -77,6 +77,19 @@ class SessionPool:
         """Divide these physical cores, each with its logical CPUs, among sessions that answer at the same time."""
         self._sessions.use_cores(cores)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether some requests are refused now, because there are too many."""
+        return self._queue.is_crowded
+
+    def refuse_if_full(self, model: Model) -> None:
+        """What ``lease`` would do first. Raises Overloaded, TooBusy if there is no place for one more request.
+
+        While the pool stops nobody waits for a place.
+        """
+        if not self._is_stopping:
+            self._queue.check(model)
+
     async def run(self) -> None:
         """Let time pass, until it is cancelled."""
         while True:

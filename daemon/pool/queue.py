@@ -34,8 +34,18 @@ class Queue:
     def add(self, waiter: Waiter) -> None:
         """Raises Overloaded, TooBusy if there is no place for one more; there always is in the background."""
         if not waiter.is_background:
-            self._check(waiter.model)
+            self.check(waiter.model)
         self._waiters.append(waiter)
+
+    def check(self, model: Model) -> None:
+        """Raises Overloaded, TooBusy if there is no place for one more request for ``model``."""
+        in_line = self._in_line(model.id)
+        if in_line >= self._limits().max_queue:
+            retry_s = self.pace.wait_s(model.id, 1, min(self._at_once(model.id), in_line))
+            raise account.queue_is_full(model, in_line, self._limits(), retry_s)
+        everybody = self._everybody()
+        if everybody >= self._limits().max_queue_total:
+            raise account.queues_are_full(everybody, self._limits(), self.pace.wait_s(model.id, 1, 1))
 
     def remove(self, waiter: Waiter) -> None:
         self._waiters.remove(waiter)
@@ -63,14 +73,17 @@ class Queue:
         retry_s = self.pace.wait_s(waiter.model.id, self._in_line(waiter.model.id), self._at_once(waiter.model.id))
         return account.waited_too_long(waiter.model, self._roster.serving(), self._limits(), retry_s)
 
-    def _check(self, model: Model) -> None:
-        in_line = self._in_line(model.id)
-        if in_line >= self._limits().max_queue:
-            retry_s = self.pace.wait_s(model.id, 1, min(self._at_once(model.id), in_line))
-            raise account.queue_is_full(model, in_line, self._limits(), retry_s)
-        everybody = len(self._waiters) + sum(session.leases for session in self._roster)
-        if everybody >= self._limits().max_queue_total:
-            raise account.queues_are_full(everybody, self._limits(), self.pace.wait_s(model.id, 1, 1))
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there is a model that has no place for one more request."""
+        limits = self._limits()
+        return self._everybody() >= limits.max_queue_total or any(
+            self._in_line(session.model.id) >= limits.max_queue for session in self._roster.serving()
+        )
+
+    def _everybody(self) -> int:
+        """Requests for all models, waiting and running."""
+        return len(self._waiters) + sum(session.leases for session in self._roster)
 
     def _at_once(self, model_id: str) -> int:
         return account.at_once(self._roster.find(model_id), self._limits())

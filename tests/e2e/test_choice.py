@@ -251,6 +251,11 @@ def test_reasoning_effort_is_honoured_or_refused_by_name(idle: Served) -> None:
     refused = ask(idle, SMALL_TALK, model="one", reasoning_effort="high")
     assert error_of(refused) == (400, "unsupported_parameter", "reasoning_effort")
     assert error_of(ask(idle, SMALL_TALK, reasoning_effort="very"))[0] == 400
+    switch = "chat_template_kwargs.enable_thinking"
+    assert ask(idle, SMALL_TALK, model="one", chat_template_kwargs={"enable_thinking": False}).status_code == 200
+    refused = ask(idle, SMALL_TALK, model="one", chat_template_kwargs={"enable_thinking": True})
+    assert error_of(refused) == (400, "unsupported_parameter", switch)
+    assert f"Leave '{switch}' out" in refused.json()["error"]["message"]
 
 
 def test_a_long_prompt_is_for_the_model_to_count_and_no_estimate_refuses_it(idle: Served) -> None:

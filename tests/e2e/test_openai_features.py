@@ -345,6 +345,8 @@ def test_the_asynchronous_client_gets_several_answers_at_once(served: Served) ->
 def test_a_response_goes_on_from_the_one_before_and_streams_the_same(served: Served) -> None:
     client = served.openai
     first = client.responses.create(model="talker", input="Hello!", temperature=0)
+    counted = client.responses.input_tokens.count(model="talker", input="Hello!")
+    assert counted.input_tokens == first.usage.input_tokens
     assert first.output_text
     question = {"model": "talker", "input": "What is slmreg?", "temperature": 0, "previous_response_id": first.id}
     second = client.responses.create(**question)

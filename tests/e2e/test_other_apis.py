@@ -244,6 +244,34 @@ def test_what_cannot_be_is_an_error_of_the_clients_kind(
         assert caught.value.error_code is not None
 
 
+def test_the_models_are_listed_a_page_at_a_time_and_told_of_one_by_one(claude: Any, served: Served) -> None:
+    listed = list(claude.models.list(limit=1))
+    assert [model.id for model in listed] == [model.id for model in served.openai.models.list()]
+    assert len(listed) > 1
+    (talker,) = (model for model in listed if model.id == "talker:0")
+    assert (talker.type, talker.lifecycle, talker.max_input_tokens) == ("model", "active", 1024)
+    assert claude.models.retrieve("talker") == talker
+    last = claude.models.list(limit=1, before_id=listed[-1].id)
+    assert [model.id for model in last.data] == [listed[-2].id]
+    with pytest.raises(anthropic.NotFoundError, match="talker") as caught:
+        claude.models.retrieve("talkre")
+    assert caught.value.type == "not_found_error"
+
+
+def test_a_document_that_is_text_is_read(claude: Any) -> None:
+    source = {"type": "text", "media_type": "text/plain", "data": "It rains in Paris. " * 10}
+    block = {"type": "document", "source": source, "title": "Weather"}
+    question = {"type": "text", "text": "Hello!"}
+    plain, with_document = (
+        claude.messages.count_tokens(model="talker", messages=[{"role": "user", "content": content}]).input_tokens
+        for content in ([question], [block, question])
+    )
+    assert with_document > plain + 30
+    pdf = {"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="}
+    with pytest.raises(anthropic.BadRequestError, match="Send the text of it"):
+        create(claude, messages=[{"role": "user", "content": [{**block, "source": pdf}]}])
+
+
 # -- OpenAI's older completions
 
 

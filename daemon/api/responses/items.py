@@ -44,10 +44,22 @@ class RefusalPart(_Item):
         return {"type": "text", "text": self.refusal}
 
 
+def _that_can_be_read(part: Any) -> Any:
+    if isinstance(part, dict) and part.get("type") == "input_file":
+        raise ValueError(
+            "a part of type 'input_file' cannot be read here: nothing is fetched, and no file is taken apart. Send its "
+            "text as 'input_text', a picture as 'input_image'"
+        )
+    return part
+
+
+_Part = Annotated[TextPart | ImagePart | RefusalPart, Field(discriminator="type"), BeforeValidator(_that_can_be_read)]
+
+
 class MessageItem(_Item):
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | list[Annotated[TextPart | ImagePart | RefusalPart, Field(discriminator="type")]]
+    content: str | list[_Part]
 
     def as_message(self) -> Message:
         content = self.content
@@ -70,7 +82,7 @@ class CallItem(_Item):
 class CallOutputItem(_Item):
     type: Literal["function_call_output"]
     call_id: str
-    output: str | list[TextPart]
+    output: str | list[Annotated[TextPart, BeforeValidator(_that_can_be_read)]]
 
     def as_message(self) -> Message:
         text = self.output if isinstance(self.output, str) else "".join(part.text for part in self.output)
@@ -92,6 +104,11 @@ def _kind(item: Any) -> str:
 
 
 def _of_known_kind(item: Any) -> Any:
+    if isinstance(item, dict) and _kind(item) == "item_reference":
+        raise ValueError(
+            "an 'item_reference' names what another server keeps. Send the item itself, or go on from the answer that "
+            "it stands in with 'previous_response_id'"
+        )
     if isinstance(item, dict) and _kind(item) not in KINDS:
         raise ValueError(f"items of type {_kind(item)!r:.60} are not supported; these are: {', '.join(KINDS)}")
     return item

@@ -1,4 +1,4 @@
-"""The body of POST /v1/responses: what is accepted, and the chat that it asks for.
+"""The bodies of POST /v1/responses and /v1/responses/input_tokens, and the chat that they ask for.
 
 Invariant: as for chats, a parameter that cannot be honoured is an error that names it.
 """
@@ -102,8 +102,8 @@ class EventOptions(Strict):
     include_obfuscation: Literal[False] = False
 
 
-class ResponsesRequest(RequestBody):
-    """OpenAI's request, with what a chat may have beside it (``task``, ``policy``, ``keep_alive``, ``top_k``, ...)."""
+class PromptFields(RequestBody):
+    """What a model reads, and what the choice of one depends on."""
 
     refused = NEUTRAL
     hints = HINTS
@@ -113,6 +113,70 @@ class ResponsesRequest(RequestBody):
     input: Input
     instructions: str | None = None
     previous_response_id: str | None = Field(None, max_length=128)
+    text: TextOptions = TextOptions()
+    reasoning: Reasoning = Reasoning()
+    tools: list[FunctionTool] = Field(default_factory=list, max_length=MAX_TOOLS)
+    tool_choice: Literal["auto", "none", "required"] | ChosenFunction | ChosenAmong = "auto"
+    parallel_tool_calls: bool = True
+    task: str | None = Field(None, max_length=64)
+    policy: Annotated[Policy, Field(strict=False)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_functions(cls, body: Any) -> Any:
+        """Raises UnsupportedParameter."""
+        tools = body.get("tools") if isinstance(body, dict) else None
+        for tool in tools if isinstance(tools, list) else ():
+            if isinstance(tool, dict) and tool.get("type") != "function":
+                raise UnsupportedParameter(
+                    f"Tools of type {tool.get('type')!r:.60} are not there: only functions of your own can be offered.",
+                    param="tools",
+                )
+        return body
+
+    @property
+    def items(self) -> list[Item]:
+        """The input; a text is a message of the user."""
+        return [MessageItem(role="user", content=self.input)] if isinstance(self.input, str) else self.input
+
+    def as_chat(self, before: Sequence[dict[str, Any]] = ()) -> ChatRequest:
+        """The chat that goes on from the items ``before``. Raises InvalidRequest, UnsupportedParameter."""
+        messages = chat_messages([*_ITEMS.validate_python(list(before)), *self.items])
+        if self.instructions is not None:
+            messages.insert(0, {"role": "system", "content": self.instructions})
+        try:
+            return ChatRequest.model_validate({**self._fields(), "messages": messages})
+        except ValidationError as error:
+            raise _in_our_words(error) from error
+
+    def _fields(self) -> dict[str, Any]:
+        """Of the ``ChatRequest``, but for its messages."""
+        return {
+            "model": self.model,
+            "response_format": self.text.format.as_response_format(),
+            "reasoning_effort": self.reasoning.effort,
+            "tools": [_chat_tool(tool) for tool in self.tools],
+            "tool_choice": self._chat_tool_choice(),
+            **{name: getattr(self, name) for name in ("parallel_tool_calls", "task", "policy")},
+        }
+
+    def _chat_tool_choice(self) -> Any:
+        match self.tool_choice:
+            case ChosenFunction():
+                return _chat_choice(self.tool_choice)
+            case ChosenAmong(mode=mode, tools=tools):
+                return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [*map(_chat_choice, tools)]}}
+            case str(word):
+                return word
+
+
+class InputTokensRequest(PromptFields):
+    """OpenAI's request for the size of a prompt."""
+
+
+class ResponsesRequest(PromptFields):
+    """OpenAI's request, with what a chat may have beside it (``task``, ``policy``, ``keep_alive``, ``top_k``, ...)."""
+
     store: bool = True
     stream: bool = False
     stream_options: EventOptions | None = None
@@ -124,13 +188,6 @@ class ResponsesRequest(RequestBody):
     min_p: float | None = Field(None, ge=0, le=1)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     top_logprobs: int = Field(0, ge=0, le=MAX_TOP_LOGPROBS)
-    text: TextOptions = TextOptions()
-    reasoning: Reasoning = Reasoning()
-    tools: list[FunctionTool] = Field(default_factory=list, max_length=MAX_TOOLS)
-    tool_choice: Literal["auto", "none", "required"] | ChosenFunction | ChosenAmong = "auto"
-    parallel_tool_calls: bool = True
-    task: str | None = Field(None, max_length=64)
-    policy: Annotated[Policy, Field(strict=False)] | None = None
     keep_alive: KeepAliveField | None = Field(None, description='seconds, or text such as "5m"; -1 is for ever')
     deadline_s: float | None = Field(None, gt=0, le=MAX_SECONDS)
     # These say who asks; nothing in the answer depends on them.
@@ -148,59 +205,21 @@ class ResponsesRequest(RequestBody):
             return [each for each in include if each != ENCRYPTED]
         return include
 
-    @model_validator(mode="before")
-    @classmethod
-    def _only_functions(cls, body: Any) -> Any:
-        """Raises UnsupportedParameter."""
-        tools = body.get("tools") if isinstance(body, dict) else None
-        for tool in tools if isinstance(tools, list) else ():
-            if isinstance(tool, dict) and tool.get("type") != "function":
-                raise UnsupportedParameter(
-                    f"Tools of type {tool.get('type')!r:.60} are not there: only functions of your own can be offered.",
-                    param="tools",
-                )
-        return body
-
     @property
     def has_logprobs(self) -> bool:
         return LOGPROBS in self.include or self.top_logprobs > 0
 
-    @property
-    def items(self) -> list[Item]:
-        """The input; a text is a message of the user."""
-        return [MessageItem(role="user", content=self.input)] if isinstance(self.input, str) else self.input
-
     def as_chat(self, before: Sequence[dict[str, Any]] = ()) -> ChatRequest:
-        """The chat that goes on from the items ``before``. Raises InvalidRequest, UnsupportedParameter."""
-        messages = chat_messages([*_ITEMS.validate_python(list(before)), *self.items])
-        if self.instructions is not None:
-            messages.insert(0, {"role": "system", "content": self.instructions})
-        fields = {
-            "model": self.model,
-            "messages": messages,
+        return super().as_chat(before).model_copy(update={"keep_alive": self.keep_alive})
+
+    def _fields(self) -> dict[str, Any]:
+        drawn = ("temperature", "top_p", "top_k", "min_p", "seed", "top_logprobs", "deadline_s")
+        return {
+            **super()._fields(),
+            **{name: getattr(self, name) for name in drawn},
             "max_tokens": self.max_output_tokens,
             "logprobs": self.has_logprobs,
-            "response_format": self.text.format.as_response_format(),
-            "reasoning_effort": self.reasoning.effort,
-            "tools": [_chat_tool(tool) for tool in self.tools],
-            "tool_choice": self._chat_tool_choice(),
         }
-        same = ("temperature", "top_p", "top_k", "min_p", "seed", "top_logprobs", "parallel_tool_calls")
-        fields |= {name: getattr(self, name) for name in (*same, "task", "policy", "deadline_s")}
-        try:
-            chat = ChatRequest.model_validate(fields)
-        except ValidationError as error:
-            raise _in_our_words(error) from error
-        return chat.model_copy(update={"keep_alive": self.keep_alive})
-
-    def _chat_tool_choice(self) -> Any:
-        match self.tool_choice:
-            case ChosenFunction():
-                return _chat_choice(self.tool_choice)
-            case ChosenAmong(mode=mode, tools=tools):
-                return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [*map(_chat_choice, tools)]}}
-            case str(word):
-                return word
 
 
 def _chat_choice(chosen: ChosenFunction) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
@@ -15,9 +16,9 @@ from daemon.answers import Answers
 from daemon.api.headers import wishes_in
 from daemon.api.naming import in_the_names_of
 from daemon.api.responses.items import Item
-from daemon.api.responses.request import NAMES, ResponsesRequest
+from daemon.api.responses.request import NAMES, InputTokensRequest, ResponsesRequest
 from daemon.api.responses.response import ResponseInMaking
-from daemon.api.serving import respond
+from daemon.api.serving import count, respond
 from daemon.conversations import Conversations, Kept
 from daemon.shapes import Json
 from registry.errors import InvalidRequest, ResponseNotFound, UnsupportedParameter
@@ -40,6 +41,18 @@ def responses_router(answers: Answers, conversations: Conversations, *, max_mess
             keep = partial(_keep, conversations, body)
             return await respond(
                 request, starting, lambda answer: ResponseInMaking(answer, body, keep), is_stream=body.stream
+            )
+
+    @router.post("/input_tokens", response_model=None)
+    async def count_input_tokens(body: InputTokensRequest, request: Request) -> Response:
+        """How many tokens a prompt is for the model, with what it goes on from; the model is loaded for that."""
+        before = await asyncio.to_thread(_conversation, conversations, body.previous_response_id, max_messages())
+        with in_the_names_of(NAMES):
+            chat = body.as_chat(before)
+            generate = replace(chat.as_generate(max_messages=max_messages()), max_tokens=1)
+            starting = answers.start(body.model, generate, chat.wants(wishes_in(request.headers)))
+            return await count(
+                request, starting, lambda tokens: {"object": "response.input_tokens", "input_tokens": tokens}
             )
 
     @router.get("/{response_id}", response_model=None)

@@ -36,6 +36,18 @@ PART = Part(
         ),
     },
     {
+        "AnthropicModel": record(
+            {
+                "type": among("model"),
+                "id": TEXT,
+                "display_name": TEXT,
+                "created_at": TEXT,
+                "lifecycle": among("active"),
+                "max_input_tokens": maybe(WHOLE),
+                "max_tokens": maybe(WHOLE),
+            },
+            says="What a client gets that says which `anthropic-version` it speaks.",
+        ),
         "Message": record(
             {
                 "id": TEXT,
@@ -47,6 +59,6 @@ PART = Part(
                 "stop_sequence": maybe(TEXT),
                 "usage": record({"input_tokens": WHOLE, "output_tokens": WHOLE, "cache_read_input_tokens": WHOLE}),
             }
-        )
+        ),
     },
 )

@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from daemon.api.spec.described import ANSWERED, EVENTS, NAMED, Described, Part
-from daemon.api.spec.schemas import ANYTHING, NUMBER, TEXT, TRUTH, WHOLE, Schema, among, many, maybe, record, ref, table
+from daemon.api.spec.schemas import (
+    ANYTHING,
+    NUMBER,
+    TEXT,
+    TRUTH,
+    WHOLE,
+    Schema,
+    among,
+    many,
+    maybe,
+    page_of,
+    record,
+    ref,
+    table,
+)
 
 _HELLO = [{"role": "user", "content": "What is an execution provider?"}]
 _FINISH = among("stop", "length", "tool_calls")
@@ -158,6 +172,7 @@ _KEPT: Schema = record(
     {"object": among("list"), "data": many(table(ANYTHING)), "first_id": maybe(TEXT), "last_id": maybe(TEXT)},
     optional={"has_more": TRUTH},
 )
+_MODELS: Schema = record({"object": among("list"), "data": many(ref("OpenAIModel"))})
 
 PART = Part(
     {
@@ -186,6 +201,13 @@ PART = Part(
             errors=ANSWERED,
             takes_wishes=True,
         ),
+        "POST /v1/responses/input_tokens": Described(
+            answer=record({"object": among("response.input_tokens"), "input_tokens": WHOLE}),
+            example={"object": "response.input_tokens", "input_tokens": 12},
+            asks={"model": "auto", "input": "What is an execution provider?"},
+            errors=ANSWERED,
+            takes_wishes=True,
+        ),
         "GET /v1/responses/{response_id}": Described(answer=ref("Response"), errors=NAMED),
         "DELETE /v1/responses/{response_id}": Described(
             answer=record({"id": TEXT, "object": among("response"), "deleted": TRUTH}), errors=NAMED
@@ -209,8 +231,10 @@ PART = Part(
         "POST /v1/audio/translations": Described(
             answer=ref("Transcription"), form=_AUDIO, errors=ANSWERED, takes_wishes=True
         ),
-        "GET /v1/models": Described(answer=record({"object": among("list"), "data": many(ref("OpenAIModel"))})),
-        "GET /v1/models/{reference}": Described(answer=ref("OpenAIModel"), errors=NAMED),
+        "GET /v1/models": Described(answer={"anyOf": [_MODELS, page_of("AnthropicModel")]}),
+        "GET /v1/models/{reference}": Described(
+            answer={"anyOf": [ref("OpenAIModel"), ref("AnthropicModel")]}, errors=NAMED
+        ),
     },
     SCHEMAS,
 )

@@ -11,7 +11,6 @@ import httpx
 import openai
 from fastapi import FastAPI
 
-from daemon.admin import Admin
 from daemon.api.anthropic import anthropic_router
 from daemon.api.completions import completions_router
 from daemon.api.errors import install_error_handlers
@@ -91,7 +90,7 @@ async def endpoint(*script: Event) -> AsyncIterator[Endpoint]:
     bench = Bench(*script)
     app = FastAPI()
     install_error_handlers(app)
-    app.include_router(openai_router(cast(Admin, None), bench.answers, max_messages=lambda: 10))
+    app.include_router(openai_router(bench.answers, max_messages=lambda: 10))
     app.include_router(completions_router(bench.answers))
     app.include_router(anthropic_router(bench.answers, max_messages=lambda: 10))
     app.include_router(reasoning_router(bench.answers, cast(Catalog, None), bench.pool))

@@ -25,10 +25,18 @@ PICTURE: dict[str, Any] = {
     "type": "image",
     "source": {"type": "base64", "media_type": "image/png", "data": PNG.partition(",")[2]},
 }
+DOCUMENT: dict[str, Any] = {
+    "type": "document",
+    "source": {"type": "text", "media_type": "text/plain", "data": "It rains."},
+}
 
 
 def a_picture(**source: Any) -> dict[str, Any]:
     return {**PICTURE, "source": {**PICTURE["source"], **source}}
+
+
+def a_document(**source: Any) -> dict[str, Any]:
+    return {**DOCUMENT, "source": {**DOCUMENT["source"], **source}}
 
 
 def request(**fields: Any) -> MessagesRequest:
@@ -126,6 +134,23 @@ def test_pictures_are_passed_on_as_data_urls() -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, "It rains."),
+        ({"title": "Weather", "citations": {"enabled": False}}, "Document: Weather\nIt rains."),
+        ({"title": "Weather", "context": "of today"}, "Document: Weather\nof today\nIt rains."),
+        ({"title": None, "context": None, "cache_control": {"type": "ephemeral"}}, "It rains."),
+    ],
+)
+def test_a_document_that_is_text_is_text_of_the_prompt(more: dict[str, Any], told: str) -> None:
+    document = {**DOCUMENT, **more}
+    (message,) = asked(messages=[{"role": "user", "content": [document, text("Does it?")]}]).messages
+    assert message["content"] == f"{told}\n\nDoes it?"
+    (message,) = asked(messages=[{"role": "user", "content": [PICTURE, document]}]).messages
+    assert message["content"][1] == {"type": "text", "text": told}
+
+
+@pytest.mark.parametrize(
     ("role", "block", "reason"),
     [
         ("user", {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}, "nothing is fetched"),
@@ -133,7 +158,11 @@ def test_pictures_are_passed_on_as_data_urls() -> None:
         ("user", a_picture(media_type="image/gif"), "image/gif are not supported"),
         ("user", a_picture(media_type="text/png"), "not supported"),
         ("user", a_picture(data="%%"), "not base64"),
-        ("user", {"type": "document", "source": {"type": "text", "data": "x"}}, "document"),
+        ("user", a_document(type="url", url="https://x/y.pdf"), "source 'url' cannot be read"),
+        ("user", a_document(type="base64", media_type="application/pdf"), "source 'base64' cannot be read"),
+        ("user", a_document(media_type="text/html"), "media_type"),
+        ("user", {**DOCUMENT, "citations": {"enabled": True}}, "Leave 'citations' out"),
+        ("assistant", DOCUMENT, "a turn of the assistant has no document"),
         ("user", {"type": "tool_result", "tool_use_id": "t", "content": [PICTURE]}, "text"),
         ("user", CALL, "a turn of the user has no tool_use"),
         ("user", {"type": "thinking", "thinking": "x"}, "a turn of the user has no thinking"),

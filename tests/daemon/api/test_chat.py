@@ -105,6 +105,22 @@ def test_reasoning_effort_is_whether_it_reasons(effort: str | None, thinking: bo
     assert wants(reasoning_effort=effort).thinking is thinking
 
 
+@pytest.mark.parametrize(("said", "thinking"), [({"enable_thinking": False}, False), ({"enable_thinking": True}, True)])
+def test_so_is_the_switch_that_chat_templates_share(said: dict[str, bool], thinking: bool) -> None:
+    assert wants(chat_template_kwargs=said).thinking is thinking
+    agreed = wants(chat_template_kwargs=said, reasoning_effort="high" if thinking else "none")
+    assert agreed.thinking is thinking
+    for nothing in ({}, {"enable_thinking": None}, None):
+        assert wants(chat_template_kwargs=nothing).thinking is None
+
+
+@pytest.mark.parametrize(("switch", "effort"), [(True, "minimal"), (False, "low")])
+def test_a_switch_that_contradicts_the_effort_is_refused(switch: bool, effort: str) -> None:
+    with pytest.raises(InvalidRequest, match="Leave one out") as caught:
+        question(chat_template_kwargs={"enable_thinking": switch}, reasoning_effort=effort)
+    assert caught.value.param == "chat_template_kwargs.enable_thinking"
+
+
 def test_only_the_words_of_the_user_tell_the_task() -> None:
     messages = [
         {"role": "system", "content": "You write Python."},

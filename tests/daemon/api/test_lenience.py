@@ -124,6 +124,16 @@ def test_what_is_to_be_encrypted_is_not_and_said_not_to_be(lenient: FastAPI, str
     assert other.status_code == 400
 
 
+def test_variables_of_chat_templates_but_for_the_shared_one_are_a_hint(strict: FastAPI, lenient: FastAPI) -> None:
+    body = {**CHAT, "chat_template_kwargs": {"enable_thinking": False, "documents": [1]}}
+    named = post(strict, "/v1/chat/completions", body)
+    assert (named.status_code, named.json()["error"]["param"]) == (400, "chat_template_kwargs.documents")
+    asked = post(lenient, "/v1/chat/completions", body)
+    assert (refused(asked)[0], ignored(asked)) == (404, {"chat_template_kwargs.documents"})
+    wrong = {"enable_thinking": "yes"}
+    assert post(lenient, "/v1/chat/completions", {**CHAT, "chat_template_kwargs": wrong}).status_code == 400
+
+
 @pytest.mark.parametrize(("path", "body", "param"), MEANT, ids=lambda value: value if isinstance(value, str) else "")
 def test_what_says_what_is_wanted_is_refused_all_the_same(
     lenient: FastAPI, path: str, body: dict[str, Any], param: str

@@ -8,7 +8,6 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from daemon.admin import Admin
 from daemon.answers import Answers
 from daemon.api.errors import install_error_handlers
 from daemon.api.openai import openai_router
@@ -38,7 +37,7 @@ class Refusing:
 async def post(answers: Refusing, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
     app = FastAPI()
     install_error_handlers(app)
-    app.include_router(openai_router(cast(Admin, None), cast(Answers, answers), max_messages=lambda: 2))
+    app.include_router(openai_router(cast(Answers, answers), max_messages=lambda: 2))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://slmreg") as client:
         return await client.post("/v1/chat/completions", json={**HI, **fields}, headers=headers or {})
 

@@ -325,6 +325,42 @@ async def test_what_cannot_be_honoured_is_named(tmp_path: Path, fields: dict[str
         assert not api.bench.launcher.asked
 
 
+@pytest.mark.parametrize(
+    ("item", "advice"),
+    [
+        ({"type": "item_reference", "id": "x"}, "'previous_response_id'"),
+        ({"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}, "'input_text'"),
+        ({"type": "function_call_output", "call_id": "c", "output": [{"type": "input_file"}]}, "'input_text'"),
+    ],
+)
+@on_loop
+async def test_what_lies_elsewhere_is_refused_with_what_to_send_instead(
+    tmp_path: Path, item: dict[str, Any], advice: str
+) -> None:
+    async with responses(tmp_path, *REASONED) as api:
+        message = (await api.post(input=[item])).json()["error"]["message"]
+        assert advice in message
+        assert ("item_reference" if item.get("type") == "item_reference" else "input_file") in message
+
+
+@on_loop
+async def test_the_size_of_a_prompt_is_told_with_what_it_goes_on_from(tmp_path: Path) -> None:
+    async with responses(tmp_path, *REASONED) as api:
+        first = await api.client.responses.create(model="a", input="hi")
+        counting = api.client.responses.input_tokens
+        counted = await counting.count(
+            model="a", input="and?", instructions="Be brief.", previous_response_id=first.id, tools=[WEATHER]
+        )
+        assert (counted.object, counted.input_tokens) == ("response.input_tokens", 100)
+        assert [message["role"] for message in api.asked.messages] == ["system", "user", "assistant", "user"]
+        assert (api.asked.max_tokens, len(api.asked.tools)) == (1, 1)
+        assert all(session.active == 0 for session in api.bench.pool.snapshot())
+        api.bench.launcher.workers[0].prompt_tokens = 5000  # type: ignore[attr-defined]
+        assert (await counting.count(model="a", input="long")).input_tokens == 5000
+        with pytest.raises(openai.BadRequestError, match="temperature"):
+            await counting.count(model="a", input="hi", extra_body={"temperature": 1})
+
+
 @on_loop
 async def test_a_schema_and_an_effort_reach_the_model(tmp_path: Path) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}

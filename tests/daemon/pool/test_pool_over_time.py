@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,16 @@ from daemon.pool.plan import LoadPlan
 from daemon.pool.protocol import Generate
 from daemon.pool.sessions import MAX_LOAD_BACKOFF_S
 from daemon.pool.timing import ABANDONED_AFTER_S, SPARED_UNDER_PRESSURE_S, TO_SHARE_S, TO_SPIN_S
-from registry.errors import AnswerTimedOut, LoadFailed, ModelUnloaded, OutOfBudget, Overloaded, TooBusy, WorkerDied
+from registry.errors import (
+    AnswerTimedOut,
+    DaemonStopping,
+    LoadFailed,
+    ModelUnloaded,
+    OutOfBudget,
+    Overloaded,
+    TooBusy,
+    WorkerDied,
+)
 from registry.model import Device, Model, Task
 from tests.daemon.pool.bench import PLAN, Bench
 from tests.fakes import FakeLauncher, a_model, on_loop
@@ -249,6 +259,44 @@ async def test_all_queues_together_are_bounded() -> None:
         (await bench.worker(index)).may_load.set()
     await asyncio.gather(*waiting)
     await bench.pool.close()
+
+
+@pytest.mark.parametrize(("limits", "error"), [({"max_queue": 2}, Overloaded), ({"max_queue_total": 2}, TooBusy)])
+@on_loop
+async def test_who_has_no_place_can_be_refused_before_asking_for_one(
+    limits: dict[str, Any], error: type[Exception]
+) -> None:
+    bench = Bench(FakeLauncher(), **limits)
+    async with bench.pool.lease(A, PLAN):
+        assert not bench.pool.is_crowded
+        bench.pool.refuse_if_full(A)
+        async with bench.pool.lease(A, PLAN):
+            assert bench.pool.is_crowded
+            with pytest.raises(error):
+                bench.pool.refuse_if_full(A)
+    assert not bench.pool.is_crowded
+    await bench.pool.close()
+
+
+@on_loop
+async def test_a_model_beside_a_full_one_has_a_place() -> None:
+    bench = Bench(FakeLauncher(), max_queue=1)
+    async with bench.pool.lease(A, PLAN):
+        assert bench.pool.is_crowded
+        bench.pool.refuse_if_full(B)
+    await bench.pool.close()
+
+
+@on_loop
+async def test_while_it_stops_nobody_is_told_to_try_again() -> None:
+    bench = Bench(FakeLauncher(), max_queue=1)
+    async with bench.pool.lease(A, PLAN):
+        closing = asyncio.create_task(bench.pool.close())
+        await asyncio.sleep(0)
+        bench.pool.refuse_if_full(A)
+        with pytest.raises(DaemonStopping):
+            await bench.use(A)
+    await closing
 
 
 @pytest.mark.parametrize(("answer_s", "retry_s"), [(8.0, 4.0), (0.1, 1.0)])
