@@ -171,7 +171,7 @@ def status(ctx: click.Context, is_system: bool, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     elif not state.is_installed:
-        say("The service is not installed. `slmreg service install` does that.")
+        say(f"The service is not installed. `{work.install_command}` does that.")
     else:
         at = f" at {facts['url']}" if facts["url"] is not None else ""
         pid = f", pid {state.pid}" if state.pid is not None else ""

@@ -103,11 +103,18 @@ class ServiceWork:
         outcome = run_command(self.system.status_command().arguments)
         return self.system.state(outcome.exit_code, outcome.output)
 
+    @property
+    def install_command(self) -> str:
+        """What a person types to have it."""
+        from daemon.service.deployment import Scope
+
+        return f"slmreg service install{' --system' if self.scope is Scope.SYSTEM else ''}"
+
     def require_installed(self) -> None:
         from registry.errors import ServiceError
 
         if not self.is_installed:
-            raise ServiceError("The service is not installed. `slmreg service install` does that, and starts it.")
+            raise ServiceError(f"The service is not installed. `{self.install_command}` does that, and starts it.")
 
     def refuse_what_could_not_start(self) -> None:
         """Raises DaemonAlreadyRunning beside a daemon of this home that is not the service's, and ServiceError."""

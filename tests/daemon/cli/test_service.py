@@ -140,6 +140,13 @@ def test_its_state_is_told_to_people_and_programs(desk: Desk) -> None:
     assert (told.exit_code, "failed" in told.stdout) == (1, True)
 
 
+@pytest.mark.parametrize("scope", [(), ("--system",)])
+def test_who_asks_for_one_that_is_not_there_is_told_how_to_have_that_one(desk: Desk, scope: tuple[str, ...]) -> None:
+    (desk.home / "asked.show").write_text(SHOWN.replace("LoadState=loaded", "LoadState=not-found").format("inactive"))
+    told = desk.service("status", *scope)
+    assert f"`{' '.join(('slmreg service install', *scope))}`" in told.stderr
+
+
 def test_uninstalled_it_leaves_models_and_unless_told_otherwise_the_data(desk: Desk) -> None:
     home, model = desk.home / "own", desk.home / "own" / "model"
     for purge, left in (
