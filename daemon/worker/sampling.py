@@ -100,29 +100,37 @@ class Sampler:
 
         Raises GenerationFailed if they hold NaN, +inf, or nothing above -inf, or if no token may come.
         """
-        return self._taken(self._adjusted(logits))
+        adjusted, best = self._adjusted(logits)
+        return self._taken(adjusted, best)
 
     def pick_clear(self, logits: Logits, least_margin: float) -> int | None:
         """Like ``pick``; None, and nothing has happened, where the two likeliest of a greedy choice are closer than
         ``least_margin``."""
-        adjusted = self._adjusted(logits)
+        adjusted, best = self._adjusted(logits)
         if self.sampling.temperature <= 0 and _margin(adjusted) < least_margin:
             return None
-        return self._taken(adjusted)
+        return self._taken(adjusted, best)
 
-    def _adjusted(self, logits: Logits) -> Logits:
-        """The logits after penalties, biases and the form. Raises GenerationFailed."""
+    def _adjusted(self, logits: Logits) -> tuple[Logits, int | None]:
+        """The logits after penalties, biases and the form, and the largest's id, None where it was not looked for.
+
+        Raises GenerationFailed.
+        """
         best = int(np.argmax(logits))  # NaN counts as the largest here
         if not np.isfinite(logits[best]):
             raise GenerationFailed(
                 "The model computed logits that are not numbers (NaN or infinite). Its weights are damaged, or its "
                 "precision does not suit this device: try another variant of the model."
             )
-        return self._without_end(self._constrained(self._adjustment.apply(logits)))
+        adjusted = self._without_end(self._constrained(self._adjustment.apply(logits)))
+        return adjusted, best if adjusted is logits else None
 
-    def _taken(self, adjusted: Logits) -> int:
+    def _taken(self, adjusted: Logits, best: int | None) -> int:
         """Choose, and count the choice as part of the answer."""
-        token = int(np.argmax(adjusted)) if self.sampling.temperature <= 0 else self._drawn(adjusted)
+        if self.sampling.temperature > 0:
+            token = self._drawn(adjusted)
+        else:
+            token = int(np.argmax(adjusted)) if best is None else best
         self._tokens_before_end -= 1
         self._adjustment.count(token)
         if self._constraint is not None and token not in self._end_ids:
