@@ -78,8 +78,8 @@ def test_a_piece_between_the_tokens_of_others_takes_no_longer_than_two_of_their_
 
 
 def test_what_a_piece_adds_is_bounded_also_where_steps_are_long_or_unknown() -> None:
-    assert bound_between(0.03, 0.05) == 0.05
-    assert bound_between(0.01, 0.05) == 0.02
+    assert bound_between(0.04, 0.05) == 0.05
+    assert bound_between(0.01, 0.05) == 0.016
     assert bound_between(None, 0.05) == 0.05
     assert bound_between(None, 10.0) == bound_between(1.0, 10.0) == CALL_S
 
