@@ -5,9 +5,9 @@ fits a time, which is measured as it goes. Measured on a 0.5B model with int4 we
 take 0.12 s and read 203 tokens/s, pieces of 128 tokens 0.6 s and 213, pieces of 16 tokens 0.09 s and 178.
 
 Between the tokens of others a piece is smaller: with one piece after each step of the streams neither starves, and a
-piece of less than two steps lets hardly any stream pause for more than three, whatever else the machine does. A prompt that is short enough for one call is read
-in one all the same: of 4 and 8 short ones at once, the first tokens come in half the time then, and all of them in 4 %
-less.
+piece of less than two steps lets hardly any stream pause for more than three, whatever else the machine does. A prompt
+that is short enough for one call is read in one all the same: of 4 and 8 short ones at once, the first tokens come in
+half the time then, and all of them in 4 % less.
 """
 
 from __future__ import annotations
