@@ -118,9 +118,8 @@ def short_answers(served: Served, prompts: Prompts, log: Path, rounds: int) -> F
     added_ms, whole_ms = [], []
     for _ in range(rounds * SHORT_ANSWERS):
         prompt = prompts.fresh(16)
-        started_s = time.perf_counter()
-        served.stream(FIRST, [user(prompt)], 1)
-        took_s = time.perf_counter() - started_s
+        stream = served.stream(FIRST, [user(prompt)], 1)
+        took_s = stream.ended_s - stream.started_s
         ttft_s, decode_s = _FINISHED.findall(log.read_text(encoding="utf-8"))[-1]
         whole_ms.append(1000 * took_s)
         added_ms.append(1000 * (took_s - float(ttft_s) - float(decode_s)))

@@ -22,7 +22,9 @@ Message = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One streamed answer. ``started_s`` and ``pieces_s`` are on one clock: when it was asked, and when text came."""
+    """One streamed answer. ``started_s``, ``pieces_s`` and ``ended_s`` are on one clock: when it was asked, when text
+    came, and when all was there.
+    """
 
     started_s: float
     pieces_s: Sequence[float]
@@ -30,6 +32,7 @@ class Stream:
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
+    ended_s: float
 
     @property
     def ttft_s(self) -> float:
@@ -197,7 +200,9 @@ def parsed(started_s: float, arrivals: Sequence[tuple[float, bytes]]) -> Stream:
     if usage is None or not pieces_s:
         raise SystemExit(f"no answer: {b''.join(part for _, part in arrivals)[-300:]!r}")
     cached = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
-    return Stream(started_s, pieces_s, text, usage["prompt_tokens"], usage["completion_tokens"], cached)
+    return Stream(
+        started_s, pieces_s, text, usage["prompt_tokens"], usage["completion_tokens"], cached, arrivals[-1][0]
+    )
 
 
 def last_at_work_s(pid: int, rest_s: float = 0.3) -> float:

@@ -75,8 +75,8 @@ def test_a_run_for_batching_compares_several_streams_with_one() -> None:
 
 
 def test_a_stream_that_was_read_all_at_once_is_as_fast_as_can_be() -> None:
-    assert Stream(0.0, (1.0, 1.0), "ab", 1, 2, 0).tokens_per_second == math.inf
-    assert Stream(0.0, (1.0, 1.5), "ab", 1, 2, 0).tokens_per_second == 2
+    assert Stream(0.0, (1.0, 1.0), "ab", 1, 2, 0, 1.0).tokens_per_second == math.inf
+    assert Stream(0.0, (1.0, 1.5), "ab", 1, 2, 0, 1.5).tokens_per_second == 2
 
 
 def test_a_part_that_there_is_not_is_refused_with_those_that_there_are() -> None:
