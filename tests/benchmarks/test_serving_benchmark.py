@@ -15,7 +15,7 @@ from benchmarks.serving.prompts import Prompts
 from benchmarks.serving.served import Stream
 
 ROOT = Path(__file__).parents[2]
-STREAM = Stream(10.0, [10.5, 10.6, 11.0, 11.1], "words", 16, 13, 0)
+STREAM = Stream(10.0, [10.5, 10.6, 11.0, 11.1], "words", 16, 13, 0, 11.1)
 
 
 def test_first_token_is_timed_from_the_request_and_the_rate_from_the_first_token() -> None:
