@@ -35,9 +35,14 @@ def _is_glibc() -> bool:
     return "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {}) and sys.platform == "linux"
 
 
+def _printed(code: str, *arguments: str) -> list[str]:
+    """The lines that a process of its own prints."""
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
 def _heaps(how: str) -> tuple[str, int]:
-    done = subprocess.run([sys.executable, "-c", CODE, how], capture_output=True, text=True, check=True)
-    took, heaps = done.stdout.split()
+    took, heaps = _printed(CODE, how)[0].split()
     return took, int(heaps)
 
 
@@ -68,13 +73,8 @@ def test_fastapi_does_without_pydantic_1() -> None:
         "print(len(app.openapi()['paths']), 'pydantic.v1.main' in sys.modules)\n"
     )
 
-    def run(*arguments: str) -> list[str]:
-        return subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-        ).stdout.split()
-
-    assert run("without") == ["1", "False"]
-    assert run() == ["1", "True"]  # else there is nothing left to leave out
+    assert _printed(code, "without") == ["1 False"]
+    assert _printed(code) == ["1 True"]  # else there is nothing left to leave out
 
 
 def test_fastapis_own_models_are_built_when_they_are_first_asked_for_and_those_of_routes_at_once() -> None:
@@ -88,10 +88,5 @@ def test_fastapis_own_models_are_built_when_they_are_first_asked_for_and_those_o
         "print(OpenAPI.model_validate({'openapi': '3.1.0', 'info': {'title': 'T', 'version': '1'}}).info.title)\n"
     )
 
-    def run(*arguments: str) -> list[str]:
-        return subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-
-    assert run("late") == ["False True", "T"]
-    assert run() == ["True True", "T"]  # else there is nothing left to put off
+    assert _printed(code, "late") == ["False True", "T"]
+    assert _printed(code) == ["True True", "T"]  # else there is nothing left to put off
