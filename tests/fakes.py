@@ -8,9 +8,11 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
+from daemon.pool.account import SessionSnapshot
 from daemon.pool.failures import Ending, FailureKind, WorkerFailure
 from daemon.pool.launch import Ask, Event
 from daemon.pool.protocol import Accepted, Delta, Failed, Finished, Load, Measure, Measured, Pulse, Ready
+from daemon.pool.session import SessionState
 from registry.errors import DaemonStopping, WorkerDied
 from registry.model import Model, Source, Task
 
@@ -39,6 +41,25 @@ def a_model(name: str = "m", version: str = "1", **fields: Any) -> Model:
         "context_tokens": 4096,
     }
     return Model(name=name, version=version, **{**defaults, **fields})
+
+
+def a_session(model_id: str = "m:1", **fields: Any) -> SessionSnapshot:
+    """One that is loaded and does nothing."""
+    defaults: dict[str, Any] = {
+        "state": SessionState.READY,
+        "pid": 7,
+        "device": "cpu",
+        "threads": 3,
+        "engine": "generator",
+        "max_concurrent": 8,
+        "is_kept": False,
+    }
+    defaults |= dict.fromkeys(("resident_bytes", "promised_bytes", "active", "queued", "context_tokens"), 0)
+    defaults |= dict.fromkeys(("idle_s", "reserved_tokens", "cache_tokens"), 0)
+    defaults |= dict.fromkeys(("warm_for", "cores", "row_tokens", "kept_tokens"), ())
+    defaults |= dict.fromkeys(("failure", "failure_kind", "retry_s", "expires_s"))
+    defaults |= dict.fromkeys(("engine_reason", "kv_token_bytes", "template_source"))
+    return SessionSnapshot(model_id=model_id, **{**defaults, **fields})
 
 
 class FakeClock:

@@ -4,41 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from daemon.pool.account import SessionSnapshot
 from daemon.pool.session import SessionState
 from daemon.session_facts import held_back, is_busy, session_facts
 from registry.model import Task
 from selector.selection import HeldBack, SessionFacts
+from tests.fakes import a_session
 
-IDLE = SessionSnapshot(
-    model_id="m:1",
-    state=SessionState.READY,
-    pid=7,
-    resident_bytes=1000,
-    promised_bytes=20,
-    active=0,
-    queued=0,
-    device="cpu",
-    threads=3,
-    context_tokens=4096,
-    idle_s=5.0,
-    failure=None,
-    failure_kind=None,
-    retry_s=None,
-    engine="generator",
-    engine_reason=None,
-    kv_token_bytes=None,
-    template_source=None,
-    expires_s=55.0,
-    is_kept=False,
-    warm_for=(),
-    cores=(),
-    max_concurrent=8,
-    row_tokens=(),
-    kept_tokens=(),
-    reserved_tokens=0,
-    cache_tokens=0,
-)
+IDLE = a_session(resident_bytes=1000, promised_bytes=20, context_tokens=4096, idle_s=5.0)
 FAILED = replace(IDLE, state=SessionState.FAILED, failure="It died.", retry_s=3.0)
 
 

@@ -20,34 +20,22 @@ from daemon.pool.pool import SessionPool
 from daemon.pool.session import SessionState
 from daemon.resolving import Resolved
 from registry.model import Model, Task
-from tests.fakes import a_model, on_loop
+from tests.fakes import a_model, a_session, on_loop
 
 MODEL = a_model("m")
 PLAN = LoadPlan(context_tokens=1024, threads=2, need_bytes=1000, keep_alive_s=44.0)
-SESSION = SessionSnapshot(
-    model_id="m:1",
-    state=SessionState.READY,
-    pid=7,
+SESSION = a_session(
     resident_bytes=1000,
     active=1,
     queued=2,
-    device="cpu",
-    threads=3,
     context_tokens=4096,
     idle_s=0.04,
-    promised_bytes=0,
-    failure=None,
-    failure_kind=None,
-    retry_s=None,
-    cores=(),
-    max_concurrent=8,
     row_tokens=(100, 50),
     kept_tokens=(10,),
     reserved_tokens=512,
     cache_tokens=4096,
     engine_reason="It has LoRA adapters.",
     kv_token_bytes=24_576,
-    engine="generator",
     template_source="tokenizer_config.json",
     expires_s=59.96,
     is_kept=True,
