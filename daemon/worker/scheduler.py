@@ -185,7 +185,7 @@ class Scheduler:
         bound_s = CALL_S if is_alone else bound_between(self._decoding.step_s, self._max_itl_s)
         request = self._reading.next()
         try:
-            logits = self._reading.read(request, bound_s=bound_s, whole_s=min(self._max_itl_s, CALL_S))
+            logits = self._reading.read(request, bound_s=bound_s, whole_s=bound_between(None, self._max_itl_s))
         except GenerationFailed as error:
             return self._fail(request, error)
         return [] if logits is None else self._settled(self._decoding.first(request, logits))
